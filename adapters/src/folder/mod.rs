@@ -1,0 +1,3 @@
+//! x
+mod block;
+mod scalar;

@@ -1,0 +1,250 @@
+//! Generations: complete sets of HAProxy's files.
+//!
+//! Job: write an [`Image`] as the next generation, switch the pointer to it, remove old ones.
+//! Inputs: images, secret bytes from the vault. Outputs: files in the state folder. Not here:
+//! what the files say (`tidegate_core::render`), whether HAProxy likes them.
+//!
+//! `haproxy.cfg` in the state folder is a symbolic link to `gen-N/haproxy.cfg`. A generation is
+//! complete before the link is switched and never written to again, so whatever starts at any
+//! moment loads one whole set. Nothing is synced to disk: after a power loss the sources are read
+//! again anyway.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidegate_core::action::MapId;
+use tidegate_core::desired::Image;
+use tidegate_core::render::{self, FileContent, crt_list};
+
+use crate::ports::Files;
+use crate::vault::Vault;
+
+/// Generations kept: the one in use and those before it.
+const KEPT: usize = 3;
+/// Mode of folders and of files without secrets.
+const DIR_MODE: u32 = 0o755;
+const PUBLIC_MODE: u32 = 0o644;
+/// Mode of files with private keys: HAProxy may run as another user of our group.
+const SECRET_MODE: u32 = 0o640;
+/// Name of the configuration, in a generation and of the link to it.
+const CONFIG: &str = "haproxy.cfg";
+/// Empty file in a generation that HAProxy has loaded.
+const LOADED: &str = "loaded";
+
+/// The generations in a state folder. Cheap to clone; one task writes at a time.
+#[derive(Clone)]
+pub struct Generations {
+    files: Arc<dyn Files>,
+    state_dir: PathBuf,
+}
+
+/// The number of a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation(pub u64);
+
+impl Generations {
+    /// The generations in `state_dir`, which must exist.
+    #[must_use]
+    pub fn new(files: Arc<dyn Files>, state_dir: &Path) -> Generations {
+        Generations { files, state_dir: state_dir.to_owned() }
+    }
+
+    /// The link that HAProxy is started with.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.state_dir.join(CONFIG)
+    }
+
+    /// The configuration of one generation.
+    #[must_use]
+    pub fn config_of(&self, generation: Generation) -> PathBuf {
+        self.dir(generation).join(CONFIG)
+    }
+
+    /// The generation that the link points to.
+    #[must_use]
+    pub fn current(&self) -> Option<Generation> {
+        let target = self.files.pointee(&self.config()).ok()?;
+        number_of(target.parent()?.file_name()?.to_str()?)
+    }
+
+    /// Writes an image as a new generation. Nothing points to it yet.
+    ///
+    /// # Errors
+    /// What the operating system said, or that bytes are missing from the vault. What was
+    /// written is removed.
+    pub fn write(&self, image: &Image, vault: &Vault) -> Result<Generation, String> {
+        let newest = self.all().map_err(|error| error.to_string())?.last().map_or(0, |g| g.0);
+        let generation = Generation(newest + 1);
+        let dir = self.dir(generation);
+        let shared = self.current().map(|generation| self.dir(generation));
+        let written = self.write_into(&dir, shared.as_deref(), image, vault);
+        if written.is_err() {
+            let _ = self.files.remove_dir_all(&dir);
+        }
+        written.map(|()| generation)
+    }
+
+    /// Writes an image somewhere else, to be checked and removed.
+    ///
+    /// # Errors
+    /// As for [`Generations::write`].
+    pub fn write_trial(&self, image: &Image, vault: &Vault) -> Result<PathBuf, String> {
+        let dir = self.state_dir.join("trial");
+        self.files.remove_dir_all(&dir).map_err(|error| error.to_string())?;
+        let shared = self.current().map(|generation| self.dir(generation));
+        self.write_into(&dir, shared.as_deref(), image, vault)?;
+        Ok(dir.join(CONFIG))
+    }
+
+    /// Removes what [`Generations::write_trial`] wrote.
+    pub fn remove_trial(&self) {
+        let _ = self.files.remove_dir_all(&self.state_dir.join("trial"));
+    }
+
+    /// Points the link at a generation.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn point(&self, generation: Generation) -> io::Result<()> {
+        let target = PathBuf::from(dir_name(generation)).join(CONFIG);
+        self.files.point(&self.config(), &target)
+    }
+
+    /// Notes that HAProxy has loaded a generation.
+    pub fn mark_loaded(&self, generation: Generation) {
+        let _ = self.files.write(&self.dir(generation).join(LOADED), b"", PUBLIC_MODE);
+    }
+
+    /// The newest generation, other than `bad`, that HAProxy has loaded once.
+    #[must_use]
+    pub fn last_loaded(&self, bad: Option<Generation>) -> Option<Generation> {
+        let all = self.all().ok()?;
+        all.into_iter().rev().find(|generation| {
+            Some(*generation) != bad && self.files.length(&self.dir(*generation).join(LOADED)).is_ok()
+        })
+    }
+
+    /// Removes a generation that was refused.
+    pub fn discard(&self, generation: Generation) {
+        let _ = self.files.remove_dir_all(&self.dir(generation));
+    }
+
+    /// Removes old generations, and newer ones that were never pointed to. The newest one that
+    /// HAProxy has loaded stays in any case.
+    pub fn prune(&self) {
+        let (Some(current), Ok(all)) = (self.current(), self.all()) else { return };
+        let loaded = self.last_loaded(None);
+        let kept: Vec<Generation> =
+            all.iter().rev().filter(|g| **g <= current).take(KEPT).copied().collect();
+        for generation in all {
+            if !kept.contains(&generation) && Some(generation) != loaded {
+                let _ = self.files.remove_dir_all(&self.dir(generation));
+            }
+        }
+    }
+
+    /// Every generation, complete or not, oldest first.
+    fn all(&self) -> io::Result<Vec<Generation>> {
+        let names = self.files.list(&self.state_dir)?;
+        let mut all: Vec<Generation> = names.iter().filter_map(|name| number_of(name)).collect();
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    fn dir(&self, generation: Generation) -> PathBuf {
+        self.state_dir.join(dir_name(generation))
+    }
+
+    fn write_into(
+        &self,
+        dir: &Path,
+        shared: Option<&Path>,
+        image: &Image,
+        vault: &Vault,
+    ) -> Result<(), String> {
+        let io_text = |error: io::Error| error.to_string();
+        for name in ["", "maps", "certs", "ca"] {
+            self.files.create_dir(&dir.join(name), DIR_MODE).map_err(io_text)?;
+        }
+        for (name, content) in render::files(image) {
+            self.write_secret(dir, shared, &name, &content, vault)?;
+        }
+        for map in MapId::ALL {
+            self.write_text(&dir.join(map.file()), |out| render::map(image, map, out))?;
+        }
+        self.write_text(&dir.join(crt_list::FILE), |out| render::crt_list(image, out))?;
+        let path = dir.to_str().ok_or("the state folder's name is not UTF-8")?;
+        self.write_text(&dir.join(CONFIG), |out| render::config(image, path, out))
+    }
+
+    /// Writes a file with certificates. The name of most says what is in them, so that a file of
+    /// the same name in the generation in use has the same bytes and is shared.
+    fn write_secret(
+        &self,
+        dir: &Path,
+        shared: Option<&Path>,
+        name: &str,
+        content: &FileContent,
+        vault: &Vault,
+    ) -> Result<(), String> {
+        let path = dir.join(name);
+        let named_by_content = match content {
+            FileContent::Certificate(_) | FileContent::Authority(_) => true,
+            FileContent::DefaultCertificate(_) => false,
+        };
+        if named_by_content
+            && let Some(shared) = shared
+            && self.files.share(&shared.join(name), &path).is_ok()
+        {
+            return Ok(());
+        }
+        let bytes = super::bytes_of(vault, content)
+            .ok_or_else(|| format!("the bytes of {name} are not at hand"))?;
+        let mut out = self.files.create(&path, SECRET_MODE).map_err(|error| error.to_string())?;
+        out.write_all(&bytes).and_then(|()| out.flush()).map_err(|error| error.to_string())
+    }
+
+    fn write_text(
+        &self,
+        path: &Path,
+        render: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result,
+    ) -> Result<(), String> {
+        let out = self.files.create(path, PUBLIC_MODE).map_err(|error| error.to_string())?;
+        let mut text = Text { out, error: None };
+        let rendered = render(&mut text);
+        let Text { mut out, error } = text;
+        match (error, rendered) {
+            (Some(error), _) => Err(error.to_string()),
+            (None, Err(fmt::Error)) => Err(format!("{} cannot be rendered", path.display())),
+            (None, Ok(())) => out.flush().map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// Text into a file, keeping the error that `fmt::Write` cannot carry.
+struct Text {
+    out: Box<dyn io::Write + Send>,
+    error: Option<io::Error>,
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.out.write_all(text.as_bytes()).map_err(|error| {
+            self.error = Some(error);
+            fmt::Error
+        })
+    }
+}
+
+fn dir_name(generation: Generation) -> String {
+    let mut name = String::from("gen-");
+    let _ = write!(name, "{}", generation.0);
+    name
+}
+
+fn number_of(name: &str) -> Option<Generation> {
+    name.strip_prefix("gen-")?.parse().ok().map(Generation)
+}

@@ -1,0 +1,166 @@
+//! The files lane: generations, checks and reloads.
+//!
+//! Job: run each action of the lane in order, once, and ack it. Inputs: actions with images.
+//! Outputs: files, acks. Not here: talking to HAProxy's sockets (`supervisor`).
+//!
+//! The link stays at, or goes back to, a generation that HAProxy accepts. Rendering and writing
+//! happen off the runtime's threads.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegate_core::action::{Action, ActionBody};
+use tidegate_core::desired::Image;
+use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::ProxyOptions;
+use super::files::{Generation, Generations};
+use super::reload;
+use super::supervisor::{Order, Reloaded};
+use crate::ports::Ports;
+use crate::vault::Vault;
+
+/// The lane.
+pub(super) struct FilesLane {
+    pub ports: Ports,
+    pub options: ProxyOptions,
+    pub generations: Generations,
+    pub vault: Arc<Vault>,
+    pub events: mpsc::Sender<Event>,
+    pub orders: mpsc::Sender<Order>,
+}
+
+impl FilesLane {
+    /// Runs until the sender is gone, or nobody takes events any more.
+    pub async fn run(self, mut actions: mpsc::UnboundedReceiver<Action>) {
+        while let Some(Action { id, body }) = actions.recv().await {
+            let (outcome, worker) = match body {
+                ActionBody::Save { image } => (self.save(image).await, None),
+                ActionBody::Reload { image, reasons: _ } => self.reload(image).await,
+                ActionBody::Check { image } => (self.check(image).await, None),
+                ActionBody::Runtime { .. }
+                | ActionBody::ReadBack { .. }
+                | ActionBody::ResolveNames { .. } => continue,
+            };
+            let ack = Ack { id, outcomes: vec![outcome], worker };
+            if self.events.send(Event::Acked(ack)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn save(&self, image: Arc<Image>) -> Outcome {
+        let saved = self.off(move |generations, vault| {
+            let generation = generations.write(&image, vault)?;
+            generations.point(generation).map_err(|error| error.to_string())?;
+            generations.prune();
+            Ok(())
+        });
+        match saved.await {
+            Ok(()) => Outcome::Done,
+            Err(text) => files_refused(&text),
+        }
+    }
+
+    async fn check(&self, image: Arc<Image>) -> Outcome {
+        let written = self.off(move |generations, vault| generations.write_trial(&image, vault));
+        let outcome = match written.await {
+            Ok(config) => self.validate(config).await,
+            Err(text) => Err(files_refused(&text)),
+        };
+        self.generations.remove_trial();
+        match outcome {
+            Ok(()) => Outcome::Done,
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// `haproxy -c`. Where there is no binary to ask, the reload itself will tell.
+    async fn validate(&self, config: PathBuf) -> Result<(), Outcome> {
+        match self.ports.processes.validate(&self.options.binary, &config).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(words)) => Err(Outcome::Refused(reload::words(&words).into())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "haproxy -c could not be run");
+                Err(Outcome::Unknown)
+            }
+        }
+    }
+
+    async fn reload(&self, image: Arc<Image>) -> (Outcome, Option<WorkerId>) {
+        let written = self.off(move |generations, vault| generations.write(&image, vault));
+        let generation = match written.await {
+            Ok(generation) => generation,
+            Err(text) => return (files_refused(&text), None),
+        };
+        let previous = self.generations.current();
+        // With nothing to lose the start itself is the check.
+        if previous.is_some()
+            && let Err(outcome) = self.validate(self.generations.config_of(generation)).await
+        {
+            self.generations.discard(generation);
+            return (outcome, None);
+        }
+        if let Err(error) = self.generations.point(generation) {
+            self.generations.discard(generation);
+            return (files_refused(&error.to_string()), None);
+        }
+        let (reply, reloaded) = oneshot::channel();
+        let answer = match self.orders.send(Order::Reload(reply)).await {
+            Ok(()) => reloaded.await.unwrap_or(Reloaded::Unknown),
+            Err(_) => Reloaded::Unknown,
+        };
+        match answer {
+            Reloaded::Serving(worker) => {
+                self.settle(generation).await;
+                (Outcome::Done, Some(worker))
+            }
+            Reloaded::Refused(words) => {
+                self.go_back(generation, previous);
+                (Outcome::Refused(words.into()), None)
+            }
+            Reloaded::Unknown => (Outcome::Unknown, None),
+        }
+    }
+
+    async fn settle(&self, generation: Generation) {
+        let _ = self
+            .off(move |generations, _| {
+                generations.mark_loaded(generation);
+                generations.prune();
+                Ok(())
+            })
+            .await;
+    }
+
+    fn go_back(&self, refused: Generation, previous: Option<Generation>) {
+        let back = match previous {
+            Some(previous) => self.generations.point(previous),
+            None => self.ports.files.remove(&self.generations.config()),
+        };
+        match back {
+            Ok(()) => self.generations.discard(refused),
+            Err(error) => tracing::error!(%error, "the last good files could not be put back"),
+        }
+    }
+
+    /// Runs blocking work off the runtime.
+    async fn off<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Generations, &Vault) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let (generations, vault) = (self.generations.clone(), Arc::clone(&self.vault));
+        let (sender, receiver) = oneshot::channel();
+        let job = Box::new(move || {
+            let _ = sender.send(work(&generations, &vault));
+        });
+        self.ports.files.offload(job).await;
+        receiver.await.unwrap_or_else(|_| Err("the work was cut off".to_owned()))
+    }
+}
+
+fn files_refused(text: &str) -> Outcome {
+    Outcome::Refused(format!("files: {text}").into())
+}

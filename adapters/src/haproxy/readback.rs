@@ -1,0 +1,290 @@
+//! Reading back what a worker has in memory.
+//!
+//! Job: ask one worker for everything core compares, and parse the answers. Inputs: a connection.
+//! Outputs: who answered ([`Identity`]) and [`Observed`]. Not here: comparing.
+//!
+//! Left out on purpose: the static proxies of the skeleton (their names start with `tidegate-`),
+//! HAProxy's own `@system-ca`, and files of certificates that were named (`new ssl …`) but never
+//! filled: for core they are not there, and installing them again fills them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use tidegate_core::action::MapId;
+use tidegate_core::event::{Observed, ObservedBackend, ObservedServer};
+use tidegate_core::render::crt_list;
+
+use super::socket::Connection;
+
+/// Names of the skeleton's own proxies start so.
+const STATIC_PREFIX: &str = "tidegate-";
+/// `srv_admin_state` bits that keep traffic away: forced, inherited and resolution maintenance,
+/// forced and inherited drain. (4 only says that the configuration had `disabled`.)
+const ADMIN_NOT_READY: u32 = 0x01 | 0x02 | 0x08 | 0x10 | 0x20;
+/// Port of a slot that no endpoint uses, with 127.0.0.1.
+const EMPTY_SLOT_PORT: u16 = 1;
+
+/// Which process answers: two answers with equal values come from the same process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Process id, as the process sees it.
+    pub pid: u32,
+    /// Unix time of its start, in seconds.
+    pub start_s: u64,
+    /// HAProxy's version.
+    pub version: String,
+}
+
+/// The part of `show info` that is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Which process.
+    pub identity: Identity,
+    /// `description` of the global section.
+    pub description: String,
+    /// It is an old worker that only finishes its connections.
+    pub stopping: bool,
+}
+
+/// Asks who answers.
+///
+/// # Errors
+/// Those of the connection; `InvalidData` for an answer without process id.
+pub async fn info(connection: &mut Connection) -> io::Result<Info> {
+    let answer = connection.ask("show info").await?;
+    parse_info(&answer).ok_or_else(|| invalid("show info"))
+}
+
+/// Reads everything back.
+///
+/// # Errors
+/// Those of the connection; `InvalidData` for an answer that cannot be read.
+pub async fn read(connection: &mut Connection) -> io::Result<(Info, Observed)> {
+    let mut lines = vec!["show info".to_owned()];
+    lines.extend(MapId::ALL.iter().map(|map| format!("show map {}", map.file())));
+    let after_maps = lines.len();
+    lines.extend(
+        ["show backend", "show servers state", "show ssl cert", "show ssl ca-file"]
+            .map(str::to_owned),
+    );
+    lines.push(format!("show ssl crt-list {}", crt_list::FILE));
+    let mut observed = Observed::default();
+    let (mut info, mut names, mut servers) = (None, Vec::new(), None);
+    let text = lines.join("\n") + "\n";
+    connection
+        .exchange(text.as_bytes(), lines.len(), |number, answer| {
+            let answer = String::from_utf8_lossy(answer);
+            match number {
+                0 => info = parse_info(&answer),
+                _ if number < after_maps => {
+                    if let Some(map) = MapId::ALL.get(number - 1) {
+                        observed.maps.push((*map, parse_map(&answer)));
+                    }
+                }
+                _ => match number - after_maps {
+                    0 => names = parse_backends(&answer),
+                    1 => servers = parse_servers(&answer),
+                    2 => observed.certificates = parse_certificates(&answer),
+                    3 => observed.authorities = parse_authorities(&answer),
+                    _ => observed.crt_list = parse_crt_list(&answer),
+                },
+            }
+        })
+        .await?;
+    let info = info.ok_or_else(|| invalid("show info"))?;
+    let mut servers = servers.ok_or_else(|| invalid("show servers state"))?;
+    observed.skeleton = info.description.as_str().into();
+    names.sort_unstable();
+    names.dedup();
+    observed.backends = names
+        .into_iter()
+        .map(|name| {
+            let servers = servers.remove(&name).unwrap_or_default();
+            ObservedBackend { name, servers }
+        })
+        .collect();
+    drop_empty(connection, &mut observed).await?;
+    Ok((info, observed))
+}
+
+/// Drops files of certificates without content. A file in the crt-list has some; of the others
+/// (client certificates, mostly) each is asked for.
+async fn drop_empty(connection: &mut Connection, observed: &mut Observed) -> io::Result<()> {
+    let mut listed: Vec<&str> = observed.crt_list.iter().map(|(file, _)| &**file).collect();
+    listed.sort_unstable();
+    let suspects: Vec<Box<str>> = observed
+        .certificates
+        .iter()
+        .filter(|file| listed.binary_search(&&***file).is_err())
+        .cloned()
+        .collect();
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    let text: String = suspects.iter().map(|file| format!("show ssl cert {file}\n")).collect();
+    let mut empty = Vec::new();
+    connection
+        .exchange(text.as_bytes(), suspects.len(), |number, answer| {
+            let answer = String::from_utf8_lossy(answer);
+            if answer.lines().any(|line| line.trim() == "Status: Empty")
+                && let Some(file) = suspects.get(number)
+            {
+                empty.push(file.clone());
+            }
+        })
+        .await?;
+    observed.certificates.retain(|file| !empty.contains(file));
+    Ok(())
+}
+
+fn invalid(command: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("no sense in the answer to {command}"))
+}
+
+/// Parses `show info`.
+#[must_use]
+pub fn parse_info(answer: &str) -> Option<Info> {
+    let field = |name: &str| {
+        answer.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            (key == name).then(|| value.trim())
+        })
+    };
+    Some(Info {
+        identity: Identity {
+            pid: field("Pid")?.parse().ok()?,
+            start_s: field("Start_time_sec").and_then(|text| text.parse().ok()).unwrap_or(0),
+            version: field("Version")?.to_owned(),
+        },
+        description: field("description").unwrap_or("").to_owned(),
+        stopping: field("Stopping") == Some("1"),
+    })
+}
+
+/// Parses `show map FILE`: `0xPOINTER KEY VALUE` per line; nothing for an unknown map.
+#[must_use]
+pub fn parse_map(answer: &str) -> Vec<(Box<str>, Box<str>)> {
+    answer
+        .lines()
+        .filter(|line| line.starts_with("0x"))
+        .filter_map(|line| {
+            let (_, entry) = line.split_once(' ')?;
+            let (key, value) = entry.split_once(' ')?;
+            Some((key.into(), value.into()))
+        })
+        .collect()
+}
+
+fn parse_backends(answer: &str) -> Vec<Box<str>> {
+    answer
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter(|name| !name.starts_with(STATIC_PREFIX))
+        .map(Into::into)
+        .collect()
+}
+
+/// Servers by backend, in HAProxy's order; `None` if the answer has another format.
+fn parse_servers(answer: &str) -> Option<BTreeMap<Box<str>, Vec<ObservedServer>>> {
+    let mut lines = answer.lines();
+    if lines.next()?.trim() != "1" {
+        return None;
+    }
+    let header = lines.next()?.strip_prefix('#')?;
+    let column = |name: &str| header.split_whitespace().position(|word| word == name);
+    let (backend, server) = (column("be_name")?, column("srv_name")?);
+    let (address, port) = (column("srv_addr")?, column("srv_port")?);
+    let admin = column("srv_admin_state")?;
+    let mut out: BTreeMap<Box<str>, Vec<ObservedServer>> = BTreeMap::new();
+    let mut fields = Vec::new();
+    for line in lines {
+        fields.clear();
+        fields.extend(line.split_whitespace());
+        let (Some(backend), Some(server)) = (fields.get(backend), fields.get(server)) else {
+            continue;
+        };
+        if backend.starts_with(STATIC_PREFIX) {
+            continue;
+        }
+        let ip = fields.get(address).and_then(|text| IpAddr::from_str(text).ok());
+        let port = fields.get(port).and_then(|text| text.parse().ok());
+        let admin: u32 = fields.get(admin)?.parse().ok()?;
+        let observed = ObservedServer {
+            name: (*server).into(),
+            address: ip.zip(port).and_then(|(ip, port)| used(SocketAddr::new(ip, port))),
+            ready: admin & ADMIN_NOT_READY == 0,
+        };
+        match out.get_mut(*backend) {
+            Some(servers) => servers.push(observed),
+            None => {
+                out.insert((*backend).into(), vec![observed]);
+            }
+        }
+    }
+    Some(out)
+}
+
+/// An address, unless it is that of an unused slot.
+fn used(address: SocketAddr) -> Option<SocketAddr> {
+    let empty = address.ip().is_unspecified()
+        || (address.ip().is_loopback() && address.port() == EMPTY_SLOT_PORT);
+    (!empty).then_some(address)
+}
+
+fn parse_certificates(answer: &str) -> Vec<Box<str>> {
+    let mut out: Vec<Box<str>> = file_lines(answer)
+        .filter_map(|line| line.split_whitespace().next())
+        .map(Into::into)
+        .collect();
+    out.sort_unstable();
+    out
+}
+
+fn parse_authorities(answer: &str) -> Vec<Box<str>> {
+    let mut out: Vec<Box<str>> = file_lines(answer)
+        .filter_map(|line| {
+            // "ca/x.pem - 2 certificate(s)"
+            let (file, count) = line.split_once(" - ").unwrap_or((line, ""));
+            (!file.starts_with('@') && !count.starts_with("0 ")).then(|| file.trim().into())
+        })
+        .collect();
+    out.sort_unstable();
+    out
+}
+
+/// Lines after `# filename`; what stands before it is a transaction.
+fn file_lines(answer: &str) -> impl Iterator<Item = &str> {
+    answer
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| *line != "# filename")
+        .skip(1)
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', '*']))
+}
+
+fn parse_crt_list(answer: &str) -> Vec<(Box<str>, Vec<Box<str>>)> {
+    if !answer.starts_with('#') {
+        return Vec::new();
+    }
+    answer
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter_map(|line| {
+            let (file, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+            // Options stand in brackets before the filters.
+            let filters = match rest.trim_start().strip_prefix('[') {
+                Some(options) => options.split_once(']').map_or("", |(_, filters)| filters),
+                None => rest,
+            };
+            let filters = filters.split_whitespace().map(Into::into).collect();
+            (!file.is_empty()).then(|| (file.into(), filters))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "readback_tests.rs"]
+mod tests;

@@ -1,0 +1,57 @@
+//! Which worker answers now.
+//!
+//! Job: find the process behind the runtime socket. Inputs: the socket. Outputs: its identity or
+//! why there is none. Not here: what a change of worker means (`supervisor`).
+
+use std::io;
+use std::time::Duration;
+
+use tidegate_core::event::WorkerId;
+
+use super::readback::{self, Identity};
+use super::socket::Connection;
+use crate::ports::{Endpoint, Net};
+
+/// Longest wait for an answer that says who is there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A worker that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Its number in events.
+    pub id: WorkerId,
+    /// The process.
+    pub identity: Identity,
+}
+
+/// What was found behind the runtime socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A worker that takes traffic.
+    Serving(Identity),
+    /// Nothing listens, or only a worker on its way out.
+    Absent,
+    /// Something is there but gives no answer in time, or none that makes sense.
+    Mute,
+}
+
+/// Looks who answers, on a connection of its own: an older one stays with the process that
+/// accepted it, whoever serves by now.
+pub async fn look(net: &dyn Net, endpoint: &Endpoint) -> Presence {
+    let asked = async {
+        let mut connection = Connection::open(net, endpoint, PATIENCE).await?;
+        readback::info(&mut connection).await
+    };
+    match asked.await {
+        Ok(info) if info.stopping => Presence::Absent,
+        Ok(info) => Presence::Serving(info.identity),
+        Err(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::NotFound => Presence::Absent,
+            _ => Presence::Mute,
+        },
+    }
+}

@@ -1,0 +1,141 @@
+//! HAProxy's processes through `tokio::process` and signals.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, getrlimit, kill_process};
+use tokio::process::Command;
+
+use crate::ports::{BoxFuture, Processes, Signal, Start};
+
+/// HAProxy lifts its own limit no further than this (`DEFAULT_MAXFD` of its build).
+const DESCRIPTORS_MAX: u64 = 1_048_576;
+/// Longest time `haproxy -c` may take: 50,000 backends with certificates take a tenth of it.
+const VALIDATE_MAX: Duration = Duration::from_secs(120);
+
+/// The machine's processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsProcesses;
+
+impl Processes for OsProcesses {
+    fn version<'a>(&'a self, binary: &'a Path) -> BoxFuture<'a, io::Result<String>> {
+        Box::pin(async move {
+            let mut command = Command::new(binary);
+            command.arg("-vv").stdin(Stdio::null()).kill_on_drop(true);
+            let output = bounded(Duration::from_secs(10), command.output()).await?;
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        })
+    }
+
+    fn validate<'a>(
+        &'a self,
+        binary: &'a Path,
+        config: &'a Path,
+    ) -> BoxFuture<'a, io::Result<Result<(), String>>> {
+        Box::pin(async move {
+            let mut command = Command::new(binary);
+            command.arg("-c").arg("-f").arg(config).stdin(Stdio::null()).kill_on_drop(true);
+            let output = bounded(VALIDATE_MAX, command.output()).await?;
+            if output.status.success() {
+                return Ok(Ok(()));
+            }
+            let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
+            text.push_str(&String::from_utf8_lossy(&output.stdout));
+            if text.trim().is_empty() {
+                text = format!("haproxy -c ended with {}", output.status);
+            }
+            Ok(Err(text))
+        })
+    }
+
+    fn start<'a>(&'a self, start: &'a Start) -> BoxFuture<'a, io::Result<u32>> {
+        Box::pin(async move {
+            let log = OpenOptions::new().append(true).create(true).open(&start.log)?;
+            let mut command = Command::new(&start.binary);
+            command.arg("-W").arg("-f").arg(&start.config).arg("-S").arg(&start.master_socket);
+            command.stdin(Stdio::null()).stderr(log.try_clone()?);
+            if start.inherit_stdout {
+                command.stdout(Stdio::inherit());
+            } else {
+                command.stdout(log);
+            }
+            // Its own process group: signals meant for us (Ctrl-C in a terminal) pass it by.
+            command.process_group(0);
+            let mut child = command.spawn()?;
+            let pid = child.id().ok_or_else(|| io::Error::other("the process ended at once"))?;
+            tokio::spawn(async move {
+                // Reaps the process; whoever wants to know asks `alive`.
+                let _ = child.wait().await;
+            });
+            Ok(pid)
+        })
+    }
+
+    fn alive(&self, pid: u32) -> bool {
+        // A process that ended but was not reaped yet (state Z) is not alive.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        !matches!(state, None | Some('Z' | 'X'))
+    }
+
+    fn signal(&self, pid: u32, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        let signal = match signal {
+            Signal::SoftStop => rustix::process::Signal::USR1,
+            Signal::Stop => rustix::process::Signal::TERM,
+            Signal::Kill => rustix::process::Signal::KILL,
+        };
+        Ok(kill_process(pid, signal)?)
+    }
+
+    fn descriptors(&self, pid: Option<u32>) -> u64 {
+        let hard = match pid {
+            None => getrlimit(Resource::Nofile).maximum,
+            Some(pid) => match std::fs::read_to_string(format!("/proc/{pid}/limits")) {
+                Ok(limits) => hard_limit(&limits),
+                Err(_) => return 0,
+            },
+        };
+        hard.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX)
+    }
+}
+
+/// The hard limit in the text of `/proc/PID/limits`; `None` for unlimited.
+fn hard_limit(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+async fn bounded<T>(
+    limit: Duration,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_hard_limit() {
+        let text = "Limit  Soft Limit  Hard Limit  Units\nMax open files    1024   20000   files\n";
+        assert_eq!(hard_limit(text), Some(20_000));
+        assert_eq!(hard_limit("Max open files   unlimited  unlimited  files\n"), None);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_an_impossible_one_is_not() {
+        assert!(OsProcesses.alive(std::process::id()));
+        assert!(!OsProcesses.alive(u32::MAX - 1));
+    }
+}

@@ -1,0 +1,119 @@
+//! Drafts: what annotations shape, before it becomes records, names and keywords.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{FAMILIES, flag_of};
+use crate::action::MapId;
+use crate::desired::{Contribution, ServerFile};
+use crate::digest::Digest;
+
+/// What the route-type keys of one Ingress add up to: a policy record and the map entries that it
+/// points to. All of it is content-addressed, so a policy never changes in place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteDraft {
+    fields: BTreeMap<&'static str, String>,
+    entries: BTreeSet<(MapId, String, String)>,
+    header_names: BTreeSet<String>,
+}
+
+impl RouteDraft {
+    /// Sets a field of the policy record. The value must not contain `|` or control characters;
+    /// offending bytes are dropped, as the last line of defence behind the typed parsers.
+    pub fn set(&mut self, field: &'static str, value: impl Into<String>) {
+        let mut value: String = value.into();
+        value.retain(|c| c != '|' && !c.is_control());
+        self.fields.insert(field, value);
+    }
+
+    /// Unsets a field of the policy record.
+    pub fn unset(&mut self, field: &'static str) {
+        self.fields.remove(field);
+    }
+
+    /// A field set before.
+    #[must_use]
+    pub fn get(&self, field: &str) -> Option<&str> {
+        self.fields.get(field).map(|value| &**value)
+    }
+
+    /// Adds an entry of a map that the policy points to.
+    pub fn entry(&mut self, map: MapId, key: impl Into<String>, value: impl Into<String>) {
+        self.entries.insert((map, key.into(), value.into()));
+    }
+
+    /// Notes a header name that occurs as data.
+    pub fn header_name(&mut self, name: impl Into<String>) {
+        self.header_names.insert(name.into());
+    }
+
+    /// Whether the route needs no policy at all.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The policy's id and everything it consists of; `None` for a plain route.
+    #[must_use]
+    pub fn finish(&self) -> Option<(String, Vec<Contribution>)> {
+        if self.is_plain() {
+            return None;
+        }
+        let mut record = String::new();
+        let order = || FAMILIES.iter().flat_map(|family| family.fields);
+        record.extend(order().filter(|f| self.fields.contains_key(*f)).map(|f| flag_of(f)));
+        for field in order() {
+            record.push('|');
+            record.push_str(self.get(field).unwrap_or(""));
+        }
+        let id = format!("p{}", Digest::of(record.as_bytes()).short());
+        let mut contributions = Vec::with_capacity(self.entries.len() + 1);
+        contributions.push(Contribution::Map(
+            MapId::Policy,
+            id.as_str().into(),
+            record.as_str().into(),
+        ));
+        for (map, key, value) in &self.entries {
+            let entry = Contribution::Map(*map, key.as_str().into(), value.as_str().into());
+            contributions.push(entry);
+        }
+        for name in &self.header_names {
+            contributions.push(Contribution::HeaderName(name.as_str().into()));
+        }
+        Some((id, contributions))
+    }
+}
+
+/// What the backend-type keys of one Service, Ingress and ConfigMap add up to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackendDraft {
+    /// Validated values by name, for the `finish` functions of the families.
+    pub values: BTreeMap<&'static str, String>,
+    /// Algorithm part of the profile; empty for the default.
+    pub balance: &'static str,
+    /// Health check part of the profile; empty for none.
+    pub check_profile: &'static str,
+    /// Value in the map of health check requests.
+    pub check: Option<Arc<str>>,
+    /// Server keywords in order; each encoded.
+    pub keywords: Vec<String>,
+    /// Whether this HAProxy sends a server the request's Host as SNI unless told not to.
+    pub plain_sni: bool,
+    /// Files that the keywords name.
+    pub files: BTreeSet<ServerFile>,
+    /// Route-side part: what the frontend must compute for this backend (a hash key).
+    pub route: RouteDraft,
+}
+
+impl RouteDraft {
+    /// Takes in what a backend needs the frontend to compute.
+    pub fn absorb(&mut self, other: &RouteDraft) {
+        let RouteDraft { fields, entries, header_names } = other;
+        self.fields.extend(fields.iter().map(|(field, value)| (*field, value.clone())));
+        self.entries.extend(entries.iter().cloned());
+        self.header_names.extend(header_names.iter().cloned());
+    }
+}

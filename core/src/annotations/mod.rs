@@ -1,0 +1,275 @@
+//! The annotation machinery. One table per family says everything about its keys: scopes, value,
+//! default, what it does, an example; the parser, the reference page, the Problems for unknown
+//! keys and the tests come from the rows.
+//!
+//! Adding a family: one file with a [`Family`], and its line in [`FAMILIES`].
+
+pub mod access;
+pub mod balance;
+pub mod check;
+pub mod draft;
+pub mod headers;
+pub mod limits;
+pub mod nearest;
+pub mod protocol;
+pub mod redirect;
+pub mod reference;
+pub mod resolve;
+pub mod rewrite;
+pub mod timeouts;
+pub mod value;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+
+use crate::capability::Capabilities;
+use crate::desired::Skeleton;
+use crate::world::lookup::Lookup;
+use crate::world::object::Meta;
+pub use draft::{BackendDraft, RouteDraft};
+
+/// Every family, in the order in which their rules run.
+pub const FAMILIES: &[&Family] = &[
+    &access::FAMILY,
+    &redirect::FAMILY,
+    &timeouts::FAMILY,
+    &balance::FAMILY,
+    &limits::FAMILY,
+    &check::FAMILY,
+    &protocol::FAMILY,
+    &rewrite::FAMILY,
+    &headers::FAMILY,
+];
+
+/// A group of keys that belong together.
+pub struct Family {
+    /// Title in the reference.
+    pub title: &'static str,
+    /// A paragraph for the reference.
+    pub about: &'static str,
+    /// Fields of the policy record that the family's keys fill.
+    pub fields: &'static [&'static str],
+    /// The keys.
+    pub keys: &'static [Annotation],
+    /// Composes backend values into profile and keywords, once all keys were applied.
+    pub finish: Option<fn(&mut BackendDraft)>,
+    /// Skeleton rules that read the fields.
+    pub rules: &'static [Rule],
+}
+
+/// One key.
+pub struct Annotation {
+    /// Name under `tidegate.io/`, and in the ConfigMap.
+    pub key: &'static str,
+    /// Name under `haproxy.org/` with the same meaning; `None` when there is none.
+    pub haproxy: Option<&'static str>,
+    /// Where it may stand.
+    pub scopes: Scopes,
+    /// What the value looks like.
+    pub syntax: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+    /// What it does, in a sentence or two.
+    pub about: &'static str,
+    /// A value for documentation and tests.
+    pub example: &'static str,
+    /// The mechanism that carries it.
+    pub mechanism: Mechanism,
+    /// What a value that cannot be used means.
+    pub on_error: OnError,
+    /// Takes the value in.
+    pub apply: Apply,
+}
+
+/// Takes a value in, or refuses it.
+#[derive(Clone, Copy)]
+pub enum Apply {
+    /// Shapes the route.
+    Route(fn(&str, &mut RouteDraft, &mut Context<'_, '_>) -> Result<(), Refusal>),
+    /// Shapes the backend.
+    Backend(fn(&str, &mut BackendDraft, &mut Context<'_, '_>) -> Result<(), Refusal>),
+    /// An option of the static part: directive and encoded value.
+    Skeleton(fn(&str) -> Result<(&'static str, String), Refusal>),
+}
+
+/// Where a key may stand. The narrower scope wins: Service, then Ingress, then ConfigMap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scopes {
+    /// ConfigMap only.
+    C,
+    /// ConfigMap and Ingress.
+    CI,
+    /// ConfigMap, Ingress and Service.
+    CIS,
+}
+
+/// How a key reaches HAProxy; decides whether a change can ever reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// A field of the route's policy record.
+    Record,
+    /// An entry of a map of its own.
+    Map,
+    /// A list of networks.
+    List,
+    /// A named defaults section.
+    Profile,
+    /// A server keyword.
+    ServerKeyword,
+    /// The static part: changing it reloads.
+    Skeleton,
+}
+
+/// What a value that cannot be used means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// The wider scope's value or the default holds.
+    Default,
+    /// The route answers 503: it must not be served without the policy.
+    Close,
+}
+
+/// Why a value cannot be used. Never contains the value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong.
+    pub what: String,
+    /// How to fix it.
+    pub fix: String,
+}
+
+impl Refusal {
+    /// A refusal from its parts.
+    pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Refusal {
+        Refusal { what: what.into(), fix: fix.into() }
+    }
+}
+
+/// What `apply` may look at besides the value.
+pub struct Context<'l, 'w> {
+    /// Recorded reads.
+    pub lookup: &'l mut Lookup<'w>,
+    /// The object that carries the annotation; for the ConfigMap its own metadata.
+    pub owner: &'l Meta,
+}
+
+/// A rule of the skeleton. In `text`, `{f:NAME}` stands for the sample expression of a policy
+/// field and `{on:NAME}` for the condition that the route sets it. The renderer adds nothing but
+/// an indent.
+pub struct Rule {
+    /// Where it stands.
+    pub at: Section,
+    /// Whether this HAProxy gets it.
+    pub when: fn(&Capabilities) -> bool,
+    /// The line, or lines made from the skeleton.
+    pub text: RuleText,
+}
+
+/// The text of a rule.
+#[derive(Clone, Copy)]
+pub enum RuleText {
+    /// A line.
+    Line(&'static str),
+    /// Lines that depend on the skeleton (a header name each).
+    Lines(fn(&Skeleton) -> alloc::vec::Vec<String>),
+}
+
+/// A place for rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Requests, in the frontend, for routes that use any family.
+    Request,
+    /// Responses, in the frontend, for routes that use any family.
+    Response,
+    /// Requests, in the named defaults of backends, for routes that use any family.
+    Backend,
+}
+
+/// For rules that every HAProxy gets.
+#[must_use]
+pub fn always(_: &Capabilities) -> bool {
+    true
+}
+
+/// The rows by key, for every spelling.
+#[derive(Debug, Default)]
+pub struct Registry {
+    tidegate: BTreeMap<&'static str, (usize, usize)>,
+    haproxy: BTreeMap<&'static str, (usize, usize)>,
+}
+
+/// Prefixes of annotations in haproxytech's dialect.
+pub const HAPROXY_PREFIXES: [&str; 3] = ["haproxy.org/", "haproxy.com/", "ingress.kubernetes.io/"];
+
+/// Prefix of our own annotations.
+pub const PREFIX: &str = "tidegate.io/";
+
+/// A row's place: family and key within it. Orders rows as documented and applied.
+pub type RowId = (usize, usize);
+
+impl Registry {
+    /// The rows of [`FAMILIES`].
+    #[must_use]
+    pub fn new() -> Registry {
+        let mut registry = Registry::default();
+        for (f, family) in FAMILIES.iter().enumerate() {
+            for (k, row) in family.keys.iter().enumerate() {
+                registry.tidegate.insert(row.key, (f, k));
+                if let Some(name) = row.haproxy {
+                    registry.haproxy.insert(name, (f, k));
+                }
+            }
+        }
+        registry
+    }
+
+    /// A row.
+    #[must_use]
+    pub fn row(&self, id: RowId) -> Option<&'static Annotation> {
+        FAMILIES.get(id.0)?.keys.get(id.1)
+    }
+
+    /// The row of a full annotation key. `None` when the prefix is not ours; the inner `None`
+    /// when the prefix is and the key is unknown.
+    #[must_use]
+    pub fn find(&self, full_key: &str) -> Option<Option<RowId>> {
+        if let Some(key) = full_key.strip_prefix(PREFIX) {
+            return Some(self.tidegate.get(key).copied());
+        }
+        let key = HAPROXY_PREFIXES.iter().find_map(|p| full_key.strip_prefix(p))?;
+        Some(self.haproxy.get(key).copied())
+    }
+
+    /// The row of a ConfigMap key, in either spelling.
+    #[must_use]
+    pub fn find_config(&self, key: &str) -> Option<RowId> {
+        self.tidegate.get(key).or_else(|| self.haproxy.get(key)).copied()
+    }
+
+    /// The known key nearest to an unknown one, spelled with the same prefix.
+    #[must_use]
+    pub fn nearest(&self, full_key: &str) -> Option<String> {
+        let (prefix, key, rows) = match full_key.split_once('/') {
+            Some(("tidegate.io", key)) => ("tidegate.io/", key, &self.tidegate),
+            Some((_, key)) => ("haproxy.org/", key, &self.haproxy),
+            None => ("", full_key, &self.tidegate),
+        };
+        let name = nearest::nearest(key, rows.keys().copied())?;
+        Some(alloc::format!("{prefix}{name}"))
+    }
+}
+
+/// The position (from 1) of a policy field in the record; position 1 is the flags.
+#[must_use]
+pub fn field_position(name: &str) -> Option<usize> {
+    let fields = FAMILIES.iter().flat_map(|family| family.fields);
+    fields.into_iter().position(|field| *field == name).map(|at| at + 2)
+}
+
+/// The letter that marks a field in the flags of a policy record.
+#[must_use]
+pub fn flag_of(field: &str) -> char {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let at = field_position(field).unwrap_or(2) - 2;
+    LETTERS.get(at).copied().map_or('?', char::from)
+}

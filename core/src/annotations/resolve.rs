@@ -1,0 +1,225 @@
+//! Precedence: which source's value of a key holds, and what becomes of values that cannot be
+//! used.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{
+    Annotation, Apply, BackendDraft, Context, FAMILIES, HAPROXY_PREFIXES, OnError, PREFIX, Refusal,
+    Registry, RouteDraft, RowId, Scopes,
+};
+use crate::problem::{Problem, Reason, Severity};
+use crate::world::lookup::Lookup;
+use crate::world::object::{ConfigMap, Kind, Meta, ObjectRef};
+
+/// An object that may carry keys.
+#[derive(Clone, Copy)]
+pub enum Source<'w> {
+    /// The controller's own ConfigMap.
+    ConfigMap(&'w ConfigMap),
+    /// An Ingress.
+    Ingress(&'w Meta),
+    /// A Service.
+    Service(&'w Meta),
+}
+
+impl<'w> Source<'w> {
+    fn meta(&self) -> &'w Meta {
+        match self {
+            Source::ConfigMap(map) => &map.meta,
+            Source::Ingress(meta) | Source::Service(meta) => meta,
+        }
+    }
+
+    fn object(&self) -> ObjectRef {
+        let kind = match self {
+            Source::ConfigMap(_) => Kind::ConfigMap,
+            Source::Ingress(_) => Kind::Ingress,
+            Source::Service(_) => Kind::Service,
+        };
+        ObjectRef { kind, name: self.meta().name.clone() }
+    }
+
+    /// Whether a key with these scopes may stand here.
+    #[must_use]
+    pub fn admits(&self, scopes: Scopes) -> bool {
+        match (self, scopes) {
+            (Source::ConfigMap(_), _) => true,
+            (Source::Ingress(_), Scopes::CI | Scopes::CIS) => true,
+            (Source::Service(_), Scopes::CIS) => true,
+            (Source::Ingress(_), Scopes::C) | (Source::Service(_), Scopes::C | Scopes::CI) => false,
+        }
+    }
+
+    /// The field as a Problem names it.
+    #[must_use]
+    pub fn field(&self, key: &str) -> String {
+        match self {
+            Source::ConfigMap(_) => format!("data.{key}"),
+            Source::Ingress(_) | Source::Service(_) => format!("metadata.annotations[{key}]"),
+        }
+    }
+
+    /// The known keys here: row, key as written, value. Our own spelling comes before others'.
+    pub fn keys(&self, registry: &Registry) -> Vec<(RowId, &'w str, &'w str)> {
+        let mut keys: Vec<(RowId, &str, &str)> = Vec::new();
+        match self {
+            Source::ConfigMap(map) => {
+                for (key, value) in &map.data {
+                    if let Some(row) = registry.find_config(key) {
+                        keys.push((row, key, value));
+                    }
+                }
+            }
+            Source::Ingress(meta) | Source::Service(meta) => {
+                for (key, value) in &meta.annotations {
+                    if let Some(Some(row)) = registry.find(key) {
+                        keys.push((row, key, value));
+                    }
+                }
+            }
+        }
+        keys.sort_by_key(|(row, key, _)| (*row, spelling(key)));
+        keys
+    }
+}
+
+/// Our own spelling first, then haproxytech's prefixes in their order.
+fn spelling(key: &str) -> usize {
+    if key.starts_with(PREFIX) || !key.contains('/') {
+        return 0;
+    }
+    HAPROXY_PREFIXES.iter().position(|p| key.starts_with(p)).map_or(9, |at| at + 1)
+}
+
+/// The result of applying the keys of some sources.
+#[derive(Default)]
+pub struct Resolved {
+    /// What the route-type keys add up to.
+    pub route: RouteDraft,
+    /// What the backend-type keys add up to.
+    pub backend: BackendDraft,
+    /// What could not be used.
+    pub problems: Vec<Problem>,
+    /// Why the route must not be served, if so.
+    pub closed: Option<String>,
+}
+
+/// Which keys to apply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Those that shape the route.
+    Route,
+    /// Those that shape the backend.
+    Backend,
+}
+
+/// Applies the keys of `sources`, given from wide to narrow. For each key the narrowest source
+/// whose value can be used holds; values are never merged. A key that must not be ignored closes
+/// the route instead.
+pub fn apply(
+    lookup: &mut Lookup<'_>,
+    registry: &Registry,
+    sources: &[Source<'_>],
+    target: Target,
+) -> Resolved {
+    let mut resolved = Resolved::default();
+    let mut candidates: BTreeMap<RowId, Vec<(Source<'_>, &str, &str)>> = BTreeMap::new();
+    for source in sources.iter().rev() {
+        for (row, key, value) in source.keys(registry) {
+            let Some(annotation) = registry.row(row) else { continue };
+            if source.admits(annotation.scopes) && is_for(annotation, target) {
+                candidates.entry(row).or_default().push((*source, key, value));
+            }
+        }
+    }
+    for (row, values) in candidates {
+        let Some(annotation) = registry.row(row) else { continue };
+        for (source, key, value) in values {
+            let owner = source.meta();
+            match apply_one(annotation, value, owner, lookup, &mut resolved) {
+                Ok(()) => break,
+                Err(refusal) => {
+                    let closes = annotation.on_error == OnError::Close;
+                    resolved.problems.push(refused(&source, key, annotation, &refusal));
+                    if closes {
+                        resolved.closed = Some(refusal.what);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    if target == Target::Backend {
+        resolved.backend.plain_sni = lookup.capabilities().sni_auto;
+        for family in FAMILIES {
+            if let Some(finish) = family.finish {
+                finish(&mut resolved.backend);
+            }
+        }
+    }
+    resolved
+}
+
+fn is_for(annotation: &Annotation, target: Target) -> bool {
+    match annotation.apply {
+        Apply::Route(_) => target == Target::Route,
+        Apply::Backend(_) => target == Target::Backend,
+        Apply::Skeleton(_) => false,
+    }
+}
+
+fn apply_one(
+    annotation: &Annotation,
+    value: &str,
+    owner: &Meta,
+    lookup: &mut Lookup<'_>,
+    resolved: &mut Resolved,
+) -> Result<(), Refusal> {
+    let max = lookup.settings().limits.annotation_bytes_max as usize;
+    if value.len() > max {
+        return Err(Refusal::new(
+            format!("the value has {} bytes, more than the limit of {max}", value.len()),
+            "shorten it, or raise --annotation-bytes-max",
+        ));
+    }
+    let mut context = Context { lookup, owner };
+    match annotation.apply {
+        Apply::Route(apply) => apply(value, &mut resolved.route, &mut context),
+        Apply::Backend(apply) => apply(value, &mut resolved.backend, &mut context),
+        Apply::Skeleton(_) => Ok(()),
+    }
+}
+
+/// The Problem for a value that cannot be used.
+#[must_use]
+pub fn refused(
+    source: &Source<'_>,
+    key: &str,
+    annotation: &Annotation,
+    refusal: &Refusal,
+) -> Problem {
+    let (reason, severity, instead) = match annotation.on_error {
+        OnError::Default => (
+            Reason::BadValue,
+            Severity::Warning,
+            format!("the wider scope's value or the default ({}) holds", annotation.default),
+        ),
+        OnError::Close => (
+            Reason::FailedClosed,
+            Severity::Error,
+            "the routes it protects answer 503".to_string(),
+        ),
+    };
+    Problem {
+        object: source.object(),
+        field: source.field(key).into(),
+        reason,
+        severity,
+        what: refusal.what.clone(),
+        instead,
+        fix: refusal.fix.clone(),
+    }
+}

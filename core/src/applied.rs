@@ -1,0 +1,473 @@
+//! Applied: what we know HAProxy has in memory. It moves only on positive answers.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
+
+use crate::action::{MapId, RuntimeCommand, ServerState};
+use crate::desired::backend::{server_name, slot_name};
+use crate::desired::{Image, Owned, Table};
+use crate::digest::Digest;
+use crate::event::{Observed, ObservedBackend, WorkerId};
+use crate::render;
+use crate::render::crt_list::{self, Line};
+use crate::time::Time;
+
+/// Key of the ledger map that names the content of the default certificate.
+pub const LEDGER_DEFAULT_CERTIFICATE: &str = "default-certificate";
+
+/// Prefix of the ledger map's keys that say which backend a spare one serves as.
+pub const LEDGER_SPARE: &str = "spare:";
+
+/// The memory of one worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Which worker.
+    pub worker: WorkerId,
+    /// Digest of the skeleton it was started with, in hex.
+    pub skeleton: Arc<str>,
+    maps: Vec<Table<Owned<Arc<str>>>>,
+    /// Backends by their wanted name (which spare ones differ from).
+    pub backends: Table<Arc<RunningBackend>>,
+    /// Lines of the crt-list by certificate (hex of the digest).
+    pub certificates: BTreeMap<Arc<str>, BTreeMap<Arc<str>, RunningLine>>,
+    /// CA and client certificate files in memory.
+    pub files: BTreeSet<Arc<str>>,
+    /// Content of the default certificate that was installed and is not in the ledger yet.
+    pub default_installed: Option<Option<Digest>>,
+    /// Spare backends by profile.
+    pub spares: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// How many routes refer to a backend or policy.
+    references: BTreeMap<Arc<str>, u32>,
+}
+
+/// A certificate file with its line of the crt-list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningLine {
+    /// SNI filters; empty when the file is in no line.
+    pub hosts: BTreeSet<Arc<str>>,
+    /// Whether the file is in a line.
+    pub listed: bool,
+}
+
+/// A backend in a worker's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningBackend {
+    /// Its name in HAProxy.
+    pub physical: Arc<str>,
+    /// Whether rules may select it.
+    pub published: bool,
+    /// Servers, sorted by address.
+    pub servers: Vec<RunningServer>,
+    /// Unused slots, where servers have slots.
+    pub free_slots: BTreeSet<u16>,
+}
+
+/// A server in a worker's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RunningServer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its slot; 0 when it is named by its address.
+    pub slot: u16,
+    /// Its state.
+    pub state: Admin,
+}
+
+/// Administrative state as we know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Admin {
+    /// Takes traffic.
+    Ready,
+    /// In maintenance since then (or just added).
+    Maint(Time),
+}
+
+impl RunningServer {
+    /// Its name in HAProxy.
+    #[must_use]
+    pub fn name(&self) -> Arc<str> {
+        if self.slot == 0 { server_name(&self.address) } else { slot_name(self.slot) }
+    }
+}
+
+impl RunningBackend {
+    /// The server with an address.
+    #[must_use]
+    pub fn server(&self, address: &SocketAddr) -> Option<&RunningServer> {
+        let at = self.servers.binary_search_by(|s| s.address.cmp(address)).ok()?;
+        self.servers.get(at)
+    }
+
+    /// Whether any server takes traffic.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.servers.iter().any(|s| s.state == Admin::Ready)
+    }
+}
+
+impl Running {
+    /// The memory of a worker that has just loaded the files of an image.
+    #[must_use]
+    pub fn loaded(image: &Image, worker: WorkerId) -> Running {
+        let capabilities = &image.skeleton.capabilities;
+        let mut backends = Table::default();
+        for (name, backend) in image.backends.iter() {
+            let mut slot = 0;
+            let mut servers = Vec::with_capacity(backend.servers.len());
+            for address in &backend.servers {
+                slot += u16::from(!capabilities.dynamic_servers);
+                servers.push(RunningServer { address: *address, slot, state: Admin::Ready });
+            }
+            let slots = render::backend::slots(capabilities, backend.servers.len());
+            let running = RunningBackend {
+                physical: name.clone(),
+                published: true,
+                servers,
+                free_slots: (slot + 1..=slots).collect(),
+            };
+            backends.insert(name.clone(), Arc::new(running));
+        }
+        let mut maps: Vec<_> = MapId::ALL.iter().map(|id| image.map(*id).clone()).collect();
+        if let Some(ledger) = maps.get_mut(MapId::Ledger as usize) {
+            let value = render::maps::default_certificate_entry(image);
+            ledger.insert(LEDGER_DEFAULT_CERTIFICATE.into(), Owned { value, owners: 1 });
+        }
+        let mut certificates: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for (digest, hosts) in image.certificates.iter() {
+            let lines = crt_list::lines(digest, hosts).into_iter();
+            let lines = lines.map(|Line { file, hosts }| {
+                let hosts = hosts.into_iter().collect();
+                (file, RunningLine { hosts, listed: true })
+            });
+            certificates.insert(digest.clone(), lines.collect());
+        }
+        let mut running = Running {
+            worker,
+            skeleton: render::skeleton_digest(&image.skeleton),
+            maps,
+            backends,
+            certificates,
+            files: image.files.keys().cloned().collect(),
+            default_installed: None,
+            spares: render::backend::spares(image),
+            references: BTreeMap::new(),
+        };
+        running.count_references();
+        running
+    }
+
+    /// The memory of a worker as read back. What an image cannot have (a backend without the
+    /// ledger's word, a file in no line) is kept, so that the planner removes it.
+    #[must_use]
+    pub fn observed(worker: WorkerId, observed: &Observed, now: Time) -> Running {
+        let mut running = Running {
+            worker,
+            skeleton: (*observed.skeleton).into(),
+            maps: MapId::ALL.iter().map(|_| Table::default()).collect(),
+            backends: Table::default(),
+            certificates: BTreeMap::new(),
+            files: BTreeSet::new(),
+            default_installed: None,
+            spares: BTreeMap::new(),
+            references: BTreeMap::new(),
+        };
+        for (id, entries) in &observed.maps {
+            for (key, value) in entries {
+                // HAProxy looks up the first of equal keys.
+                if running.map(*id).get(key).is_none() {
+                    running.put(*id, &Arc::from(&**key), Arc::from(&**value));
+                }
+            }
+        }
+        let spares: BTreeMap<Arc<str>, Arc<str>> = running
+            .map(MapId::Ledger)
+            .iter()
+            .filter_map(|(k, v)| Some((k.strip_prefix(LEDGER_SPARE)?.into(), v.value.clone())))
+            .collect();
+        for backend in &observed.backends {
+            let physical: Arc<str> = (*backend.name).into();
+            if let Some(profile) = render::backend::spare_profile(&physical)
+                && !spares.contains_key(&physical)
+            {
+                running.spares.entry(profile).or_default().insert(physical);
+                continue;
+            }
+            let name = spares.get(&physical).cloned().unwrap_or_else(|| physical.clone());
+            let backend = Arc::new(RunningBackend::observed(physical, backend, now));
+            running.backends.insert(name, backend);
+        }
+        running.observe_files(observed);
+        running.count_references();
+        running
+    }
+
+    fn observe_files(&mut self, observed: &Observed) {
+        let lines: BTreeMap<&str, &Vec<Box<str>>> =
+            observed.crt_list.iter().map(|(file, hosts)| (&**file, hosts)).collect();
+        for file in &observed.certificates {
+            match crt_list::digest_of(file) {
+                Some(digest) => {
+                    let hosts = lines.get(&**file);
+                    let line = RunningLine {
+                        hosts: hosts.iter().flat_map(|h| h.iter()).map(|h| (**h).into()).collect(),
+                        listed: hosts.is_some(),
+                    };
+                    let files = self.certificates.entry(digest).or_default();
+                    files.insert((**file).into(), line);
+                }
+                None if file.starts_with("certs/client-") => {
+                    self.files.insert((**file).into());
+                }
+                None => {}
+            }
+        }
+        for file in observed.authorities.iter().filter(|f| f.starts_with("ca/")) {
+            self.files.insert((**file).into());
+        }
+    }
+
+    fn count_references(&mut self) {
+        let mut references = BTreeMap::new();
+        for (_, record) in self.map(MapId::Route).iter() {
+            for name in render::maps::referred(&record.value) {
+                *references.entry(Arc::from(name)).or_insert(0) += 1;
+            }
+        }
+        self.references = references;
+    }
+
+    /// One of the maps.
+    #[must_use]
+    pub fn map(&self, id: MapId) -> &Table<Owned<Arc<str>>> {
+        &self.maps[id as usize]
+    }
+
+    /// Whether any route refers to a backend (by its name in HAProxy) or policy.
+    #[must_use]
+    pub fn is_referred(&self, name: &str) -> bool {
+        self.references.contains_key(name)
+    }
+
+    /// The name in HAProxy of the backend with a wanted name.
+    #[must_use]
+    pub fn physical<'a>(&'a self, name: &'a str) -> &'a str {
+        self.backends.get(name).map_or(name, |b| &b.physical)
+    }
+
+    /// Content of the default certificate according to the ledger; the outer `None` when the
+    /// ledger does not say.
+    #[must_use]
+    pub fn default_certificate(&self) -> Option<Option<Digest>> {
+        let entry = self.map(MapId::Ledger).get(LEDGER_DEFAULT_CERTIFICATE)?;
+        if &*entry.value == "-" { Some(None) } else { Digest::from_hex(&entry.value).map(Some) }
+    }
+
+    fn put(&mut self, id: MapId, key: &Arc<str>, value: Arc<str>) {
+        if id == MapId::Route {
+            self.refer(&value, true);
+        }
+        let old = self.maps[id as usize].insert(key.clone(), Owned { value, owners: 1 });
+        if let Some(old) = old.filter(|_| id == MapId::Route) {
+            self.refer(&old.value, false);
+        }
+    }
+
+    fn take(&mut self, id: MapId, key: &str) {
+        let old = self.maps[id as usize].remove(key);
+        if let Some(old) = old.filter(|_| id == MapId::Route) {
+            self.refer(&old.value, false);
+        }
+    }
+
+    fn refer(&mut self, record: &str, begins: bool) {
+        for name in render::maps::referred(record) {
+            if begins {
+                *self.references.entry(name.into()).or_insert(0) += 1;
+            } else if let Some(count) = self.references.get_mut(name) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.references.remove(name);
+                }
+            }
+        }
+    }
+
+    /// Takes in a command that was done. `logical` is the wanted name of the backend it is about.
+    pub fn apply(&mut self, command: &RuntimeCommand, logical: Option<&Arc<str>>, now: Time) {
+        match command {
+            RuntimeCommand::AddMapEntry { map, key, value }
+            | RuntimeCommand::SetMapEntry { map, key, value } => {
+                self.put(*map, key, value.clone());
+                if let (MapId::Ledger, Some(physical)) = (*map, key.strip_prefix(LEDGER_SPARE)) {
+                    self.claim(physical, value);
+                }
+            }
+            RuntimeCommand::DeleteMapEntry { map, key } => {
+                self.take(*map, key);
+                if let (MapId::Ledger, Some(physical)) = (*map, key.strip_prefix(LEDGER_SPARE)) {
+                    self.unclaim(physical);
+                }
+            }
+            RuntimeCommand::InstallCertificate { file, digest: _ }
+            | RuntimeCommand::InstallAuthority { file, digest: _ } => {
+                match crt_list::digest_of(file) {
+                    Some(digest) => {
+                        let line = RunningLine { hosts: BTreeSet::new(), listed: false };
+                        self.certificates.entry(digest).or_default().insert(file.clone(), line);
+                    }
+                    None => {
+                        self.files.insert(file.clone());
+                    }
+                }
+            }
+            RuntimeCommand::DeleteCertificate { file }
+            | RuntimeCommand::DeleteAuthority { file } => self.forget_file(file),
+            RuntimeCommand::AddCrtListLine { file, hosts } => {
+                self.set_line(file, hosts.iter().cloned().collect(), true);
+            }
+            RuntimeCommand::DeleteCrtListLine { file } => {
+                self.set_line(file, BTreeSet::new(), false);
+            }
+            RuntimeCommand::ReplaceDefaultCertificate { digest } => {
+                self.default_installed = Some(*digest);
+            }
+            RuntimeCommand::AddBackend { backend, profile: _ } => {
+                let fresh = RunningBackend {
+                    physical: backend.clone(),
+                    published: false,
+                    servers: Vec::new(),
+                    free_slots: BTreeSet::new(),
+                };
+                self.backends.insert(logical.unwrap_or(backend).clone(), Arc::new(fresh));
+            }
+            RuntimeCommand::DeleteBackend { backend } => {
+                self.backends.remove(logical.unwrap_or(backend));
+            }
+            RuntimeCommand::PublishBackend { backend }
+            | RuntimeCommand::UnpublishBackend { backend }
+            | RuntimeCommand::AddServer { backend, .. }
+            | RuntimeCommand::SetServerAddress { backend, .. }
+            | RuntimeCommand::SetServerState { backend, .. }
+            | RuntimeCommand::EnableHealth { backend, .. }
+            | RuntimeCommand::ShutdownSessions { backend, .. }
+            | RuntimeCommand::DeleteServer { backend, .. } => {
+                if let Some(running) = self.backends.get_mut(logical.unwrap_or(backend)) {
+                    Arc::make_mut(running).apply(command, now);
+                }
+            }
+        }
+    }
+
+    fn claim(&mut self, physical: &str, name: &Arc<str>) {
+        let physical: Arc<str> = physical.into();
+        if let Some(profile) = render::backend::spare_profile(&physical)
+            && let Some(spares) = self.spares.get_mut(&profile)
+        {
+            spares.remove(&physical);
+        }
+        let fresh = RunningBackend {
+            physical,
+            published: true,
+            servers: Vec::new(),
+            free_slots: BTreeSet::new(),
+        };
+        self.backends.insert(name.clone(), Arc::new(fresh));
+    }
+
+    fn unclaim(&mut self, physical: &str) {
+        let physical: Arc<str> = physical.into();
+        let name = self.backends.iter().find(|(_, b)| b.physical == physical);
+        if let Some(name) = name.map(|(name, _)| name.clone()) {
+            self.backends.remove(&name);
+        }
+        if let Some(profile) = render::backend::spare_profile(&physical) {
+            self.spares.entry(profile).or_default().insert(physical);
+        }
+    }
+
+    fn set_line(&mut self, file: &Arc<str>, hosts: BTreeSet<Arc<str>>, listed: bool) {
+        if let Some(digest) = crt_list::digest_of(file) {
+            let files = self.certificates.entry(digest).or_default();
+            files.insert(file.clone(), RunningLine { hosts, listed });
+        }
+    }
+
+    fn forget_file(&mut self, file: &Arc<str>) {
+        self.files.remove(file);
+        let Some(digest) = crt_list::digest_of(file) else { return };
+        if let Some(files) = self.certificates.get_mut(&digest) {
+            files.remove(file);
+            if files.is_empty() {
+                self.certificates.remove(&digest);
+            }
+        }
+    }
+}
+
+impl RunningBackend {
+    fn observed(physical: Arc<str>, backend: &ObservedBackend, now: Time) -> RunningBackend {
+        let mut servers = Vec::with_capacity(backend.servers.len());
+        let mut free_slots = BTreeSet::new();
+        for server in &backend.servers {
+            let slot = server.name.strip_prefix('s').and_then(|n| n.parse::<u16>().ok());
+            match server.address {
+                Some(address) => servers.push(RunningServer {
+                    address,
+                    slot: slot.unwrap_or(0),
+                    state: if server.ready { Admin::Ready } else { Admin::Maint(now) },
+                }),
+                None => free_slots.extend(slot),
+            }
+        }
+        servers.sort_unstable();
+        let published = !servers.is_empty();
+        RunningBackend { physical, published, servers, free_slots }
+    }
+
+    fn apply(&mut self, command: &RuntimeCommand, now: Time) {
+        match command {
+            RuntimeCommand::PublishBackend { .. } => self.published = true,
+            RuntimeCommand::UnpublishBackend { .. } => self.published = false,
+            RuntimeCommand::AddServer { address, .. } => {
+                let server = RunningServer { address: *address, slot: 0, state: Admin::Maint(now) };
+                self.insert(server);
+            }
+            RuntimeCommand::SetServerAddress { server, address, .. } => {
+                let Some(slot) = server.strip_prefix('s').and_then(|n| n.parse().ok()) else {
+                    return;
+                };
+                self.free_slots.remove(&slot);
+                self.servers.retain(|s| s.slot != slot);
+                self.insert(RunningServer { address: *address, slot, state: Admin::Maint(now) });
+            }
+            RuntimeCommand::SetServerState { server, state, .. } => {
+                let found = self.servers.iter_mut().find(|s| *s.name() == **server);
+                if let Some(found) = found {
+                    found.state = match state {
+                        ServerState::Ready => Admin::Ready,
+                        ServerState::Drain | ServerState::Maint => Admin::Maint(now),
+                    };
+                }
+            }
+            RuntimeCommand::DeleteServer { server, .. } => {
+                self.servers.retain(|s| *s.name() != **server);
+            }
+            _ => {}
+        }
+    }
+
+    fn insert(&mut self, server: RunningServer) {
+        match self.servers.binary_search_by(|s| s.address.cmp(&server.address)) {
+            Ok(at) => {
+                if let Some(old) = self.servers.get_mut(at) {
+                    *old = server;
+                }
+            }
+            Err(at) => self.servers.insert(at, server),
+        }
+    }
+}

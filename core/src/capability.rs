@@ -1,0 +1,95 @@
+//! What the connected HAProxy can do at run time: discovered by the adapter, never derived from a
+//! version number here.
+
+use alloc::boxed::Box;
+use serde::{Deserialize, Serialize};
+
+/// The discovered abilities. A field is true when the adapter has proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// For people only; core never looks at it.
+    pub version: Box<str>,
+    /// `add backend` / `del backend`, safe to use (3.4.7 and later).
+    pub dynamic_backends: bool,
+    /// `add server` / `del server` whose servers reuse connections (3.0 and later).
+    pub dynamic_servers: bool,
+    /// `set-headers-bin`, `del-headers-bin`: header names as data (3.4).
+    pub headers_bin: bool,
+    /// `http-request set-timeout client` by expression (3.0).
+    pub timeout_client: bool,
+    /// `http-request set-timeout connect` and `queue` by expression (3.4).
+    pub timeout_connect: bool,
+    /// `balance hash EXPR` (2.8 and later).
+    pub balance_hash: bool,
+    /// Server keyword `no-sni-auto` (3.4): without it the request's Host is sent as SNI.
+    pub sni_auto: bool,
+    /// Descriptors this HAProxy may use; 0 when unknown.
+    pub descriptors: u64,
+}
+
+/// The three tiers of the design; for documents and reports. Plans look at single abilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Backends and servers at run time.
+    A,
+    /// Servers at run time, spare backends.
+    B,
+    /// Server slots, new backends by reload.
+    C,
+}
+
+impl Capabilities {
+    /// The tier these abilities amount to.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        if self.dynamic_backends {
+            Tier::A
+        } else if self.dynamic_servers {
+            Tier::B
+        } else {
+            Tier::C
+        }
+    }
+
+    /// The abilities of HAProxy 3.4.7 and later: the first-class target, and what `render` and
+    /// `plan` assume when no HAProxy is at hand.
+    #[must_use]
+    pub fn tier_a() -> Capabilities {
+        Capabilities {
+            version: "3.4".into(),
+            dynamic_backends: true,
+            dynamic_servers: true,
+            headers_bin: true,
+            timeout_client: true,
+            timeout_connect: true,
+            balance_hash: true,
+            sni_auto: true,
+            descriptors: 0,
+        }
+    }
+
+    /// The abilities of HAProxy 3.0 and 3.2.
+    #[must_use]
+    pub fn tier_b() -> Capabilities {
+        Capabilities {
+            version: "3.2".into(),
+            dynamic_backends: false,
+            headers_bin: false,
+            sni_auto: false,
+            timeout_connect: false,
+            ..Capabilities::tier_a()
+        }
+    }
+
+    /// The abilities of HAProxy 2.6.
+    #[must_use]
+    pub fn tier_c() -> Capabilities {
+        Capabilities {
+            version: "2.6".into(),
+            dynamic_servers: false,
+            timeout_client: false,
+            balance_hash: false,
+            ..Capabilities::tier_b()
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Checkpoints: the state of a controller as data, at a moment when no action is open. A journal
+//! segment starts with one, so that older segments can be dropped. What is derived (indexes,
+//! projections, Desired) is not in it but computed again.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use serde::{Deserialize, Serialize};
+
+use crate::applied::Running;
+use crate::capability::Capabilities;
+use crate::controller::Controller;
+use crate::desired::Key;
+use crate::event::WorkerId;
+use crate::plan::{Trouble, mark_differences};
+use crate::problem::Problem;
+use crate::project;
+use crate::settings::Settings;
+use crate::time::Time;
+use crate::world::World;
+use crate::world::object::{Kind, Object, ObjectRef};
+
+/// The state of a controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    settings: Settings,
+    now: Time,
+    synced: BTreeSet<Kind>,
+    objects: Vec<Object>,
+    source_problems: Vec<Problem>,
+    resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
+    quarantined: BTreeMap<ObjectRef, Box<str>>,
+    capabilities: Option<Capabilities>,
+    worker: Option<WorkerId>,
+    running: Option<Running>,
+    doubt: bool,
+    next_id: u64,
+    trouble: BTreeMap<Key, Trouble>,
+    repairs: BTreeMap<Key, Box<str>>,
+    reload_trouble: Trouble,
+    unsaved_since: Option<Time>,
+    changed_at: Time,
+    audited_at: Time,
+}
+
+impl Controller {
+    /// The state as data; `None` while an action or a search is open.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        if self.runtime.is_some() || self.files.is_some() || self.search.is_some() {
+            return None;
+        }
+        Some(Checkpoint {
+            settings: (*self.world.settings).clone(),
+            now: self.now,
+            synced: self.world.synced.clone(),
+            objects: self.world.objects(),
+            source_problems: self.world.source_problems.clone(),
+            resolved: self.world.resolved.clone(),
+            quarantined: self.world.quarantined.clone(),
+            capabilities: self.world.capabilities.as_deref().cloned(),
+            worker: self.worker,
+            running: self.running.clone(),
+            doubt: self.doubt,
+            next_id: self.next_id,
+            trouble: self.trouble.clone(),
+            repairs: self.repairs.clone(),
+            reload_trouble: self.reload_trouble.clone(),
+            unsaved_since: self.unsaved_since,
+            changed_at: self.changed_at,
+            audited_at: self.audited_at,
+        })
+    }
+}
+
+impl Checkpoint {
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// A controller that goes on exactly as the one the checkpoint was taken from.
+    #[must_use]
+    pub fn restore(self) -> Controller {
+        let Checkpoint {
+            settings,
+            now,
+            synced,
+            objects,
+            source_problems,
+            resolved,
+            quarantined,
+            capabilities,
+            worker,
+            running,
+            doubt,
+            next_id,
+            trouble,
+            repairs,
+            reload_trouble,
+            unsaved_since,
+            changed_at,
+            audited_at,
+        } = self;
+        let mut controller = Controller::new(settings, now);
+        let mut changed = BTreeSet::new();
+        let world = &mut controller.world;
+        for object in objects {
+            world.upsert(object, &mut changed);
+        }
+        world.synced = synced;
+        world.source_problems = source_problems;
+        world.resolved = resolved;
+        world.quarantined = quarantined;
+        world.capabilities = capabilities.map(Arc::new);
+        if world.is_synced() {
+            let world: &World = world;
+            let (desired, projections) = project::from_scratch(world, &controller.registry);
+            controller.desired = desired;
+            controller.projections = projections;
+            controller.held.clear();
+        } else {
+            controller.held.append(&mut changed);
+        }
+        if let Some(running) = &running {
+            mark_differences(&mut controller.desired, running);
+        }
+        controller.worker = worker;
+        controller.running = running;
+        controller.doubt = doubt;
+        controller.next_id = next_id;
+        controller.trouble = trouble;
+        controller.repairs = repairs;
+        controller.reload_trouble = reload_trouble;
+        controller.unsaved_since = unsaved_since;
+        controller.changed_at = changed_at;
+        controller.audited_at = audited_at;
+        controller
+    }
+}

@@ -1,0 +1,553 @@
+//! The controller: the only place that sequences the others, and [`Controller::step`] its only
+//! mutation.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::action::{Action, ActionBody, ActionId};
+use crate::annotations::Registry;
+use crate::applied::Running;
+use crate::capability::Capabilities;
+use crate::desired::{Desired, Image, Key, Skeleton};
+use crate::event::{Ack, Event, Outcome, WorkerId};
+use crate::plan::{self, Command, Inputs, Plan, Trouble, mark_differences, remedy::ReloadReason};
+use crate::problem::Problem;
+use crate::project::{self, PieceKey, Projections, Refreshed};
+use crate::quarantine::Search;
+use crate::settings::Settings;
+use crate::time::{Time, WakeAt, WakeReason};
+use crate::world::{Fact, World};
+
+/// The outcome of one step.
+#[must_use]
+#[derive(Debug, Default)]
+pub struct Step {
+    /// What to do, in order within each lane.
+    pub actions: Vec<Action>,
+    /// When to step again even if nothing happens.
+    pub wake_at: Option<WakeAt>,
+    /// Problems that appeared, in order.
+    pub opened: Vec<Problem>,
+    /// Problems that went away, in order.
+    pub closed: Vec<Problem>,
+    /// Facts that changed and pieces that were computed, for traces.
+    pub trace: Trace,
+}
+
+/// What a step looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// Facts that changed.
+    pub facts: BTreeSet<Fact>,
+    /// Pieces that were computed.
+    pub pieces: Vec<PieceKey>,
+    /// Commands with the keys they are for.
+    pub commands: Vec<Command>,
+}
+
+/// A runtime action that is not acked yet.
+#[derive(Clone, Debug)]
+pub(crate) enum RuntimeFlight {
+    Commands { id: ActionId, commands: Vec<Command> },
+    ReadBack { id: ActionId },
+}
+
+/// A files action that is not acked yet.
+#[derive(Clone, Debug)]
+pub(crate) enum FilesFlight {
+    Save { id: ActionId, version: u64 },
+    Reload { id: ActionId, image: Arc<Image> },
+    Check { id: ActionId },
+}
+
+/// The state machine.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) world: World,
+    pub(crate) desired: Desired,
+    pub(crate) projections: Projections,
+    /// Facts that changed before every kind was listed.
+    pub(crate) held: BTreeSet<Fact>,
+    pub(crate) now: Time,
+    pub(crate) worker: Option<WorkerId>,
+    pub(crate) running: Option<Running>,
+    /// What a worker is known to have must be read back before anything else is sent to it.
+    pub(crate) doubt: bool,
+    pub(crate) loaded: Option<Arc<Skeleton>>,
+    pub(crate) runtime: Option<RuntimeFlight>,
+    pub(crate) files: Option<FilesFlight>,
+    pub(crate) next_id: u64,
+    pub(crate) trouble: BTreeMap<Key, Trouble>,
+    /// Keys that only a reload can repair, with HAProxy's words.
+    pub(crate) repairs: BTreeMap<Key, Box<str>>,
+    /// Refusals of reloads in a row, and when the next may be tried.
+    pub(crate) reload_trouble: Trouble,
+    pub(crate) search: Option<Search>,
+    /// Since when the files are behind; `None` when they are not.
+    pub(crate) unsaved_since: Option<Time>,
+    pub(crate) changed_at: Time,
+    pub(crate) audited_at: Time,
+}
+
+impl Controller {
+    /// An empty controller.
+    #[must_use]
+    pub fn new(settings: Settings, now: Time) -> Controller {
+        let world = World::new(Arc::new(settings));
+        let skeleton = Arc::new(Skeleton::initial(&world));
+        Controller {
+            registry: Arc::new(Registry::new()),
+            world,
+            desired: Desired::new(skeleton),
+            projections: Projections::default(),
+            held: BTreeSet::from([
+                Fact::Host("".into()),
+                Fact::ConfigMap,
+                Fact::Source,
+                Fact::Capabilities,
+            ]),
+            now,
+            worker: None,
+            running: None,
+            doubt: false,
+            loaded: None,
+            runtime: None,
+            files: None,
+            next_id: 1,
+            trouble: BTreeMap::new(),
+            repairs: BTreeMap::new(),
+            reload_trouble: Trouble::default(),
+            search: None,
+            unsaved_since: None,
+            changed_at: now,
+            audited_at: now,
+        }
+    }
+
+    /// Folds events in and says what to do. Total: no input makes it panic or fail.
+    pub fn step(&mut self, now: Time, events: Vec<Event>) -> Step {
+        self.now = self.now.max(now);
+        let mut changed = BTreeSet::new();
+        let mut step = Step::default();
+        for event in events {
+            self.observe(event, &mut changed, &mut step);
+        }
+        self.refresh(changed, &mut step);
+        self.act_on_runtime(&mut step);
+        self.act_on_files(&mut step);
+        if let Some(names) = self.desired.take_resolve_names() {
+            self.emit(ActionBody::ResolveNames { names }, &mut step);
+        }
+        self.ask_to_be_woken(&mut step);
+        step
+    }
+
+    /// What is wanted.
+    #[must_use]
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// What runs, if known.
+    #[must_use]
+    pub fn running(&self) -> Option<&Running> {
+        self.running.as_ref()
+    }
+
+    /// The objects.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The pieces, for traces and audits.
+    #[must_use]
+    pub fn projections(&self) -> &Projections {
+        &self.projections
+    }
+
+    /// The rows of the annotation tables.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The problems there are.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.projections.problems()
+    }
+
+    /// Whether what runs is what is wanted and no action is open.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.world.is_synced()
+            && self.running.is_some()
+            && !self.doubt
+            && self.runtime.is_none()
+            && self.files.is_none()
+            && self.desired.dirty().is_empty()
+    }
+
+    /// Whether a first complete table has been put to work: what readiness means.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.world.is_synced() && self.running.is_some()
+    }
+
+    fn observe(&mut self, event: Event, changed: &mut BTreeSet<Fact>, step: &mut Step) {
+        match event {
+            Event::Upserted(object) => self.world.upsert(object, changed),
+            Event::Deleted(object) => self.world.delete(&object, changed),
+            Event::Relisted { kind, objects } => self.world.relist(kind, objects, changed),
+            Event::SourceProblems(problems) => {
+                if self.world.source_problems != problems {
+                    self.world.source_problems = problems;
+                    changed.insert(Fact::Source);
+                }
+            }
+            Event::Resolved { name, addresses } => self.world.resolve(name, addresses, changed),
+            Event::ProxyFound(found) => self.world.set_capabilities(found, changed),
+            Event::WorkerSeen(worker) => self.meet(worker),
+            Event::WorkerLost(worker) => {
+                if self.worker == Some(worker) {
+                    self.worker = None;
+                    self.running = None;
+                    self.runtime = None;
+                    self.doubt = false;
+                }
+            }
+            Event::Observed { worker, state } => {
+                let asked = matches!(self.runtime, Some(RuntimeFlight::ReadBack { .. }));
+                if self.worker == Some(worker) && asked {
+                    let running = Running::observed(worker, &state, self.now);
+                    self.take_running(running);
+                }
+            }
+            Event::Acked(ack) => self.acked(ack, changed),
+            Event::Ticked => {}
+            Event::Restored(checkpoint) => {
+                let opened_before: Vec<Problem> = self.problems().cloned().collect();
+                *self = checkpoint.restore();
+                step.closed.extend(opened_before);
+                step.opened.extend(self.problems().cloned().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    fn meet(&mut self, worker: WorkerId) {
+        if self.worker == Some(worker) {
+            return;
+        }
+        self.worker = Some(worker);
+        self.running = None;
+        self.runtime = None;
+        self.doubt = true;
+    }
+
+    fn take_running(&mut self, running: Running) {
+        mark_differences(&mut self.desired, &running);
+        self.running = Some(running);
+        self.doubt = false;
+        self.audited_at = self.now;
+    }
+
+    fn refresh(&mut self, mut changed: BTreeSet<Fact>, step: &mut Step) {
+        if !self.world.is_synced() {
+            self.held.extend(changed);
+            return;
+        }
+        changed.append(&mut self.held);
+        if changed.is_empty() {
+            return;
+        }
+        let version = self.desired.image().version;
+        let Refreshed { pieces, opened, closed } =
+            self.projections.refresh(&self.world, &self.registry, &changed, &mut self.desired);
+        step.opened.extend(opened);
+        step.closed.extend(closed);
+        step.trace.pieces = pieces;
+        step.trace.facts = changed;
+        if self.desired.image().version != version {
+            self.changed_at = self.now;
+            self.unsaved_since.get_or_insert(self.now);
+        }
+    }
+
+    fn emit(&mut self, body: ActionBody, step: &mut Step) -> ActionId {
+        let id = ActionId(self.next_id);
+        self.next_id += 1;
+        step.actions.push(Action { id, body });
+        id
+    }
+
+    pub(crate) fn capabilities(&self) -> Arc<Capabilities> {
+        match &self.world.capabilities {
+            Some(found) => found.clone(),
+            None => Arc::new(Capabilities::tier_a()),
+        }
+    }
+
+    /// The next commands and reload reasons, given what runs.
+    fn plan(&mut self) -> Plan {
+        let Some(running) = &self.running else { return Plan::default() };
+        let capabilities = self.capabilities();
+        let inputs = Inputs {
+            desired: &self.desired,
+            running,
+            capabilities: &capabilities,
+            settings: &self.world.settings,
+            trouble: &self.trouble,
+            loaded: self.loaded.as_deref(),
+            now: self.now,
+        };
+        let plan = plan::next(&inputs);
+        for key in &plan.settled {
+            self.desired.settle(key);
+            self.trouble.remove(key);
+            self.repairs.remove(key);
+        }
+        plan
+    }
+
+    fn act_on_runtime(&mut self, step: &mut Step) {
+        let Some(worker) = self.worker.filter(|_| self.runtime.is_none()) else { return };
+        let audit = self.world.settings.delays.audit_ms;
+        let audit_due = audit > 0 && self.now >= self.audited_at.plus_ms(audit);
+        if self.doubt || (audit_due && self.is_quiet()) {
+            let id = self.emit(ActionBody::ReadBack { worker }, step);
+            self.runtime = Some(RuntimeFlight::ReadBack { id });
+            return;
+        }
+        if !self.world.is_synced() {
+            return;
+        }
+        let plan = self.plan();
+        if plan.commands.is_empty() {
+            return;
+        }
+        let commands = plan.commands.iter().map(|c| c.command.clone()).collect();
+        let id = self.emit(ActionBody::Runtime { worker, commands }, step);
+        step.trace.commands = plan.commands.clone();
+        self.runtime = Some(RuntimeFlight::Commands { id, commands: plan.commands });
+    }
+
+    fn act_on_files(&mut self, step: &mut Step) {
+        if self.files.is_some() || !self.world.is_synced() || self.world.capabilities.is_none() {
+            return;
+        }
+        if let Some(search) = &self.search {
+            let image = search.probe(&self.world, &self.registry);
+            let id = self.emit(ActionBody::Check { image }, step);
+            self.files = Some(FilesFlight::Check { id });
+            return;
+        }
+        let reasons = self.reload_reasons();
+        if !reasons.is_empty() && self.now >= self.reload_trouble.retry_at {
+            let image = Arc::new(self.desired.image().clone());
+            let body = ActionBody::Reload { image: image.clone(), reasons };
+            let id = self.emit(body, step);
+            self.files = Some(FilesFlight::Reload { id, image });
+            return;
+        }
+        let due = self.save_due();
+        if due.is_some_and(|due| self.now >= due) {
+            let image = Arc::new(self.desired.image().clone());
+            let version = image.version;
+            let id = self.emit(ActionBody::Save { image }, step);
+            self.files = Some(FilesFlight::Save { id, version });
+        }
+    }
+
+    fn reload_reasons(&mut self) -> Vec<ReloadReason> {
+        let mut reasons = BTreeSet::new();
+        if self.worker.is_none() {
+            reasons.insert(ReloadReason::FirstStart);
+        } else if self.running.is_some() && !self.doubt {
+            reasons.extend(self.plan().reasons);
+            reasons.extend(self.repairs.values().cloned().map(ReloadReason::Refused));
+        }
+        reasons.into_iter().collect()
+    }
+
+    /// When the files must be written. Not while something HAProxy might refuse waits for its
+    /// verdict: what a restart loads must be known to load.
+    fn save_due(&self) -> Option<Time> {
+        let since = self.unsaved_since.filter(|_| self.running.is_some() && !self.doubt)?;
+        let judged = self.desired.dirty().iter().all(|key| match key {
+            Key::Skeleton | Key::File(_) | Key::Certificate(_) | Key::DefaultCertificate => false,
+            Key::Map(map, _) => !crate::quarantine::is_risky(*map),
+            Key::Backend(_) => true,
+        });
+        let delays = &self.world.settings.delays;
+        let due = self.changed_at.plus_ms(delays.save_quiet_ms);
+        judged.then(|| due.min(since.plus_ms(delays.save_max_ms)).max(self.reload_trouble.retry_at))
+    }
+
+    fn acked(&mut self, ack: Ack, changed: &mut BTreeSet<Fact>) {
+        let Ack { id, outcomes, worker } = ack;
+        match self.runtime.take() {
+            Some(RuntimeFlight::Commands { id: flight, commands }) if flight == id => {
+                self.take_outcomes(commands, outcomes, changed);
+                return;
+            }
+            Some(RuntimeFlight::ReadBack { id: flight }) if flight == id => {
+                // A failed read-back leaves the doubt, and is tried again.
+                self.doubt |= !matches!(outcomes.as_slice(), [Outcome::Done]);
+                return;
+            }
+            other => self.runtime = other,
+        }
+        let outcome = outcomes.into_iter().next().unwrap_or(Outcome::Unknown);
+        match self.files.take() {
+            Some(FilesFlight::Save { id: flight, version }) if flight == id => {
+                self.saved(version, outcome);
+            }
+            Some(FilesFlight::Reload { id: flight, image }) if flight == id => {
+                self.reloaded(&image, outcome, worker);
+            }
+            Some(FilesFlight::Check { id: flight }) if flight == id => {
+                self.checked(outcome, changed);
+            }
+            other => self.files = other,
+        }
+    }
+
+    fn take_outcomes(
+        &mut self,
+        commands: Vec<Command>,
+        outcomes: Vec<Outcome>,
+        changed: &mut BTreeSet<Fact>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let mut outcomes = outcomes.into_iter();
+        let mut refused: BTreeMap<Key, (Command, Box<str>)> = BTreeMap::new();
+        for command in commands {
+            match outcomes.next().unwrap_or(Outcome::Unknown) {
+                Outcome::Done => {
+                    running.apply(&command.command, command.backend.as_ref(), self.now);
+                }
+                Outcome::Refused(why) => {
+                    refused.entry(command.key.clone()).or_insert((command, why));
+                }
+                Outcome::Unknown => self.doubt = true,
+            }
+        }
+        for (key, (command, why)) in refused {
+            self.refused(key, &command, why, changed);
+        }
+    }
+
+    fn saved(&mut self, version: u64, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => {
+                let behind = self.desired.image().version != version;
+                self.unsaved_since = behind.then_some(self.now);
+                self.reload_trouble = Trouble::default();
+            }
+            Outcome::Refused(why) => self.delay_reload(why),
+            Outcome::Unknown => self.delay_reload("the files may not have been written".into()),
+        }
+    }
+
+    fn reloaded(&mut self, image: &Arc<Image>, outcome: Outcome, worker: Option<WorkerId>) {
+        match (outcome, worker) {
+            (Outcome::Done, Some(worker)) => {
+                self.worker = Some(worker);
+                // What was sent meanwhile went to the worker before.
+                self.runtime = None;
+                self.take_running(Running::loaded(image, worker));
+                self.loaded = Some(image.skeleton.clone());
+                self.trouble.clear();
+                self.repairs.clear();
+                self.reload_trouble = Trouble::default();
+                let behind = self.desired.image().version != image.version;
+                self.unsaved_since = behind.then_some(self.now);
+            }
+            (Outcome::Done, None) | (Outcome::Unknown, _) => {
+                self.doubt = self.worker.is_some();
+                self.delay_reload("the outcome of the reload is unknown".into());
+            }
+            (Outcome::Refused(why), _) => {
+                if !why.starts_with("files: ") {
+                    self.search = Search::begin(&self.world, &self.projections, &why);
+                }
+                self.delay_reload(why);
+            }
+        }
+    }
+
+    fn checked(&mut self, outcome: Outcome, changed: &mut BTreeSet<Fact>) {
+        let Some(search) = self.search.take() else { return };
+        let accepted = match outcome {
+            Outcome::Done => true,
+            Outcome::Refused(_) => false,
+            Outcome::Unknown => {
+                // Ask again later; the reload is delayed already.
+                return;
+            }
+        };
+        match search.narrow(accepted) {
+            crate::quarantine::Narrowed::Again(search) => self.search = Some(search),
+            crate::quarantine::Narrowed::Found(objects, why) => {
+                for object in objects {
+                    self.world.quarantine(object, why.clone(), changed);
+                }
+                self.reload_trouble.retry_at = self.now;
+            }
+            crate::quarantine::Narrowed::Nobody => {}
+        }
+    }
+
+    pub(crate) fn delay_reload(&mut self, why: Box<str>) {
+        let retry = self.world.settings.delays.retry_ms;
+        self.reload_trouble = next_trouble(&self.reload_trouble, why, self.now, retry);
+    }
+
+    fn ask_to_be_woken(&mut self, step: &mut Step) {
+        let mut wake: Option<WakeAt> = None;
+        let mut ask = |at: Time, reason: WakeReason| {
+            if wake.is_none_or(|w| at < w.at) {
+                wake = Some(WakeAt { at, reason });
+            }
+        };
+        if self.runtime.is_none() && self.running.is_some() && self.world.is_synced() {
+            let plan = self.plan();
+            if let Some(at) = plan.wake_at {
+                ask(at, WakeReason::DrainDone);
+            }
+            if !plan.reasons.is_empty() && self.files.is_none() {
+                ask(self.reload_trouble.retry_at, WakeReason::Retry);
+            }
+        }
+        if self.files.is_none() {
+            if let Some(at) = self.save_due() {
+                ask(at, WakeReason::SaveDue);
+            }
+            if self.worker.is_none() && self.reload_trouble.refusals > 0 {
+                ask(self.reload_trouble.retry_at, WakeReason::Retry);
+            }
+        }
+        let audit = self.world.settings.delays.audit_ms;
+        if audit > 0 && self.running.is_some() {
+            ask(self.audited_at.plus_ms(audit), WakeReason::Audit);
+        }
+        // I11: a deadline in the past would spin.
+        step.wake_at = wake.map(|w| WakeAt { at: w.at.max(self.now.plus_ms(1)), ..w });
+    }
+}
+
+/// The same trouble once more, twice as far away.
+pub(crate) fn next_trouble(old: &Trouble, why: Box<str>, now: Time, retry_ms: u64) -> Trouble {
+    let refusals = old.refusals.saturating_add(1);
+    let delay = retry_ms.saturating_mul(1 << (refusals - 1).min(6)).min(60_000);
+    Trouble { refusals, retry_at: now.plus_ms(delay), why }
+}
+
+/// Desired and problems from nothing, for audits and tests.
+#[must_use]
+pub fn audit(controller: &Controller) -> (Desired, Projections) {
+    project::from_scratch(&controller.world, &controller.registry)
+}

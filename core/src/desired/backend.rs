@@ -1,0 +1,84 @@
+//! Backends: one per Service port and set of backend options.
+//!
+//! The name says everything but the endpoints: two backends with the same name have the same
+//! profile and the same server keywords. So a change of options is a new backend, built beside
+//! the old one and switched to by one map write, and what runs can be read back by name.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::ServerFile;
+use crate::digest::Digest;
+use crate::world::object::Name;
+
+/// A backend and the endpoints that take its traffic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend {
+    /// Name in HAProxy; see [`BackendSpec::name`].
+    pub name: Arc<str>,
+    /// Everything but the endpoints.
+    pub spec: Arc<BackendSpec>,
+    /// Ready endpoints, sorted, without duplicates.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// Everything about a backend but its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BackendSpec {
+    /// The Service.
+    pub service: Name,
+    /// The Service port's name; empty for an unnamed one.
+    pub port_name: Box<str>,
+    /// The Service port's number.
+    pub port: u16,
+    /// Named defaults section of the skeleton that it derives from.
+    pub profile: Arc<str>,
+    /// Server keywords as in the configuration, encoded; empty for none.
+    pub keywords: Arc<str>,
+    /// Files that the keywords name, sorted.
+    pub files: Vec<ServerFile>,
+    /// Value in the map of health check requests; `None` without such checks.
+    pub check: Option<Arc<str>>,
+}
+
+impl BackendSpec {
+    /// The backend's name: `namespace_service_port`, and for other than default options the digest
+    /// of them. Injective for valid names, as none contains `_` or `.` in these places.
+    #[must_use]
+    pub fn name(&self) -> Arc<str> {
+        let BackendSpec { service, port_name: _, port, profile, keywords, files: _, check } = self;
+        let mut name = String::with_capacity(64);
+        name.push_str(&service.namespace);
+        name.push('_');
+        name.push_str(&service.name);
+        name.push_str(&format!("_{port}"));
+        let plain =
+            **profile == *crate::render::profile::DEFAULT && keywords.is_empty() && check.is_none();
+        if !plain {
+            let digest = Digest::of_parts([
+                profile.as_bytes(),
+                keywords.as_bytes(),
+                check.as_deref().unwrap_or("").as_bytes(),
+            ]);
+            name.push('_');
+            name.push_str(&digest.short());
+        }
+        name.into()
+    }
+}
+
+/// The name of the server for an address where servers are made at run time.
+#[must_use]
+pub fn server_name(address: &SocketAddr) -> Arc<str> {
+    format!("{}:{}", address.ip(), address.port()).into()
+}
+
+/// The name of a server slot.
+#[must_use]
+pub fn slot_name(slot: u16) -> Arc<str> {
+    format!("s{slot}").into()
+}

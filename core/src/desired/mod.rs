@@ -1,0 +1,382 @@
+//! Desired: the proxy configuration we want, as typed data.
+//!
+//! Projections contribute entries ([`Contribution`]); an entry lives while somebody contributes
+//! it. What changes is remembered as dirty keys, so the planner looks at those only.
+
+pub mod backend;
+pub mod skeleton;
+pub mod table;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::action::MapId;
+use crate::digest::Digest;
+pub use backend::{Backend, BackendSpec};
+pub use skeleton::Skeleton;
+pub use table::Table;
+
+/// One thing a projection wants.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contribution {
+    /// A map entry. Several may contribute the same entry; nobody contributes the same key with
+    /// another value, as shared keys are content addresses.
+    Map(MapId, Arc<str>, Arc<str>),
+    /// A backend with its servers.
+    Backend(Arc<Backend>),
+    /// A certificate presented for a host.
+    Certificate(Digest, Arc<str>),
+    /// A file named by server keywords.
+    File(ServerFile),
+    /// A header name that occurs as data; static rules need it where HAProxy takes no names as
+    /// data.
+    HeaderName(Arc<str>),
+    /// The content of the default certificate; none means the self-signed one.
+    DefaultCertificate(Digest),
+    /// A DNS name to keep resolved.
+    ResolveName(Box<str>),
+}
+
+/// A file named by server keywords. Its name is its content address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerFile {
+    /// `ca-file`
+    Authority(Digest),
+    /// `crt`
+    ClientCertificate(Digest),
+}
+
+impl ServerFile {
+    /// Its name within a generation, which is also its identifier on the runtime socket.
+    #[must_use]
+    pub fn file(&self) -> Arc<str> {
+        match self {
+            ServerFile::Authority(digest) => alloc::format!("ca/{}.pem", digest.hex()).into(),
+            ServerFile::ClientCertificate(digest) => {
+                alloc::format!("certs/client-{}.pem", digest.hex()).into()
+            }
+        }
+    }
+}
+
+/// A value with the number of those who want it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owned<V> {
+    /// The value.
+    pub value: V,
+    /// How many contribute it.
+    pub owners: u32,
+}
+
+/// Everything HAProxy is to have: the input of rendering and planning.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Counts changes; a larger version is newer.
+    pub version: u64,
+    /// What only a reload can change.
+    pub skeleton: Arc<Skeleton>,
+    /// Every map, in the order of [`MapId::ALL`].
+    maps: Vec<Table<Owned<Arc<str>>>>,
+    /// Backends by name.
+    pub backends: Table<Arc<Backend>>,
+    /// Hosts by certificate (hex of the digest).
+    pub certificates: Table<Arc<BTreeSet<Arc<str>>>>,
+    /// Files named by server keywords, by file name.
+    pub files: BTreeMap<Arc<str>, Owned<ServerFile>>,
+    /// Content of the default certificate; `None` for the self-signed one.
+    pub default_certificate: Option<Digest>,
+}
+
+impl Image {
+    /// One of the maps.
+    #[must_use]
+    pub fn map(&self, id: MapId) -> &Table<Owned<Arc<str>>> {
+        // `MapId::ALL` has every id once, in declaration order.
+        &self.maps[id as usize]
+    }
+
+    fn map_mut(&mut self, id: MapId) -> &mut Table<Owned<Arc<str>>> {
+        &mut self.maps[id as usize]
+    }
+}
+
+impl PartialEq for Image {
+    /// Equal content; the version does not count.
+    fn eq(&self, other: &Self) -> bool {
+        let Image { version: _, skeleton, maps, backends, certificates, files, default_certificate } =
+            self;
+        *skeleton == other.skeleton
+            && *maps == other.maps
+            && *backends == other.backends
+            && *certificates == other.certificates
+            && *files == other.files
+            && *default_certificate == other.default_certificate
+    }
+}
+
+/// What may differ between wanted and running.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Key {
+    /// The static part.
+    Skeleton,
+    /// The content of the default certificate.
+    DefaultCertificate,
+    /// A file named by server keywords.
+    File(Arc<str>),
+    /// A certificate and its crt-list lines (hex of the digest).
+    Certificate(Arc<str>),
+    /// A backend and its servers.
+    Backend(Arc<str>),
+    /// A map entry.
+    Map(MapId, Arc<str>),
+}
+
+/// The wanted image and what changed in it since the planner last settled it.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    image: Image,
+    dirty: BTreeSet<Key>,
+    header_names: BTreeMap<Arc<str>, u32>,
+    default_certificates: BTreeMap<Digest, u32>,
+    resolve_names: BTreeMap<Box<str>, u32>,
+    names_changed: bool,
+}
+
+impl Desired {
+    /// An empty image over a skeleton.
+    #[must_use]
+    pub fn new(skeleton: Arc<Skeleton>) -> Desired {
+        Desired {
+            image: Image {
+                version: 0,
+                skeleton,
+                maps: MapId::ALL.iter().map(|_| Table::default()).collect(),
+                backends: Table::default(),
+                certificates: Table::default(),
+                files: BTreeMap::new(),
+                default_certificate: None,
+            },
+            dirty: BTreeSet::from([Key::Skeleton]),
+            header_names: BTreeMap::new(),
+            default_certificates: BTreeMap::new(),
+            resolve_names: BTreeMap::new(),
+            names_changed: false,
+        }
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Keys that may differ from what runs.
+    #[must_use]
+    pub fn dirty(&self) -> &BTreeSet<Key> {
+        &self.dirty
+    }
+
+    /// Header names in use.
+    pub fn header_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.header_names.keys()
+    }
+
+    /// Names to keep resolved, if the set changed since the last call.
+    pub fn take_resolve_names(&mut self) -> Option<BTreeSet<Box<str>>> {
+        core::mem::take(&mut self.names_changed)
+            .then(|| self.resolve_names.keys().cloned().collect())
+    }
+
+    /// Marks a key as settled: running equals wanted.
+    pub fn settle(&mut self, key: &Key) {
+        self.dirty.remove(key);
+    }
+
+    /// Marks a key as possibly different.
+    pub fn mark(&mut self, key: Key) {
+        self.dirty.insert(key);
+    }
+
+    /// Replaces the static part; returns whether it changed.
+    pub fn set_skeleton(&mut self, skeleton: Arc<Skeleton>) -> bool {
+        if self.image.skeleton == skeleton {
+            return false;
+        }
+        self.image.skeleton = skeleton;
+        self.touch(Key::Skeleton);
+        true
+    }
+
+    fn touch(&mut self, key: Key) {
+        self.image.version += 1;
+        self.dirty.insert(key);
+    }
+
+    /// Replaces what one projection contributed. Both slices are sorted and free of duplicates.
+    pub fn replace(&mut self, old: &[Contribution], new: &[Contribution]) {
+        // Acquire first, so that an entry in both is never seen without an owner.
+        for_difference(new, old, |c| self.acquire(c));
+        for_difference(old, new, |c| self.release(c));
+    }
+
+    fn acquire(&mut self, contribution: &Contribution) {
+        match contribution {
+            Contribution::Map(map, key, value) => {
+                match self.image.map_mut(*map).get_mut(key) {
+                    Some(entry) if entry.value == *value => entry.owners += 1,
+                    Some(entry) => {
+                        // The same projection gives the key another value; its claim on the old
+                        // one is released by `release`, which then finds the value changed.
+                        entry.value = value.clone();
+                        self.touch(Key::Map(*map, key.clone()));
+                    }
+                    None => {
+                        let entry = Owned { value: value.clone(), owners: 1 };
+                        self.image.map_mut(*map).insert(key.clone(), entry);
+                        self.touch(Key::Map(*map, key.clone()));
+                    }
+                }
+            }
+            Contribution::Backend(backend) => {
+                self.image.backends.insert(backend.name.clone(), backend.clone());
+                self.touch(Key::Backend(backend.name.clone()));
+            }
+            Contribution::Certificate(digest, host) => {
+                let key: Arc<str> = digest.hex().into();
+                let mut hosts = match self.image.certificates.get(&key) {
+                    Some(hosts) => (**hosts).clone(),
+                    None => BTreeSet::new(),
+                };
+                hosts.insert(host.clone());
+                self.image.certificates.insert(key.clone(), Arc::new(hosts));
+                self.touch(Key::Certificate(key));
+            }
+            Contribution::File(file) => {
+                let name = file.file();
+                let entry = self
+                    .image
+                    .files
+                    .entry(name.clone())
+                    .or_insert(Owned { value: *file, owners: 0 });
+                entry.owners += 1;
+                if entry.owners == 1 {
+                    self.touch(Key::File(name));
+                }
+            }
+            Contribution::HeaderName(name) => {
+                *self.header_names.entry(name.clone()).or_insert(0) += 1;
+            }
+            Contribution::DefaultCertificate(digest) => {
+                *self.default_certificates.entry(*digest).or_insert(0) += 1;
+                self.choose_default_certificate();
+            }
+            Contribution::ResolveName(name) => {
+                let owners = self.resolve_names.entry(name.clone()).or_insert(0);
+                *owners += 1;
+                self.names_changed |= *owners == 1;
+            }
+        }
+    }
+
+    fn release(&mut self, contribution: &Contribution) {
+        match contribution {
+            Contribution::Map(map, key, value) => {
+                let Some(entry) = self.image.map_mut(*map).get_mut(key) else { return };
+                if entry.value != *value {
+                    return;
+                }
+                entry.owners -= 1;
+                if entry.owners == 0 {
+                    self.image.map_mut(*map).remove(key);
+                    self.touch(Key::Map(*map, key.clone()));
+                }
+            }
+            Contribution::Backend(backend) => {
+                let current = self.image.backends.get(&backend.name);
+                if current.is_some_and(|b| Arc::ptr_eq(b, backend) || **b == **backend) {
+                    self.image.backends.remove(&backend.name);
+                    self.touch(Key::Backend(backend.name.clone()));
+                }
+            }
+            Contribution::Certificate(digest, host) => {
+                let key: Arc<str> = digest.hex().into();
+                let Some(hosts) = self.image.certificates.get(&key) else { return };
+                let mut hosts = (**hosts).clone();
+                hosts.remove(host);
+                if hosts.is_empty() {
+                    self.image.certificates.remove(&key);
+                } else {
+                    self.image.certificates.insert(key.clone(), Arc::new(hosts));
+                }
+                self.touch(Key::Certificate(key));
+            }
+            Contribution::File(file) => {
+                let name = file.file();
+                let Some(entry) = self.image.files.get_mut(&name) else { return };
+                entry.owners -= 1;
+                if entry.owners == 0 {
+                    self.image.files.remove(&name);
+                    self.touch(Key::File(name));
+                }
+            }
+            Contribution::HeaderName(name) => {
+                if let Some(owners) = self.header_names.get_mut(name) {
+                    *owners -= 1;
+                    if *owners == 0 {
+                        self.header_names.remove(name);
+                    }
+                }
+            }
+            Contribution::DefaultCertificate(digest) => {
+                if let Some(owners) = self.default_certificates.get_mut(digest) {
+                    *owners -= 1;
+                    if *owners == 0 {
+                        self.default_certificates.remove(digest);
+                    }
+                }
+                self.choose_default_certificate();
+            }
+            Contribution::ResolveName(name) => {
+                if let Some(owners) = self.resolve_names.get_mut(name) {
+                    *owners -= 1;
+                    if *owners == 0 {
+                        self.resolve_names.remove(name);
+                        self.names_changed = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn choose_default_certificate(&mut self) {
+        let chosen = self.default_certificates.keys().next().copied();
+        if chosen != self.image.default_certificate {
+            self.image.default_certificate = chosen;
+            self.touch(Key::DefaultCertificate);
+        }
+    }
+}
+
+/// Calls `f` for each element of `a` that is not in `b`; both are sorted.
+fn for_difference<'a>(a: &'a [Contribution], b: &[Contribution], mut f: impl FnMut(&'a Contribution)) {
+    let mut rest = b.iter().peekable();
+    for item in a {
+        while rest.peek().is_some_and(|other| **other < *item) {
+            rest.next();
+        }
+        if rest.peek().is_none_or(|other| **other != *item) {
+            f(item);
+        }
+    }
+}
+
+/// Sorts contributions and drops duplicates, as [`Desired::replace`] asks.
+#[must_use]
+pub fn normalised(mut contributions: Vec<Contribution>) -> Vec<Contribution> {
+    contributions.sort_unstable();
+    contributions.dedup();
+    contributions
+}

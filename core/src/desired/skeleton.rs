@@ -1,0 +1,38 @@
+//! The static part of the configuration: what only a reload can change.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::capability::Capabilities;
+use crate::settings::Listen;
+use crate::world::World;
+use crate::world::lookup::Lookup;
+
+/// Everything the skeleton depends on. Two equal values render the same text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skeleton {
+    /// Binds, sockets, process options.
+    pub listen: Listen,
+    /// What HAProxy can do; decides between forms of the same rule.
+    pub capabilities: Arc<Capabilities>,
+    /// Header names with a static rule each; empty where names are data.
+    pub header_names: Vec<Arc<str>>,
+    /// Options of the frontend and the defaults, from the controller's ConfigMap: directive to
+    /// encoded value.
+    pub options: BTreeMap<Box<str>, Box<str>>,
+}
+
+impl Skeleton {
+    /// The skeleton over a world of which nothing has been projected yet.
+    #[must_use]
+    pub fn initial(world: &World) -> Skeleton {
+        Skeleton {
+            listen: world.settings.listen.clone(),
+            capabilities: Lookup::new(world).capabilities(),
+            header_names: Vec::new(),
+            options: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `Table`: an ordered map that is cheap to snapshot. Split by a fixed hash of the key into shards
+//! that are shared until written, so a copy costs one pointer per shard and a later write copies
+//! one shard only. The order of iteration is fixed: by shard, then by key.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Number of shards. A write after a snapshot copies 1/SHARDS of the table.
+const SHARDS: usize = 256;
+
+/// A map from text to `V` with cheap clones.
+#[derive(Clone, Debug)]
+pub struct Table<V> {
+    shards: Vec<Arc<BTreeMap<Arc<str>, V>>>,
+    len: usize,
+}
+
+impl<V: Clone> Default for Table<V> {
+    fn default() -> Self {
+        Table { shards: (0..SHARDS).map(|_| Arc::default()).collect(), len: 0 }
+    }
+}
+
+impl<V: Clone> Table<V> {
+    /// The value under a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&V> {
+        self.shards.get(shard_of(key))?.get(key)
+    }
+
+    /// The key as stored, so that callers can share it.
+    #[must_use]
+    pub fn get_key_value(&self, key: &str) -> Option<(&Arc<str>, &V)> {
+        self.shards.get(shard_of(key))?.get_key_value(key)
+    }
+
+    /// The value under a key, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut V> {
+        let shard = self.shards.get_mut(shard_of(key))?;
+        if !shard.contains_key(key) {
+            return None;
+        }
+        Arc::make_mut(shard).get_mut(key)
+    }
+
+    /// Sets the value under a key; returns the one it replaces.
+    pub fn insert(&mut self, key: Arc<str>, value: V) -> Option<V> {
+        let shard = self.shards.get_mut(shard_of(&key))?;
+        let old = Arc::make_mut(shard).insert(key, value);
+        if old.is_none() {
+            self.len += 1;
+        }
+        old
+    }
+
+    /// Removes a key; returns its value.
+    pub fn remove(&mut self, key: &str) -> Option<V> {
+        let shard = self.shards.get_mut(shard_of(key))?;
+        if !shard.contains_key(key) {
+            return None;
+        }
+        let old = Arc::make_mut(shard).remove(key);
+        if old.is_some() {
+            self.len -= 1;
+        }
+        old
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All entries, by shard and then by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
+        self.shards.iter().flat_map(|shard| shard.iter())
+    }
+
+    /// Calls `f` for each key whose value is missing on one side or not `same`. Shards that are
+    /// shared are skipped.
+    pub fn differences(
+        &self,
+        other: &Table<V>,
+        same: impl Fn(&V, &V) -> bool,
+        mut f: impl FnMut(&Arc<str>),
+    ) {
+        for (a, b) in self.shards.iter().zip(&other.shards) {
+            if Arc::ptr_eq(a, b) {
+                continue;
+            }
+            for (key, value) in a.iter() {
+                if b.get(key).is_none_or(|other| !same(value, other)) {
+                    f(key);
+                }
+            }
+            b.keys().filter(|key| !a.contains_key(*key)).for_each(&mut f);
+        }
+    }
+
+    /// All entries sorted by key; costs a sort.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<(&Arc<str>, &V)> {
+        let mut all: Vec<_> = self.iter().collect();
+        all.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        all
+    }
+}
+
+impl<V: Clone + PartialEq> PartialEq for Table<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len
+            && self
+                .shards
+                .iter()
+                .zip(&other.shards)
+                .all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+    }
+}
+
+impl<V: Clone + Eq> Eq for Table<V> {}
+
+impl<V: Clone + Serialize> Serialize for Table<V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de, V: Clone + Deserialize<'de>> Deserialize<'de> for Table<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries: Vec<(Arc<str>, V)> = Vec::deserialize(deserializer)?;
+        let mut table = Table::default();
+        for (key, value) in entries {
+            table.insert(key, value);
+        }
+        Ok(table)
+    }
+}
+
+/// FNV-1a: fixed, quick, and no defence is needed as shards only trade copying for depth.
+fn shard_of(key: &str) -> usize {
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in key.as_bytes() {
+        hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    }
+    (hash ^ (hash >> 16)) as usize % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn a_snapshot_does_not_see_later_writes() {
+        let mut table = Table::default();
+        for n in 0..1000 {
+            table.insert(format!("k{n}").into(), n);
+        }
+        let before = table.clone();
+        table.insert("k7".into(), 70);
+        table.remove("k8");
+        assert_eq!(before.get("k7"), Some(&7));
+        assert_eq!(before.get("k8"), Some(&8));
+        assert_eq!(table.len(), 999);
+        assert_ne!(before, table);
+        assert_eq!(before.sorted().len(), 1000);
+    }
+}

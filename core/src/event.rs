@@ -1,0 +1,123 @@
+//! Events: every input of the controller. Past tense: a fact that arrived.
+//!
+//! These types are what the journal stores. Enums grow at the end only, and no serde attribute
+//! but the derives: bincode decodes by position.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use serde::{Deserialize, Serialize};
+
+use crate::action::{ActionId, MapId};
+use crate::capability::Capabilities;
+use crate::problem::Problem;
+use crate::world::object::{Kind, Object, ObjectRef};
+
+/// A fact that arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// An object was created or changed.
+    Upserted(Object),
+    /// An object was deleted: a positive observation, never an absence.
+    Deleted(ObjectRef),
+    /// A complete, newer list of one kind: objects of that kind not in it are gone.
+    Relisted {
+        /// The kind.
+        kind: Kind,
+        /// All its objects.
+        objects: Vec<Object>,
+    },
+    /// The problems of the source itself (unreadable files), replacing those told before.
+    SourceProblems(Vec<Problem>),
+    /// The addresses of a DNS name asked for by [`crate::action::ActionBody::ResolveNames`].
+    Resolved {
+        /// The name, lower case.
+        name: Box<str>,
+        /// Its addresses, sorted; empty when it does not exist.
+        addresses: Vec<IpAddr>,
+    },
+    /// HAProxy was found: its abilities, before or without a running worker.
+    ProxyFound(Capabilities),
+    /// A worker answers on the runtime socket.
+    WorkerSeen(WorkerId),
+    /// The worker no longer answers. What it had in memory is gone.
+    WorkerLost(WorkerId),
+    /// What a worker has in memory, read back in full.
+    Observed {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its state.
+        state: Box<Observed>,
+    },
+    /// The answer to an action.
+    Acked(Ack),
+    /// Only time has passed.
+    Ticked,
+    /// Replaces everything: the state of a controller at the start of a journal segment.
+    Restored(Box<crate::checkpoint::Checkpoint>),
+}
+
+/// A worker process of HAProxy. Numbered by the adapter; each new process gets a higher number.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct WorkerId(pub u64);
+
+/// The answer to one action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// Which action.
+    pub id: ActionId,
+    /// One outcome per command of a runtime action; exactly one for every other action.
+    pub outcomes: Vec<Outcome>,
+    /// For a reload that is done: the worker that now serves, having loaded the action's files.
+    pub worker: Option<WorkerId>,
+}
+
+/// What is known about something that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It happened, by a positively recognised answer.
+    Done,
+    /// It did not happen; HAProxy's words.
+    Refused(Box<str>),
+    /// It may or may not have happened.
+    Unknown,
+}
+
+/// The memory of a worker, as read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// `description` of the global section: the digest of the skeleton, in hex.
+    pub skeleton: Box<str>,
+    /// Every map: entries in HAProxy's order. A key may occur twice.
+    pub maps: Vec<(MapId, Vec<(Box<str>, Box<str>)>)>,
+    /// Every backend with its servers, sorted by name.
+    pub backends: Vec<ObservedBackend>,
+    /// Names of certificate files in memory, sorted.
+    pub certificates: Vec<Box<str>>,
+    /// Names of CA files in memory, sorted.
+    pub authorities: Vec<Box<str>>,
+    /// Lines of the crt-list: file name and SNI filters.
+    pub crt_list: Vec<(Box<str>, Vec<Box<str>>)>,
+}
+
+/// One backend, as read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedBackend {
+    /// Name.
+    pub name: Box<str>,
+    /// Servers in HAProxy's order.
+    pub servers: Vec<ObservedServer>,
+}
+
+/// One server, as read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedServer {
+    /// Name.
+    pub name: Box<str>,
+    /// Address and port; `None` for an unused slot.
+    pub address: Option<SocketAddr>,
+    /// Administratively ready (not in maintenance, not draining).
+    pub ready: bool,
+}

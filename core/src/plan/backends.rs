@@ -1,0 +1,238 @@
+//! Backends and servers: add, switch, drain, delete; on slots and spare backends where HAProxy
+//! makes none at run time.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::remedy::{self, BackendRemedy, ReloadReason};
+use super::{Draft, Inputs, Next, Phase};
+use crate::action::{MapId, RuntimeCommand, ServerState};
+use crate::applied::{Admin, LEDGER_SPARE, RunningBackend, RunningServer};
+use crate::desired::Backend;
+use crate::desired::backend::{server_name, slot_name};
+use crate::time::Time;
+
+type Commands = Vec<(RuntimeCommand, Option<Arc<str>>)>;
+
+/// What a backend needs next.
+pub(crate) fn next(inputs: &Inputs<'_>, name: &Arc<str>, draft: &mut Draft) -> Next {
+    let wanted = inputs.desired.image().backends.get(name);
+    let running = inputs.running.backends.get(name);
+    match (wanted, running) {
+        (None, None) => Next::Settled,
+        (Some(wanted), None) => create(inputs, wanted, draft),
+        (Some(wanted), Some(running)) => change(inputs, wanted, running),
+        (None, Some(running)) => remove(inputs, name, running),
+    }
+}
+
+fn create(inputs: &Inputs<'_>, wanted: &Backend, draft: &mut Draft) -> Next {
+    if !files_are_there(inputs, wanted) {
+        return Next::Wait;
+    }
+    let name = &wanted.name;
+    let mut commands = Commands::new();
+    let physical = match remedy::new_backend(
+        inputs.capabilities,
+        inputs.running,
+        wanted,
+        &draft.claimed,
+    ) {
+        BackendRemedy::Reload => {
+            return Next::Reload(ReloadReason::NewBackend((**name).into()));
+        }
+        BackendRemedy::Add => {
+            draft.new_backends += 1;
+            let profile = wanted.spec.profile.clone();
+            push(&mut commands, name, RuntimeCommand::AddBackend { backend: name.clone(), profile });
+            push(&mut commands, name, RuntimeCommand::PublishBackend { backend: name.clone() });
+            name.clone()
+        }
+        BackendRemedy::Claim(spare) => {
+            *draft.claimed.entry(wanted.spec.profile.clone()).or_insert(0) += 1;
+            let key = alloc::format!("{LEDGER_SPARE}{spare}").into();
+            let value = name.clone();
+            let claim = RuntimeCommand::AddMapEntry { map: MapId::Ledger, key, value };
+            push(&mut commands, name, claim);
+            spare
+        }
+    };
+    for address in &wanted.servers {
+        add_server(&mut commands, wanted, &physical, address);
+    }
+    Next::Commands(Phase::Build, commands)
+}
+
+fn files_are_there(inputs: &Inputs<'_>, wanted: &Backend) -> bool {
+    wanted.spec.files.iter().all(|file| inputs.running.files.contains(&file.file()))
+}
+
+fn push(commands: &mut Commands, name: &Arc<str>, command: RuntimeCommand) {
+    commands.push((command, Some(name.clone())));
+}
+
+fn add_server(
+    commands: &mut Commands,
+    wanted: &Backend,
+    physical: &Arc<str>,
+    address: &SocketAddr,
+) {
+    let (backend, server) = (physical.clone(), server_name(address));
+    let keywords = wanted.spec.keywords.clone();
+    let add = RuntimeCommand::AddServer {
+        backend: backend.clone(),
+        server: server.clone(),
+        address: *address,
+        keywords: keywords.clone(),
+    };
+    push(commands, &wanted.name, add);
+    if keywords.split(' ').any(|word| word == "check") {
+        let (backend, server) = (backend.clone(), server.clone());
+        push(commands, &wanted.name, RuntimeCommand::EnableHealth { backend, server });
+    }
+    set_state(commands, wanted.name.clone(), physical, server, ServerState::Ready);
+}
+
+fn set_state(
+    commands: &mut Commands,
+    name: Arc<str>,
+    physical: &Arc<str>,
+    server: Arc<str>,
+    state: ServerState,
+) {
+    let backend = physical.clone();
+    commands.push((RuntimeCommand::SetServerState { backend, server, state }, Some(name)));
+}
+
+/// Endpoints that go leave at once, unless they are the last ones and others are to come: then
+/// those come first.
+fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Next {
+    let is_wanted = |s: &&RunningServer| wanted.servers.binary_search(&s.address).is_ok();
+    let ready = |s: &&RunningServer| s.state == Admin::Ready;
+    let kept = running.servers.iter().filter(ready).filter(is_wanted).count();
+    let leaving: Vec<_> =
+        running.servers.iter().filter(ready).filter(|s| !is_wanted(s)).collect();
+    let missing: Vec<&SocketAddr> = wanted
+        .servers
+        .iter()
+        .filter(|a| running.server(a).is_none_or(|s| s.state != Admin::Ready))
+        .collect();
+    let mut commands = Commands::new();
+    let mut short_of_slots = false;
+    if !running.published && !wanted.servers.is_empty() && inputs.capabilities.dynamic_backends {
+        let backend = running.physical.clone();
+        push(&mut commands, &wanted.name, RuntimeCommand::PublishBackend { backend });
+    }
+    if kept > 0 || missing.is_empty() {
+        for server in &leaving {
+            let (physical, name) = (&running.physical, wanted.name.clone());
+            set_state(&mut commands, name, physical, server.name(), ServerState::Maint);
+        }
+    }
+    let mut slots = free_slots(wanted, running);
+    for address in missing {
+        if let Some(server) = running.server(address) {
+            let (physical, name) = (&running.physical, wanted.name.clone());
+            set_state(&mut commands, name, physical, server.name(), ServerState::Ready);
+        } else if inputs.capabilities.dynamic_servers {
+            add_server(&mut commands, wanted, &running.physical, address);
+        } else if let Some(slot) = slots.pop() {
+            let (backend, server) = (running.physical.clone(), slot_name(slot));
+            let set = RuntimeCommand::SetServerAddress {
+                backend,
+                server: server.clone(),
+                address: *address,
+            };
+            push(&mut commands, &wanted.name, set);
+            let (physical, name) = (&running.physical, wanted.name.clone());
+            set_state(&mut commands, name, physical, server, ServerState::Ready);
+        } else {
+            short_of_slots = true;
+        }
+    }
+    if !commands.is_empty() {
+        return Next::Commands(Phase::Urgent, commands);
+    }
+    if short_of_slots {
+        return Next::Reload(ReloadReason::SlotsExhausted((*wanted.name).into()));
+    }
+    if !leaving.is_empty() {
+        return Next::Wait;
+    }
+    let spent = running.servers.iter().filter(|s| !is_wanted(s));
+    delete_servers(inputs, &wanted.name, running, spent)
+}
+
+/// Slots without endpoint, and those whose endpoint is gone; the lowest is popped first.
+fn free_slots(wanted: &Backend, running: &RunningBackend) -> Vec<u16> {
+    let spent = running.servers.iter().filter(|s| {
+        s.slot != 0 && s.state != Admin::Ready && wanted.servers.binary_search(&s.address).is_err()
+    });
+    let mut slots: Vec<u16> =
+        running.free_slots.iter().copied().chain(spent.map(|s| s.slot)).collect();
+    slots.sort_unstable_by(|a, b| b.cmp(a));
+    slots
+}
+
+/// Deletes servers that have been in maintenance for long enough. Slots stay.
+fn delete_servers<'s>(
+    inputs: &Inputs<'_>,
+    name: &Arc<str>,
+    running: &RunningBackend,
+    spent: impl Iterator<Item = &'s RunningServer>,
+) -> Next {
+    let mut commands = Commands::new();
+    let mut earliest: Option<Time> = None;
+    for server in spent.filter(|s| s.slot == 0) {
+        let Admin::Maint(since) = server.state else { continue };
+        let due = since.plus_ms(inputs.settings.delays.drain_ms);
+        if due > inputs.now {
+            earliest = Some(earliest.map_or(due, |e| e.min(due)));
+            continue;
+        }
+        let (backend, server) = (running.physical.clone(), server.name());
+        push(&mut commands, name, RuntimeCommand::DeleteServer { backend, server });
+    }
+    match (commands.is_empty(), earliest) {
+        (false, _) => Next::Commands(Phase::Collect, commands),
+        (true, Some(at)) => Next::WaitUntil(at),
+        (true, None) => Next::Settled,
+    }
+}
+
+/// A backend nobody wants: unpublished and emptied once no route refers to it, then deleted, or
+/// given back to the spare ones. Where HAProxy deletes no backends it stays, empty, until the next
+/// reload.
+fn remove(inputs: &Inputs<'_>, name: &Arc<str>, running: &RunningBackend) -> Next {
+    let physical = &running.physical;
+    if inputs.running.is_referred(physical) {
+        return Next::Wait;
+    }
+    let mut commands = Commands::new();
+    if running.published && inputs.capabilities.dynamic_backends {
+        let backend = physical.clone();
+        push(&mut commands, name, RuntimeCommand::UnpublishBackend { backend });
+    }
+    for server in running.servers.iter().filter(|s| s.state == Admin::Ready) {
+        set_state(&mut commands, name.clone(), physical, server.name(), ServerState::Maint);
+    }
+    if !commands.is_empty() {
+        return Next::Commands(Phase::Collect, commands);
+    }
+    if inputs.capabilities.dynamic_servers && !running.servers.is_empty() {
+        return delete_servers(inputs, name, running, running.servers.iter());
+    }
+    if inputs.capabilities.dynamic_backends {
+        let backend = physical.clone();
+        push(&mut commands, name, RuntimeCommand::DeleteBackend { backend });
+        return Next::Commands(Phase::Collect, commands);
+    }
+    if crate::render::backend::spare_profile(physical).is_some() {
+        let key = alloc::format!("{LEDGER_SPARE}{physical}").into();
+        let release = RuntimeCommand::DeleteMapEntry { map: MapId::Ledger, key };
+        push(&mut commands, name, release);
+        return Next::Commands(Phase::Collect, commands);
+    }
+    Next::Settled
+}

@@ -1,0 +1,232 @@
+//! Plan: from the keys that may differ to the next commands.
+//!
+//! The planner has no memory. Each time the lane is idle it looks at the dirty keys and gives the
+//! commands of the earliest phase that has any; their answers move [`Running`], and the next call
+//! sees what is left. So newer events always count, and on every prefix of every plan the order
+//! holds: urgent endpoint changes, build, switch routes, unlink, collect.
+
+pub mod backends;
+pub mod files;
+pub mod remedy;
+pub mod routes;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::action::{MapId, RuntimeCommand};
+use crate::applied::Running;
+use crate::capability::Capabilities;
+use crate::desired::{Desired, Key, Skeleton};
+use crate::render;
+use crate::settings::Settings;
+use crate::time::Time;
+use remedy::ReloadReason;
+
+/// The order of things: nothing of a later phase while an earlier one has work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Phase {
+    /// Endpoints of backends that serve.
+    Urgent,
+    /// What nobody refers to yet.
+    Build,
+    /// Routes and certificates move to what was built.
+    Switch,
+    /// What is no longer wanted is no longer referred to.
+    Unlink,
+    /// What nobody refers to any more goes away.
+    Collect,
+}
+
+/// A command with what it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The command.
+    pub command: RuntimeCommand,
+    /// The wanted name of the backend it is about, where the physical one may differ.
+    pub backend: Option<Arc<str>>,
+    /// The key it brings closer to what is wanted.
+    pub key: Key,
+    /// Its phase.
+    pub phase: Phase,
+}
+
+/// What became of a key whose commands were refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Refusals in a row.
+    pub refusals: u32,
+    /// Not before then.
+    pub retry_at: Time,
+    /// HAProxy's words for the last one.
+    pub why: Box<str>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Commands of one phase.
+    pub commands: Vec<Command>,
+    /// Why a reload is needed, if it is.
+    pub reasons: BTreeSet<ReloadReason>,
+    /// Keys where running equals wanted.
+    pub settled: Vec<Key>,
+    /// When there is something to do that cannot be done now.
+    pub wake_at: Option<Time>,
+}
+
+/// What planning looks at.
+pub struct Inputs<'a> {
+    /// What is wanted.
+    pub desired: &'a Desired,
+    /// What runs.
+    pub running: &'a Running,
+    /// What HAProxy can do.
+    pub capabilities: &'a Capabilities,
+    /// Limits and delays.
+    pub settings: &'a Settings,
+    /// Keys whose commands were refused.
+    pub trouble: &'a BTreeMap<Key, Trouble>,
+    /// The static part of the last reload, if known.
+    pub loaded: Option<&'a Skeleton>,
+    /// Now.
+    pub now: Time,
+}
+
+/// What one key needs next.
+pub(crate) enum Next {
+    /// Nothing: running equals wanted.
+    Settled,
+    /// Something else comes first, or nothing can be done.
+    Wait,
+    /// These commands.
+    Commands(Phase, Vec<(RuntimeCommand, Option<Arc<str>>)>),
+    /// Nothing before then.
+    WaitUntil(Time),
+    /// A reload.
+    Reload(ReloadReason),
+}
+
+/// State kept while the keys of one plan are looked at.
+#[derive(Default)]
+pub(crate) struct Draft {
+    claimed: BTreeMap<Arc<str>, u32>,
+    new_backends: u32,
+}
+
+/// The next commands and reload reasons.
+#[must_use]
+pub fn next(inputs: &Inputs<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let mut draft = Draft::default();
+    let mut phase = Phase::Collect;
+    for key in inputs.desired.dirty() {
+        let held = inputs.trouble.get(key).filter(|t| t.retry_at > inputs.now);
+        let next = match held {
+            Some(trouble) => Next::WaitUntil(trouble.retry_at),
+            None => next_of(inputs, key, &mut draft),
+        };
+        match next {
+            Next::Settled => plan.settled.push(key.clone()),
+            Next::Wait => {}
+            Next::WaitUntil(at) => {
+                plan.wake_at = Some(plan.wake_at.map_or(at, |earlier| earlier.min(at)));
+            }
+            Next::Reload(reason) => {
+                plan.reasons.insert(reason);
+            }
+            Next::Commands(of, commands) if of <= phase => {
+                if of < phase {
+                    plan.commands.clear();
+                    phase = of;
+                }
+                plan.commands.extend(commands.into_iter().map(|(command, backend)| Command {
+                    command,
+                    backend,
+                    key: key.clone(),
+                    phase: of,
+                }));
+            }
+            Next::Commands(..) => {}
+        }
+    }
+    if draft.new_backends > inputs.settings.limits.backends_per_plan_max {
+        plan.reasons.insert(ReloadReason::Bulk(draft.new_backends));
+        plan.commands.retain(|c| c.phase == Phase::Urgent);
+    }
+    limit(&mut plan.commands, inputs.settings.limits.commands_per_action_max as usize);
+    plan
+}
+
+/// Cuts at the boundary between two keys, as the commands of one key belong together.
+fn limit(commands: &mut Vec<Command>, max: usize) {
+    if commands.len() <= max {
+        return;
+    }
+    let mut end = max;
+    while end > 0 && commands.get(end).map(|c| &c.key) == commands.get(end - 1).map(|c| &c.key) {
+        end -= 1;
+    }
+    if end > 0 {
+        commands.truncate(end);
+    }
+}
+
+fn next_of(inputs: &Inputs<'_>, key: &Key, draft: &mut Draft) -> Next {
+    match key {
+        Key::Skeleton => {
+            let wanted = &inputs.desired.image().skeleton;
+            if *render::skeleton_digest(wanted) == *inputs.running.skeleton {
+                Next::Settled
+            } else {
+                let what = remedy::skeleton_difference(inputs.loaded, wanted);
+                Next::Reload(ReloadReason::Skeleton(what))
+            }
+        }
+        Key::DefaultCertificate => files::default_certificate(inputs),
+        Key::File(name) => files::server_file(inputs, name),
+        Key::Certificate(digest) => files::certificate(inputs, digest),
+        Key::Backend(name) => backends::next(inputs, name, draft),
+        Key::Map(MapId::Ledger, _) => Next::Settled,
+        Key::Map(map, key) => routes::map_entry(inputs, *map, key),
+    }
+}
+
+/// Marks every key in which a worker's memory differs from what is wanted.
+pub fn mark_differences(desired: &mut Desired, running: &Running) {
+    let mut keys = Vec::from([Key::Skeleton, Key::DefaultCertificate]);
+    let image = desired.image();
+    for map in MapId::ALL {
+        if map == MapId::Ledger {
+            continue;
+        }
+        let same = |a: &crate::desired::Owned<Arc<str>>, b: &crate::desired::Owned<Arc<str>>| {
+            a.value == b.value
+        };
+        image.map(map).differences(running.map(map), same, |key| {
+            keys.push(Key::Map(map, key.clone()));
+        });
+    }
+    for (name, backend) in image.backends.iter() {
+        let as_wanted = running.backends.get(name).is_some_and(|running| {
+            running.published
+                && running.servers.len() == backend.servers.len()
+                && running.servers.iter().zip(&backend.servers).all(|(server, address)| {
+                    server.address == *address && server.state == crate::applied::Admin::Ready
+                })
+        });
+        if !as_wanted {
+            keys.push(Key::Backend(name.clone()));
+        }
+    }
+    let unwanted = running.backends.iter().filter(|(name, _)| image.backends.get(name).is_none());
+    keys.extend(unwanted.map(|(name, _)| Key::Backend(name.clone())));
+    keys.extend(image.certificates.iter().map(|(digest, _)| Key::Certificate(digest.clone())));
+    keys.extend(running.certificates.keys().map(|digest| Key::Certificate(digest.clone())));
+    keys.extend(image.files.keys().chain(&running.files).map(|file| Key::File(file.clone())));
+    for key in keys {
+        desired.mark(key);
+    }
+}

@@ -1,0 +1,353 @@
+//! Projections: Desired as keyed pieces, each a pure function of the facts it reads.
+//!
+//! [`Projections::refresh`] runs the pieces whose facts changed and no others;
+//! [`from_scratch`] runs all of them. Both call the same functions, so they agree as long as every
+//! read is recorded, which the type of [`Lookup`] enforces.
+
+pub mod backend;
+pub mod class;
+pub mod global;
+pub mod host;
+pub mod object;
+pub mod route;
+pub mod tls;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::annotations::Registry;
+use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
+use crate::problem::Problem;
+use crate::world::lookup::Lookup;
+use crate::world::object::{Kind, ObjectRef};
+use crate::world::{Fact, World};
+
+/// Which piece of Desired.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PieceKey {
+    /// Options of the controller's ConfigMap, the default certificate, the source's problems.
+    Global,
+    /// What is wrong with one object by itself.
+    Object(ObjectRef),
+    /// The certificates presented for a host.
+    Tls(Arc<str>),
+    /// The routes of a host.
+    Host(Arc<str>),
+    /// The endpoints of a backend. Exists while a host refers to it.
+    Backend(Arc<str>),
+}
+
+/// The value of one piece.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// What it wants, normalised.
+    pub contributions: Vec<Contribution>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// Backends its routes refer to.
+    pub backends: BTreeMap<Arc<str>, Arc<BackendSpec>>,
+}
+
+impl Piece {
+    fn is_empty(&self) -> bool {
+        self.contributions.is_empty() && self.problems.is_empty() && self.backends.is_empty()
+    }
+}
+
+/// A piece with what it read.
+#[derive(Clone, Debug)]
+struct Stored {
+    piece: Piece,
+    reads: Vec<Fact>,
+}
+
+/// What a refresh did, for traces and for the property that little is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Pieces that were computed anew.
+    pub pieces: Vec<PieceKey>,
+    /// Problems that appeared.
+    pub opened: Vec<Problem>,
+    /// Problems that went away.
+    pub closed: Vec<Problem>,
+}
+
+/// All pieces, who reads which fact, and who wants which backend.
+#[derive(Clone, Debug, Default)]
+pub struct Projections {
+    pieces: BTreeMap<PieceKey, Stored>,
+    readers: BTreeMap<Fact, BTreeSet<PieceKey>>,
+    backends: BTreeMap<Arc<str>, (Arc<BackendSpec>, u32)>,
+    problems: BTreeMap<Problem, u32>,
+}
+
+impl Projections {
+    /// The problems there are, in order.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.keys()
+    }
+
+    /// The pieces that exist.
+    pub fn pieces(&self) -> impl Iterator<Item = (&PieceKey, &Piece)> {
+        self.pieces.iter().map(|(key, stored)| (key, &stored.piece))
+    }
+
+    /// What a piece read.
+    #[must_use]
+    pub fn reads(&self, key: &PieceKey) -> &[Fact] {
+        self.pieces.get(key).map_or(&[], |stored| &stored.reads)
+    }
+
+    /// Whether `reads` and `readers` are inverse relations (I3).
+    #[must_use]
+    pub fn reads_and_readers_agree(&self) -> bool {
+        let forward: usize = self.pieces.values().map(|s| s.reads.len()).sum();
+        let backward: usize = self.readers.values().map(BTreeSet::len).sum();
+        forward == backward
+            && self.pieces.iter().all(|(key, stored)| {
+                stored
+                    .reads
+                    .iter()
+                    .all(|fact| self.readers.get(fact).is_some_and(|r| r.contains(key)))
+            })
+    }
+
+    /// Computes the pieces that read a changed fact, and those that come with a new fact, and
+    /// hands the differences to `desired`.
+    pub fn refresh(
+        &mut self,
+        world: &World,
+        registry: &Registry,
+        changed: &BTreeSet<Fact>,
+        desired: &mut Desired,
+    ) -> Refreshed {
+        let mut report = Refreshed::default();
+        let mut dirty = BTreeSet::new();
+        for fact in changed {
+            dirty.extend(self.readers.get(fact).into_iter().flatten().cloned());
+            dirty.extend(piece_of(fact));
+        }
+        let mut backends = BTreeSet::new();
+        for key in dirty {
+            if let PieceKey::Backend(name) = key {
+                backends.insert(name);
+                continue;
+            }
+            self.refresh_piece(world, registry, key, desired, &mut backends, &mut report);
+        }
+        for name in backends {
+            let key = PieceKey::Backend(name);
+            self.refresh_piece(world, registry, key, desired, &mut BTreeSet::new(), &mut report);
+        }
+        self.refresh_skeleton(world, registry, desired);
+        report.opened.sort_unstable();
+        report.closed.sort_unstable();
+        cancel_out(&mut report.opened, &mut report.closed);
+        report
+    }
+
+    fn refresh_piece(
+        &mut self,
+        world: &World,
+        registry: &Registry,
+        key: PieceKey,
+        desired: &mut Desired,
+        dirty_backends: &mut BTreeSet<Arc<str>>,
+        report: &mut Refreshed,
+    ) {
+        let (piece, reads) = self.compute(world, registry, &key);
+        report.pieces.push(key.clone());
+        let none = Piece::default();
+        let old = self.pieces.get(&key);
+        let old_piece = old.map_or(&none, |stored| &stored.piece);
+        desired.replace(&old_piece.contributions, &piece.contributions);
+        count(&mut self.problems, &old_piece.problems, &piece.problems, report);
+        for (name, spec) in &piece.backends {
+            let entry = self.backends.entry(name.clone()).or_insert((spec.clone(), 0));
+            if entry.1 == 0 || entry.0 != *spec {
+                entry.0 = spec.clone();
+                dirty_backends.insert(name.clone());
+            }
+            entry.1 += 1;
+        }
+        for name in old_piece.backends.keys() {
+            if let Some(entry) = self.backends.get_mut(name) {
+                entry.1 -= 1;
+                if entry.1 == 0 {
+                    self.backends.remove(name);
+                    dirty_backends.insert(name.clone());
+                }
+            }
+        }
+        self.reindex(&key, old.map(|s| s.reads.clone()).unwrap_or_default(), &reads);
+        if piece.is_empty() && drops_when_empty(&key, world, &self.backends) {
+            for fact in &reads {
+                unread(&mut self.readers, fact, &key);
+            }
+            self.pieces.remove(&key);
+        } else {
+            self.pieces.insert(key, Stored { piece, reads });
+        }
+    }
+
+    /// The one place where a piece is computed.
+    fn compute(&self, world: &World, registry: &Registry, key: &PieceKey) -> (Piece, Vec<Fact>) {
+        let mut lookup = Lookup::new(world);
+        let mut piece = match key {
+            PieceKey::Global => global::project(&mut lookup, registry, &world.source_problems),
+            PieceKey::Object(object) => object::project(&mut lookup, registry, object),
+            PieceKey::Tls(host) => tls::project(&mut lookup, host),
+            PieceKey::Host(host) => host::project(&mut lookup, registry, host),
+            PieceKey::Backend(name) => match self.backends.get(name) {
+                Some((spec, _)) => backend::project(&mut lookup, name, spec),
+                None => Piece::default(),
+            },
+        };
+        piece.contributions = normalised(core::mem::take(&mut piece.contributions));
+        piece.problems.sort_unstable();
+        piece.problems.dedup();
+        (piece, lookup.into_reads())
+    }
+
+    fn reindex(&mut self, key: &PieceKey, old: Vec<Fact>, new: &[Fact]) {
+        if old == new {
+            return;
+        }
+        for fact in &old {
+            if new.binary_search(fact).is_err() {
+                unread(&mut self.readers, fact, key);
+            }
+        }
+        for fact in new {
+            if old.binary_search(fact).is_err() {
+                self.readers.entry(fact.clone()).or_default().insert(key.clone());
+            }
+        }
+    }
+
+    fn refresh_skeleton(&self, world: &World, registry: &Registry, desired: &mut Desired) {
+        let mut lookup = Lookup::new(world);
+        let capabilities = lookup.capabilities();
+        let header_names: Vec<Arc<str>> = if capabilities.headers_bin {
+            Vec::new()
+        } else {
+            desired.header_names().cloned().collect()
+        };
+        let options = global::options(&mut lookup, registry);
+        let current = &desired.image().skeleton;
+        if *current.capabilities == *capabilities
+            && current.header_names == header_names
+            && current.options == options
+        {
+            return;
+        }
+        desired.set_skeleton(Arc::new(Skeleton {
+            listen: world.settings.listen.clone(),
+            capabilities,
+            header_names,
+            options,
+        }));
+    }
+}
+
+/// Desired and problems computed from nothing: the cold start, the audit, and the oracle of the
+/// tests.
+#[must_use]
+pub fn from_scratch(world: &World, registry: &Registry) -> (Desired, Projections) {
+    let mut desired = Desired::new(Arc::new(Skeleton::initial(world)));
+    let mut projections = Projections::default();
+    let mut facts = BTreeSet::from([Fact::Capabilities, Fact::ConfigMap, Fact::Source]);
+    facts.extend(world.hosts.keys().cloned().map(Fact::Host));
+    facts.insert(Fact::Host("".into()));
+    facts.extend(world.tls_hosts.keys().cloned().map(Fact::TlsHost));
+    facts.extend(world.ingresses.keys().cloned().map(Fact::Ingress));
+    facts.extend(world.services.keys().cloned().map(Fact::Service));
+    facts.extend(world.classes.keys().map(|c| Fact::Class(c.name.clone())));
+    projections.refresh(world, registry, &facts, &mut desired);
+    (desired, projections)
+}
+
+/// The piece that comes into being with a fact, whoever read it before.
+fn piece_of(fact: &Fact) -> Option<PieceKey> {
+    let object = |kind, name: &_| {
+        Some(PieceKey::Object(ObjectRef { kind, name: crate::world::object::Name::clone(name) }))
+    };
+    match fact {
+        Fact::ConfigMap | Fact::Source | Fact::Capabilities => Some(PieceKey::Global),
+        Fact::Host(host) => Some(PieceKey::Host(host.clone())),
+        Fact::TlsHost(host) => Some(PieceKey::Tls(host.clone())),
+        Fact::Ingress(name) => object(Kind::Ingress, name),
+        Fact::Service(name) => object(Kind::Service, name),
+        Fact::DefaultClass
+        | Fact::Class(_)
+        | Fact::Slices(_)
+        | Fact::Secret(_)
+        | Fact::Resolved(_)
+        | Fact::Quarantined(_) => None,
+    }
+}
+
+/// An empty piece is kept as long as something could make it non-empty without naming it.
+fn drops_when_empty(
+    key: &PieceKey,
+    world: &World,
+    backends: &BTreeMap<Arc<str>, (Arc<BackendSpec>, u32)>,
+) -> bool {
+    match key {
+        PieceKey::Global => false,
+        PieceKey::Host(host) => !host.is_empty() && !world.hosts.contains_key(host),
+        PieceKey::Tls(host) => !world.tls_hosts.contains_key(host),
+        PieceKey::Backend(name) => !backends.contains_key(name),
+        PieceKey::Object(object) => match object.kind {
+            Kind::Ingress => !world.ingresses.contains_key(&object.name),
+            Kind::Service => !world.services.contains_key(&object.name),
+            Kind::Namespace
+            | Kind::ConfigMap
+            | Kind::IngressClass
+            | Kind::Secret
+            | Kind::EndpointSlice => true,
+        },
+    }
+}
+
+fn unread(readers: &mut BTreeMap<Fact, BTreeSet<PieceKey>>, fact: &Fact, key: &PieceKey) {
+    if let Some(keys) = readers.get_mut(fact) {
+        keys.remove(key);
+        if keys.is_empty() {
+            readers.remove(fact);
+        }
+    }
+}
+
+fn count(
+    problems: &mut BTreeMap<Problem, u32>,
+    old: &[Problem],
+    new: &[Problem],
+    report: &mut Refreshed,
+) {
+    for problem in new {
+        let owners = problems.entry(problem.clone()).or_insert(0);
+        *owners += 1;
+        if *owners == 1 {
+            report.opened.push(problem.clone());
+        }
+    }
+    for problem in old {
+        if let Some(owners) = problems.get_mut(problem) {
+            *owners -= 1;
+            if *owners == 0 {
+                problems.remove(problem);
+                report.closed.push(problem.clone());
+            }
+        }
+    }
+}
+
+/// Drops what was both opened and closed.
+fn cancel_out(opened: &mut Vec<Problem>, closed: &mut Vec<Problem>) {
+    let both: Vec<Problem> =
+        opened.iter().filter(|p| closed.binary_search(p).is_ok()).cloned().collect();
+    opened.retain(|p| both.binary_search(p).is_err());
+    closed.retain(|p| both.binary_search(p).is_err());
+}

@@ -1,0 +1,153 @@
+//! What is wrong with one object by itself: fields the decoder left out, unknown keys, keys in
+//! places where they have no meaning, hosts and paths that no request can have.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::host::PathKey;
+use super::{Piece, class};
+use crate::annotations::Registry;
+use crate::annotations::resolve::Source;
+use crate::annotations::value::quoted;
+use crate::problem::{Problem, Reason, Severity};
+use crate::world::host;
+use crate::world::lookup::Lookup;
+use crate::world::object::{Ingress, Kind, Meta, ObjectRef};
+
+/// The problems of an object that is ours to judge.
+pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, object: &ObjectRef) -> Piece {
+    let mut piece = Piece::default();
+    match object.kind {
+        Kind::Ingress => {
+            let Some(ingress) = lookup.ingress(&object.name) else { return piece };
+            if class::is_ours(lookup, ingress) {
+                notes(object, &ingress.meta, &mut piece.problems);
+                let source = Source::Ingress(&ingress.meta);
+                keys(object, &ingress.meta, source, registry, &mut piece.problems);
+                hosts_and_paths(lookup, object, ingress, &mut piece.problems);
+            }
+        }
+        Kind::Service => {
+            let Some(service) = lookup.service(&object.name) else { return piece };
+            notes(object, &service.meta, &mut piece.problems);
+            let source = Source::Service(&service.meta);
+            keys(object, &service.meta, source, registry, &mut piece.problems);
+        }
+        Kind::Namespace
+        | Kind::ConfigMap
+        | Kind::IngressClass
+        | Kind::Secret
+        | Kind::EndpointSlice => {}
+    }
+    piece
+}
+
+fn notes(object: &ObjectRef, meta: &Meta, problems: &mut Vec<Problem>) {
+    for note in &meta.notes {
+        problems.push(Problem {
+            object: object.clone(),
+            field: note.field.clone(),
+            reason: Reason::BadField,
+            severity: Severity::Warning,
+            what: note.message.to_string(),
+            instead: "the field was left out".to_string(),
+            fix: "see the Kubernetes API reference for the field".to_string(),
+        });
+    }
+}
+
+fn keys(
+    object: &ObjectRef,
+    meta: &Meta,
+    source: Source<'_>,
+    registry: &Registry,
+    problems: &mut Vec<Problem>,
+) {
+    for (key, _) in &meta.annotations {
+        let Some(found) = registry.find(key) else { continue };
+        let problem = match found.and_then(|row| registry.row(row)) {
+            None => unknown(object, source.field(key), key, registry),
+            Some(row) if !source.admits(row.scopes) => Problem {
+                object: object.clone(),
+                field: source.field(key).into(),
+                reason: Reason::WrongScope,
+                severity: Severity::Warning,
+                what: format!("{} has no meaning on a {}", quoted(key), object.kind.name()),
+                instead: "it is ignored".to_string(),
+                fix: "put it where the annotation reference says".to_string(),
+            },
+            Some(_) => continue,
+        };
+        problems.push(problem);
+    }
+}
+
+/// The Problem for an unknown key, with the nearest known one.
+#[must_use]
+pub fn unknown(object: &ObjectRef, field: String, key: &str, registry: &Registry) -> Problem {
+    let fix = match registry.nearest(key) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => "see the annotation reference for the keys there are".to_string(),
+    };
+    Problem {
+        object: object.clone(),
+        field: field.into(),
+        reason: Reason::UnknownKey,
+        severity: Severity::Warning,
+        what: format!("{} is not a known key", quoted(key)),
+        instead: "it is ignored".to_string(),
+        fix,
+    }
+}
+
+fn hosts_and_paths(
+    lookup: &mut Lookup<'_>,
+    object: &ObjectRef,
+    ingress: &Ingress,
+    problems: &mut Vec<Problem>,
+) {
+    let bad = |field: String, what: String| Problem {
+        object: object.clone(),
+        field: field.into(),
+        reason: Reason::BadField,
+        severity: Severity::Error,
+        what,
+        instead: "it is not served".to_string(),
+        fix: "see spec.rules in the Ingress reference".to_string(),
+    };
+    let mut total = 0;
+    for (r, rule) in ingress.rules.iter().enumerate() {
+        if let Err(why) = host::parse(&rule.host) {
+            let what = format!("host {} {why}", quoted(&rule.host));
+            problems.push(bad(format!("spec.rules[{r}].host"), what));
+        }
+        for (p, path) in rule.paths.iter().enumerate() {
+            total += 1;
+            if let Err(why) = PathKey::parse(&path.path, path.path_type) {
+                let what = format!("path {} {why}", quoted(&path.path));
+                problems.push(bad(format!("spec.rules[{r}].http.paths[{p}].path"), what));
+            }
+        }
+    }
+    for (t, tls) in ingress.tls.iter().enumerate() {
+        for (h, name) in tls.hosts.iter().enumerate() {
+            if let Err(why) = host::parse(name) {
+                let what = format!("host {} {why}", quoted(name));
+                problems.push(bad(format!("spec.tls[{t}].hosts[{h}]"), what));
+            }
+        }
+    }
+    let max = lookup.settings().limits.paths_per_ingress_max as usize;
+    if total > max {
+        problems.push(Problem {
+            object: object.clone(),
+            field: "spec.rules".into(),
+            reason: Reason::LimitExceeded,
+            severity: Severity::Error,
+            what: format!("it has {total} paths, more than the limit of {max}"),
+            instead: format!("the first {max} are served"),
+            fix: "split the Ingress, or raise --paths-per-ingress-max".to_string(),
+        });
+    }
+}

@@ -1,0 +1,251 @@
+//! From one path of an Ingress to its route record: which backend, under which policy, or which
+//! answer instead.
+//!
+//! Forms: `BACKEND` (plain) and `|BACKEND|POLICY` (with a policy). Answers are static backends.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Piece;
+use crate::annotations::Registry;
+use crate::annotations::resolve::{self, Resolved, Source, Target};
+use crate::desired::{BackendSpec, Contribution};
+use crate::problem::{Problem, Reason, Severity};
+use crate::render::profile;
+use crate::world::lookup::Lookup;
+use crate::world::object::{
+    BackendRef, Ingress, Kind, Name, ObjectRef, PortRef, Service, ServicePort, ServiceSource,
+};
+
+/// The record that answers 404.
+pub const NOT_FOUND: &str = "tidegate-404";
+
+/// The record that answers 503.
+pub const UNAVAILABLE: &str = "tidegate-503";
+
+/// Policies of the Ingresses of one piece, computed once each.
+#[derive(Default)]
+pub struct Policies {
+    by_ingress: BTreeMap<Option<Name>, Policy>,
+}
+
+#[derive(Clone)]
+struct Policy {
+    route: crate::annotations::RouteDraft,
+    closed: bool,
+}
+
+/// The record of one path. Problems, policies and the backend go into `piece`.
+pub fn record(
+    lookup: &mut Lookup<'_>,
+    registry: &Registry,
+    policies: &mut Policies,
+    ingress: &Ingress,
+    field: &str,
+    backend: &BackendRef,
+    piece: &mut Piece,
+) -> String {
+    let object = ObjectRef { kind: Kind::Ingress, name: ingress.meta.name.clone() };
+    if let Some(why) = lookup.quarantined(&object) {
+        piece.problems.push(Problem {
+            object,
+            field: "".into(),
+            reason: Reason::Refused,
+            severity: Severity::Error,
+            what: format!("HAProxy refused what it asks for: {why}"),
+            instead: "its routes answer 503, everything else goes on".to_string(),
+            fix: "change the value HAProxy names".to_string(),
+        });
+        return UNAVAILABLE.to_string();
+    }
+    let policy = policies.of(lookup, registry, Some(ingress), piece);
+    let (service_name, port) = match backend {
+        BackendRef::Service { name, port } => (name, port),
+        BackendRef::Unusable(what) => {
+            piece.problems.push(Problem {
+                object,
+                field: field.into(),
+                reason: Reason::NotSupported,
+                severity: Severity::Error,
+                what: what.to_string(),
+                instead: "the path answers 503".to_string(),
+                fix: "name a Service with a port".to_string(),
+            });
+            return UNAVAILABLE.to_string();
+        }
+    };
+    let service_name =
+        Name { namespace: ingress.meta.name.namespace.clone(), name: service_name.clone() };
+    let missing = |what: String, fix: String| Problem {
+        object: object.clone(),
+        field: field.into(),
+        reason: Reason::NotFound,
+        severity: Severity::Error,
+        what,
+        instead: "the path answers 503".to_string(),
+        fix,
+    };
+    let found = match find_port(lookup, &service_name, port) {
+        Ok(found) => found,
+        Err((what, fix)) => {
+            piece.problems.push(missing(what, fix));
+            return UNAVAILABLE.to_string();
+        }
+    };
+    finish(lookup, registry, policy, Some(ingress), &service_name, found, piece)
+}
+
+/// The record for what no rule matches: the controller's default backend, if it has one.
+pub fn fallback(
+    lookup: &mut Lookup<'_>,
+    registry: &Registry,
+    policies: &mut Policies,
+    piece: &mut Piece,
+) -> Option<String> {
+    let (name, port) = lookup.settings().default_backend.clone()?;
+    let policy = policies.of(lookup, registry, None, piece);
+    let found = find_port(lookup, &name, &PortRef::Number(port));
+    Some(match found {
+        Ok(found) => finish(lookup, registry, policy, None, &name, found, piece),
+        Err((what, fix)) => {
+            piece.problems.push(Problem {
+                object: ObjectRef { kind: Kind::Service, name },
+                field: "".into(),
+                reason: Reason::NotFound,
+                severity: Severity::Error,
+                what: format!("the controller's default backend: {what}"),
+                instead: "requests that no rule matches get 404".to_string(),
+                fix,
+            });
+            NOT_FOUND.to_string()
+        }
+    })
+}
+
+fn finish(
+    lookup: &mut Lookup<'_>,
+    registry: &Registry,
+    mut policy: Policy,
+    ingress: Option<&Ingress>,
+    service_name: &Name,
+    port: FoundPort<'_>,
+    piece: &mut Piece,
+) -> String {
+    let mut sources = Vec::with_capacity(3);
+    sources.extend(lookup.config_map().map(Source::ConfigMap));
+    sources.extend(ingress.map(|i| Source::Ingress(&i.meta)));
+    sources.push(Source::Service(&port.service.meta));
+    let Resolved { route: _, mut backend, problems, closed } =
+        resolve::apply(lookup, registry, &sources, Target::Backend);
+    piece.problems.extend(problems);
+    if policy.closed || closed.is_some() {
+        return UNAVAILABLE.to_string();
+    }
+    crate::annotations::protocol::app_protocol(port.app_protocol, &mut backend);
+    policy.route.absorb(&backend.route);
+    let spec = Arc::new(BackendSpec {
+        service: service_name.clone(),
+        port_name: port.name.into(),
+        port: port.number,
+        profile: profile::name(backend.balance, backend.check_profile),
+        keywords: backend.keywords.join(" ").into(),
+        files: backend.files.iter().copied().collect(),
+        check: backend.check.clone(),
+    });
+    let name = spec.name();
+    piece.backends.insert(name.clone(), spec);
+    match policy.route.finish() {
+        None => name.to_string(),
+        Some((id, contributions)) => {
+            piece.contributions.extend::<Vec<Contribution>>(contributions);
+            format!("|{name}|{id}")
+        }
+    }
+}
+
+impl Policies {
+    fn of(
+        &mut self,
+        lookup: &mut Lookup<'_>,
+        registry: &Registry,
+        ingress: Option<&Ingress>,
+        piece: &mut Piece,
+    ) -> Policy {
+        let key = ingress.map(|i| i.meta.name.clone());
+        if let Some(policy) = self.by_ingress.get(&key) {
+            return policy.clone();
+        }
+        let mut sources = Vec::with_capacity(2);
+        sources.extend(lookup.config_map().map(Source::ConfigMap));
+        sources.extend(ingress.map(|i| Source::Ingress(&i.meta)));
+        let resolved = resolve::apply(lookup, registry, &sources, Target::Route);
+        piece.problems.extend(resolved.problems);
+        let policy = Policy { route: resolved.route, closed: resolved.closed.is_some() };
+        self.by_ingress.insert(key, policy.clone());
+        policy
+    }
+}
+
+/// A Service port that a reference names.
+struct FoundPort<'w> {
+    service: &'w Service,
+    name: &'w str,
+    number: u16,
+    app_protocol: Option<&'w str>,
+}
+
+/// Finds the port, or says what is missing and how to fix it.
+fn find_port<'w>(
+    lookup: &mut Lookup<'w>,
+    name: &Name,
+    port: &PortRef,
+) -> Result<FoundPort<'w>, (String, String)> {
+    let Some(service) = lookup.service(name) else {
+        return Err((
+            format!("Service {name} does not exist"),
+            format!("create Service {name} or name another one"),
+        ));
+    };
+    let found = service.ports.iter().find(|candidate| match port {
+        PortRef::Name(wanted) => candidate.name == *wanted,
+        PortRef::Number(wanted) => candidate.port == *wanted,
+    });
+    if let ServiceSource::ExternalName(_) = service.source {
+        if !lookup.settings().external_names {
+            return Err((
+                format!("Service {name} is of type ExternalName, which is switched off"),
+                "start tidegate with --external-names, knowing CVE-2021-25740".to_string(),
+            ));
+        }
+        if let (None, PortRef::Number(number)) = (found, port) {
+            let (name, app_protocol) = ("", None);
+            return Ok(FoundPort { service, name, number: *number, app_protocol });
+        }
+    }
+    match found {
+        Some(ServicePort { name, port, app_protocol }) => Ok(FoundPort {
+            service,
+            name,
+            number: *port,
+            app_protocol: app_protocol.as_deref(),
+        }),
+        None => {
+            let wanted = match port {
+                PortRef::Name(name) => format!("port named {name}"),
+                PortRef::Number(number) => format!("port {number}"),
+            };
+            let ports: Vec<String> = service
+                .ports
+                .iter()
+                .map(|p| if p.name.is_empty() { format!("{}", p.port) } else { format!("{} ({})", p.port, p.name) })
+                .collect();
+            Err((
+                format!("Service {name} has no {wanted}"),
+                format!("use one of its ports: {}", ports.join(", ")),
+            ))
+        }
+    }
+}

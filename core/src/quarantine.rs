@@ -1,0 +1,238 @@
+//! Quarantine: when HAProxy refuses what was rendered from an object, the object is withheld until
+//! it changes, and everything else goes on.
+//!
+//! A refused runtime command names its key, and the key its owners. A refused configuration does
+//! not, so a search halves the suspects: it has HAProxy check images without some of them, off the
+//! serving path, until one is left.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::action::{MapId, RuntimeCommand};
+use crate::annotations::Registry;
+use crate::controller::{Controller, next_trouble};
+use crate::desired::{Contribution, Image, Key, ServerFile};
+use crate::digest::Digest;
+use crate::plan::{Command, Phase};
+use crate::project::{self, PieceKey, Projections};
+use crate::world::object::{Kind, Name, ObjectRef};
+use crate::world::{Fact, World};
+
+/// Whether entries of a map can be refused for what a tenant wrote: regular expressions.
+#[must_use]
+pub fn is_risky(map: MapId) -> bool {
+    match map {
+        MapId::Rewrite | MapId::HashKey => true,
+        MapId::Route
+        | MapId::Policy
+        | MapId::Headers
+        | MapId::Access
+        | MapId::Check
+        | MapId::Ledger => false,
+    }
+}
+
+impl Controller {
+    /// Takes in that a command was refused.
+    ///
+    /// Deleting may be refused while connections or references remain, and is tried again later.
+    /// Anything else is tried again after a read-back; refused again, its owner is quarantined if
+    /// one can be named, else a reload repairs it.
+    pub(crate) fn refused(
+        &mut self,
+        key: Key,
+        command: &Command,
+        why: Box<str>,
+        changed: &mut BTreeSet<Fact>,
+    ) {
+        let old = self.trouble.remove(&key).unwrap_or_default();
+        let retry = match command.phase {
+            Phase::Collect => self.world.settings.delays.retry_ms,
+            Phase::Urgent | Phase::Build | Phase::Switch | Phase::Unlink => 10,
+        };
+        let trouble = next_trouble(&old, why, self.now, retry);
+        let again = trouble.refusals >= 2;
+        let words = trouble.why.clone();
+        self.trouble.insert(key.clone(), trouble);
+        if command.phase == Phase::Collect {
+            return;
+        }
+        let owners = owners(&self.world, &self.projections, &self.registry, command);
+        if owners.is_empty() {
+            self.doubt = true;
+            if again {
+                self.repairs.insert(key, words);
+            }
+            return;
+        }
+        for owner in owners {
+            self.world.quarantine(owner, words.clone(), changed);
+        }
+    }
+}
+
+/// The objects a refused command can be laid to: those whose bytes HAProxy judged.
+fn owners(
+    world: &World,
+    projections: &Projections,
+    registry: &Registry,
+    command: &Command,
+) -> Vec<ObjectRef> {
+    match &command.command {
+        RuntimeCommand::InstallCertificate { digest, .. }
+        | RuntimeCommand::InstallAuthority { digest, .. }
+        | RuntimeCommand::ReplaceDefaultCertificate { digest: Some(digest) } => {
+            secrets_with(world, digest)
+        }
+        RuntimeCommand::AddMapEntry { map, key, value } if is_risky(*map) => {
+            let entry = Contribution::Map(*map, key.clone(), value.clone());
+            ingresses_with(world, projections, registry, &entry)
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn secrets_with(world: &World, wanted: &Digest) -> Vec<ObjectRef> {
+    let has = |secret: &crate::world::object::Secret| {
+        let certificate = secret.certificate.as_ref().and_then(|c| c.as_ref().ok());
+        let authority = secret.authority.as_ref().and_then(|c| c.as_ref().ok());
+        certificate.is_some_and(|c| c.digest == *wanted)
+            || authority.is_some_and(|a| a.digest == *wanted)
+    };
+    let found = world.secrets.iter().filter(|(_, secret)| has(secret));
+    found.map(|(name, _)| ObjectRef { kind: Kind::Secret, name: name.clone() }).collect()
+}
+
+/// The Ingresses without which nobody would want the entry: found by leaving each out.
+fn ingresses_with(
+    world: &World,
+    projections: &Projections,
+    registry: &Registry,
+    entry: &Contribution,
+) -> Vec<ObjectRef> {
+    let mut candidates: BTreeSet<Name> = BTreeSet::new();
+    for (key, piece) in projections.pieces() {
+        if let PieceKey::Host(host) = key
+            && piece.contributions.binary_search(entry).is_ok()
+        {
+            candidates.extend(world.hosts.get(host).into_iter().flatten().cloned());
+        }
+    }
+    let mut owners = Vec::new();
+    for name in candidates {
+        let object = ObjectRef { kind: Kind::Ingress, name };
+        let mut alone = World::new(world.settings.clone());
+        alone.capabilities = world.capabilities.clone();
+        alone.services = world.services.clone();
+        alone.classes = world.classes.clone();
+        alone.config_map = world.config_map.clone();
+        if let Some(ingress) = world.ingresses.get(&object.name) {
+            alone.upsert(
+                crate::world::object::Object::Ingress(ingress.clone()),
+                &mut BTreeSet::new(),
+            );
+        }
+        let (_, pieces) = project::from_scratch(&alone, registry);
+        let wants = pieces.pieces().any(|(_, p)| p.contributions.binary_search(entry).is_ok());
+        if wants {
+            owners.push(object);
+        }
+    }
+    owners
+}
+
+/// A search for what makes HAProxy refuse a configuration.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// HAProxy's words for the refused reload.
+    why: Box<str>,
+    /// Objects one of which is at fault.
+    suspects: Vec<ObjectRef>,
+    /// How many of the first suspects the present probe leaves out; all of them at first.
+    left_out: usize,
+}
+
+/// What a probe's outcome led to.
+pub(crate) enum Narrowed {
+    /// One more probe.
+    Again(Search),
+    /// These are at fault; HAProxy's words.
+    Found(Vec<ObjectRef>, Box<str>),
+    /// No object is: the fault is elsewhere.
+    Nobody,
+}
+
+impl Search {
+    /// Begins a search, if any object can be at fault. Objects that HAProxy's words name by a
+    /// content address come first and alone.
+    pub(crate) fn begin(world: &World, projections: &Projections, why: &str) -> Option<Search> {
+        let mut suspects = BTreeSet::new();
+        let mut named = BTreeSet::new();
+        for (key, piece) in projections.pieces() {
+            for contribution in &piece.contributions {
+                let digest = match contribution {
+                    Contribution::Certificate(digest, _)
+                    | Contribution::DefaultCertificate(digest)
+                    | Contribution::File(
+                        ServerFile::Authority(digest) | ServerFile::ClientCertificate(digest),
+                    ) => digest,
+                    Contribution::Map(map, ..) if is_risky(*map) => {
+                        if let PieceKey::Host(host) = key {
+                            let names = world.hosts.get(host).into_iter().flatten();
+                            suspects.extend(names.map(|name| ObjectRef {
+                                kind: Kind::Ingress,
+                                name: name.clone(),
+                            }));
+                        }
+                        continue;
+                    }
+                    Contribution::Map(..)
+                    | Contribution::Backend(_)
+                    | Contribution::HeaderName(_)
+                    | Contribution::ResolveName(_) => continue,
+                };
+                let owners = secrets_with(world, digest);
+                if why.contains(&digest.hex()) {
+                    named.extend(owners.iter().cloned());
+                }
+                suspects.extend(owners);
+            }
+        }
+        let suspects: Vec<ObjectRef> = if named.is_empty() { suspects } else { named }
+            .into_iter()
+            .filter(|object| !world.quarantined.contains_key(object))
+            .collect();
+        let left_out = suspects.len();
+        (!suspects.is_empty()).then(|| Search { why: why.into(), suspects, left_out })
+    }
+
+    /// The image without the objects that the present probe leaves out.
+    pub(crate) fn probe(&self, world: &World, registry: &Registry) -> Arc<Image> {
+        let mut world = world.clone();
+        for object in self.suspects.iter().take(self.left_out) {
+            world.quarantine(object.clone(), "left out".into(), &mut BTreeSet::new());
+        }
+        let (desired, _) = project::from_scratch(&world, registry);
+        Arc::new(desired.image().clone())
+    }
+
+    /// Takes the outcome of the present probe in. Assumes one culprit at a time: after it is
+    /// withheld, the next reload finds the next.
+    pub(crate) fn narrow(self, accepted: bool) -> Narrowed {
+        let Search { why, suspects, left_out } = self;
+        let whole = left_out == suspects.len();
+        let suspects: Vec<ObjectRef> = match (whole, accepted) {
+            (true, false) => return Narrowed::Nobody,
+            (true, true) => suspects,
+            (false, true) => suspects.into_iter().take(left_out).collect(),
+            (false, false) => suspects.into_iter().skip(left_out).collect(),
+        };
+        if suspects.len() == 1 {
+            return Narrowed::Found(suspects, why);
+        }
+        let left_out = suspects.len().div_ceil(2);
+        Narrowed::Again(Search { why, suspects, left_out })
+    }
+}

@@ -1,0 +1,80 @@
+//! Map files, and the form of the records in them.
+
+use alloc::format;
+use alloc::sync::Arc;
+use core::fmt::{self, Write};
+
+use crate::action::MapId;
+use crate::applied::{LEDGER_DEFAULT_CERTIFICATE, Running};
+use crate::desired::Image;
+
+/// Writes a map file, sorted by key. A key has no blanks and no leading `#`; a value has no line
+/// breaks: that is the lexical context of a map file, and the parsers of the parts guarantee it.
+/// An entry that broke it all the same is left out rather than written.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(image: &Image, id: MapId, out: &mut dyn Write) -> fmt::Result {
+    for (key, entry) in image.map(id).sorted() {
+        if is_writable(key, &entry.value) {
+            writeln!(out, "{key} {}", entry.value)?;
+        }
+    }
+    if id == MapId::Ledger {
+        writeln!(out, "{LEDGER_DEFAULT_CERTIFICATE} {}", default_certificate_entry(image))?;
+    }
+    Ok(())
+}
+
+/// Whether an entry keeps to the lexical context of a map file.
+#[must_use]
+pub fn is_writable(key: &str, value: &str) -> bool {
+    let plain_key = key.bytes().all(|b| b.is_ascii_graphic());
+    let plain_value = value.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    plain_key && plain_value && !key.is_empty() && !key.starts_with('#') && !value.is_empty()
+}
+
+/// The ledger's word for the content of the default certificate.
+#[must_use]
+pub fn default_certificate_entry(image: &Image) -> Arc<str> {
+    match image.default_certificate {
+        Some(digest) => digest.hex().into(),
+        None => "-".into(),
+    }
+}
+
+/// Backend and policy of a record.
+#[must_use]
+pub fn parts(record: &str) -> (&str, Option<&str>) {
+    let Some(fields) = record.strip_prefix('|') else { return (record, None) };
+    match fields.split_once('|') {
+        Some((backend, policy)) => (backend, Some(policy)),
+        None => (fields, None),
+    }
+}
+
+/// What a record refers to: a tenant's backend and a policy.
+pub fn referred(record: &str) -> impl Iterator<Item = &str> {
+    let (backend, policy) = parts(record);
+    Some(backend).filter(|b| !is_static(b)).into_iter().chain(policy)
+}
+
+/// Whether a backend is part of the skeleton.
+#[must_use]
+pub fn is_static(backend: &str) -> bool {
+    backend.starts_with("tidegate-")
+}
+
+/// A record with the name its backend has in HAProxy.
+#[must_use]
+pub fn physical_record(record: &Arc<str>, running: &Running) -> Arc<str> {
+    let (backend, policy) = parts(record);
+    let physical = running.physical(backend);
+    if physical == backend {
+        return record.clone();
+    }
+    match policy {
+        Some(policy) => format!("|{physical}|{policy}").into(),
+        None => physical.into(),
+    }
+}

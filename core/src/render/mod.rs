@@ -1,0 +1,84 @@
+//! Rendering: an image as the files HAProxy loads. Typed data in, text out; nothing is decided
+//! here. What tenants wrote has been through the parser of its type, and goes through the encoder
+//! of its place.
+
+pub mod backend;
+pub mod crt_list;
+pub mod maps;
+pub mod profile;
+pub mod skeleton;
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use crate::action::MapId;
+use crate::desired::{Image, ServerFile, Skeleton};
+use crate::digest::Digest;
+
+/// What a file of a generation holds; the adapter has the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileContent {
+    /// Chain and private key from the vault.
+    Certificate(Digest),
+    /// The same for the default certificate; `None` for the self-signed one.
+    DefaultCertificate(Option<Digest>),
+    /// CA certificates from the vault.
+    Authority(Digest),
+}
+
+/// Writes `haproxy.cfg` of a generation whose files are in `dir` (an absolute path).
+///
+/// # Errors
+/// Those of `out`.
+pub fn config(image: &Image, dir: &str, out: &mut dyn Write) -> fmt::Result {
+    skeleton::write(&image.skeleton, dir, &skeleton_digest(&image.skeleton), out)?;
+    backend::write_all(image, out)
+}
+
+/// Writes a map file.
+///
+/// # Errors
+/// Those of `out`.
+pub fn map(image: &Image, id: MapId, out: &mut dyn Write) -> fmt::Result {
+    maps::write(image, id, out)
+}
+
+/// Writes the crt-list, [`crt_list::FILE`].
+///
+/// # Errors
+/// Those of `out`.
+pub fn crt_list(image: &Image, out: &mut dyn Write) -> fmt::Result {
+    crt_list::write(image, out)
+}
+
+/// The files with secret or binary content: name within the generation, and what it holds.
+#[must_use]
+pub fn files(image: &Image) -> Vec<(Arc<str>, FileContent)> {
+    let default = FileContent::DefaultCertificate(image.default_certificate);
+    let mut files = Vec::from([(Arc::from(crt_list::DEFAULT_FILE), default)]);
+    for (hex, hosts) in image.certificates.iter() {
+        let Some(digest) = Digest::from_hex(hex) else { continue };
+        let lines = crt_list::lines(hex, hosts).into_iter();
+        files.extend(lines.map(|line| (line.file, FileContent::Certificate(digest))));
+    }
+    for (name, file) in &image.files {
+        let content = match file.value {
+            ServerFile::Authority(digest) => FileContent::Authority(digest),
+            ServerFile::ClientCertificate(digest) => FileContent::Certificate(digest),
+        };
+        files.push((name.clone(), content));
+    }
+    files.sort_unstable();
+    files
+}
+
+/// What names a static part: the digest of its text, in hex.
+#[must_use]
+pub fn skeleton_digest(skeleton: &Skeleton) -> Arc<str> {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = skeleton::write(skeleton, "", "", &mut text);
+    Digest::of(text.as_bytes()).hex().into()
+}

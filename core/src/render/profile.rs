@@ -1,0 +1,88 @@
+//! Profiles: the named defaults sections that backends derive from. All of them are in every
+//! skeleton, so that choosing another one never reloads.
+
+use alloc::format;
+use alloc::sync::Arc;
+use core::fmt::{self, Write};
+
+use crate::annotations::Section;
+use crate::capability::Capabilities;
+use crate::desired::Skeleton;
+
+/// The profile of a backend without options.
+pub const DEFAULT: &str = "tidegate-roundrobin";
+
+/// Name and `balance` value of every algorithm, and whether it hashes.
+const BALANCES: [(&str, &str, bool); 7] = [
+    ("roundrobin", "roundrobin", false),
+    ("leastconn", "leastconn", false),
+    ("random", "random", false),
+    ("first", "first", false),
+    ("source", "source", true),
+    ("uri", "uri", true),
+    ("hash", "hash var(txn.lbkey)", true),
+];
+
+/// Suffix and method of every kind of health check request; a TCP connection has neither.
+const CHECKS: [(&str, &str); 4] = [("", ""), ("get", "GET"), ("head", "HEAD"), ("options", "OPTIONS")];
+
+/// The name of a profile; both parts may be empty for the default.
+#[must_use]
+pub fn name(balance: &str, check: &str) -> Arc<str> {
+    let balance = if balance.is_empty() { "roundrobin" } else { balance };
+    if check.is_empty() {
+        format!("tidegate-{balance}").into()
+    } else {
+        format!("tidegate-{balance}-{check}").into()
+    }
+}
+
+/// The names of all profiles.
+pub fn names() -> impl Iterator<Item = Arc<str>> {
+    BALANCES.iter().flat_map(|(balance, _, _)| CHECKS.iter().map(|(check, _)| name(balance, check)))
+}
+
+/// Writes every profile.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_all(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    for (balance, value, hashes) in BALANCES {
+        let value = match (balance, skeleton.capabilities.balance_hash) {
+            ("hash", false) => "hdr(x-tidegate-hash)",
+            _ => value,
+        };
+        for (check, method) in CHECKS {
+            writeln!(out, "defaults {}", name(balance, check))?;
+            writeln!(out, "  mode http\n  balance {value}")?;
+            if hashes {
+                out.write_str("  hash-type consistent\n")?;
+            }
+            common(&skeleton.capabilities, out)?;
+            if !method.is_empty() {
+                writeln!(out, "  option httpchk")?;
+                writeln!(
+                    out,
+                    "  http-check send meth {method} \
+                     uri-lf \"%[be_name,map_str(maps/check.map,/)]\" ver HTTP/1.1 hdr Host localhost"
+                )?;
+                out.write_str("  http-check expect rstatus ^[23]\n")?;
+            }
+            // Only what may be sent twice is.
+            out.write_str("  http-request disable-l7-retry unless { method GET HEAD OPTIONS }\n")?;
+            super::skeleton::write_rules(skeleton, Section::Backend, "http-request", out)?;
+            out.write_char('\n')?;
+        }
+    }
+    Ok(())
+}
+
+/// What every profile has. A failed connection is tried again on another server; so is an answer
+/// that never came, for requests that may be repeated.
+fn common(_: &Capabilities, out: &mut dyn Write) -> fmt::Result {
+    out.write_str(
+        "  timeout connect 1s\n  timeout server 60s\n  timeout queue 60s\n  timeout check 2s\n\
+         \x20 timeout tunnel 1h\n  timeout http-keep-alive 60s\n  retries 3\n  option redispatch 1\n\
+         \x20 http-reuse safe\n  retry-on conn-failure empty-response\n",
+    )
+}

@@ -1,0 +1,232 @@
+//! The static part: global, frontend, answers, profiles.
+//!
+//! A request costs what its route uses. One look-up finds the record; a plain record (just a
+//! backend name) ends the rules at once. Others carry a policy; its flags let whole groups of rules
+//! be skipped by one test. Measured in `docs/decisions/0003-skeleton.md`.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use crate::annotations::redirect::CODES;
+use crate::annotations::{FAMILIES, Family, RuleText, Section, field_position, flag_of};
+use crate::desired::Skeleton;
+
+/// The host of a request as routes are keyed: lower case, without port. What comes after a slash
+/// is dropped, so that no Host header can pass for another host with a path.
+const HOST: &str = "req.hdr(host),lower,field(1,:),field(1,/)";
+
+/// Writes everything but the tenants' backends.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> fmt::Result {
+    global(skeleton, dir, digest, out)?;
+    front_defaults(skeleton, out)?;
+    out.write_str("defaults tidegate-answers\n  mode http\n\n")?;
+    super::profile::write_all(skeleton, out)?;
+    frontend(skeleton, out)?;
+    answers(out)?;
+    internal(skeleton, out)
+}
+
+fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> fmt::Result {
+    let listen = &skeleton.listen;
+    out.write_str("# Written by tidegate. Changes by hand are overwritten.\n\nglobal\n")?;
+    writeln!(out, "  default-path origin {dir}")?;
+    writeln!(out, "  description {}", if digest.is_empty() { "-" } else { digest })?;
+    writeln!(
+        out,
+        "  stats socket {}/run/worker.sock mode 600 level admin expose-fd listeners",
+        listen.state_dir
+    )?;
+    out.write_str("  stats timeout 1h\n  stats maxconn 20\n")?;
+    writeln!(out, "  hard-stop-after {}s", listen.hard_stop_after_s)?;
+    if listen.threads > 0 {
+        writeln!(out, "  nbthread {}", listen.threads)?;
+    }
+    if listen.maxconn > 0 {
+        writeln!(out, "  maxconn {}", listen.maxconn)?;
+    }
+    if !listen.log_target.is_empty() {
+        let format = if *listen.log_target == *"stdout" { " format raw" } else { "" };
+        writeln!(out, "  log {}{format} local0", listen.log_target)?;
+    }
+    out.write_str("  tune.bufsize 16384\n")?;
+    out.write_str("  ssl-default-bind-options ssl-min-ver TLSv1.2\n\n")
+}
+
+fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    out.write_str("defaults tidegate-front\n  mode http\n")?;
+    if !skeleton.listen.log_target.is_empty() {
+        out.write_str("  log global\n  option httplog\n")?;
+    }
+    let defaults = [
+        ("timeout client", "60s"),
+        ("timeout client-fin", "5s"),
+        ("timeout http-request", "10s"),
+        ("timeout http-keep-alive", "60s"),
+    ];
+    for (directive, value) in defaults {
+        if !skeleton.options.contains_key(directive) {
+            writeln!(out, "  {directive} {value}")?;
+        }
+    }
+    for (directive, value) in &skeleton.options {
+        writeln!(out, "  {directive} {value}")?;
+    }
+    out.write_str("  option http-ignore-probes\n  option dontlognull\n\n")
+}
+
+fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    out.write_str("frontend tidegate-web from tidegate-front\n")?;
+    for address in &skeleton.listen.addresses {
+        let only = if address.is_ipv6() { " v6only" } else { "" };
+        let bind = |port| core::net::SocketAddr::new(*address, port);
+        if skeleton.listen.http_port > 0 {
+            writeln!(out, "  bind {}{only}", bind(skeleton.listen.http_port))?;
+        }
+        if skeleton.listen.https_port > 0 {
+            writeln!(
+                out,
+                "  bind {}{only} ssl crt-list {} alpn h2,http/1.1",
+                bind(skeleton.listen.https_port),
+                super::crt_list::FILE
+            )?;
+        }
+    }
+    routing(out)?;
+    out.write_str(
+        "  http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)\n\
+         \x20 http-request return status 503 unless { var(txn.pol) -m found }\n\
+         \x20 http-request set-var(txn.be) var(txn.be),field(2,|)\n\
+         \x20 http-request set-var(txn.fl) var(txn.pol),field(1,|)\n",
+    )?;
+    write_rules(skeleton, Section::Request, "http-request", out)?;
+    write_rules(skeleton, Section::Response, "http-response", out)?;
+    out.write_str("  use_backend %[var(txn.be)]\n  default_backend tidegate-503\n\n")
+}
+
+/// From the request to the record. `>` ends the looked-up path, so it must not be in it; dot
+/// segments are refused, as pods may resolve them to paths with another policy.
+fn routing(out: &mut dyn Write) -> fmt::Result {
+    let lookup = "concat(,txn.path,/>),map_beg(maps/route.map)";
+    out.write_str(
+        "  http-request deny deny_status 400 if METH_CONNECT\n\
+         \x20 http-request deny deny_status 400 if { path -m sub /. %2e %2E > } \
+         { path -m reg -i '(/|%2f)(\\.|%2e){1,2}(/|%2f|$)|>' }\n\
+         \x20 option forwardfor\n\
+         \x20 http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n\
+         \x20 http-request set-var(txn.path) path\n\
+         \x20 http-request set-var(txn.path) path,regsub(//+,/,g) if { path -m sub // }\n",
+    )?;
+    writeln!(out, "  http-request set-var(txn.be) {HOST},{lookup}")?;
+    out.write_str("  http-request allow if { var(txn.be) -m found } !{ var(txn.be) -m beg | }\n")?;
+    out.write_str("  # A plain route ends here.\n")?;
+    writeln!(
+        out,
+        "  http-request set-var(txn.be) \"{HOST},regsub(^[^.]*,*),{lookup}\" \
+         if !{{ var(txn.be) -m found }}"
+    )?;
+    out.write_str(
+        "  http-request set-var(txn.be) var(txn.path),concat(/>),map_beg(maps/route.map) \
+         if !{ var(txn.be) -m found }\n\
+         \x20 http-request set-var(txn.be) str(tidegate-404) if !{ var(txn.be) -m found }\n\
+         \x20 http-request allow unless { var(txn.be) -m beg | }\n",
+    )
+}
+
+/// Writes the families' rules of one section. Before each family the evaluation ends for routes
+/// that use neither it nor a later one.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_rules(
+    skeleton: &Skeleton,
+    section: Section,
+    side: &str,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    let mut groups: Vec<(Vec<String>, String)> = Vec::new();
+    for family in FAMILIES {
+        let lines = rules_of(family, skeleton, section);
+        if !lines.is_empty() {
+            let used = |field: &&&str| lines.iter().any(|l| l.contains(&format!("{{on:{field}}}")));
+            let flags = family.fields.iter().filter(used).map(|field| flag_of(field)).collect();
+            groups.push((lines, flags));
+        }
+    }
+    for at in 0..groups.len() {
+        let rest = groups.iter().skip(at);
+        let flags: Vec<String> =
+            rest.flat_map(|(_, flags)| flags.chars()).map(String::from).collect();
+        writeln!(out, "  {side} allow unless {{ var(txn.fl) -m sub {} }}", flags.join(" "))?;
+        for line in groups.iter().skip(at).take(1).flat_map(|(lines, _)| lines) {
+            writeln!(out, "  {}", expand(line))?;
+        }
+    }
+    Ok(())
+}
+
+fn rules_of(family: &Family, skeleton: &Skeleton, section: Section) -> Vec<String> {
+    let mut lines = Vec::new();
+    for rule in family.rules {
+        if rule.at == section && (rule.when)(&skeleton.capabilities) {
+            match rule.text {
+                RuleText::Line(line) => lines.push(line.into()),
+                RuleText::Lines(lines_of) => lines.extend(lines_of(skeleton)),
+            }
+        }
+    }
+    lines
+}
+
+/// Replaces `{f:NAME}`, `{on:NAME}` and `{host}`.
+fn expand(line: &str) -> String {
+    let mut out = String::from(line).replace("{host}", HOST);
+    for field in FAMILIES.iter().flat_map(|family| family.fields) {
+        let position = field_position(field).unwrap_or(1);
+        out = out
+            .replace(&format!("{{f:{field}}}"), &format!("var(txn.pol),field({position},|)"))
+            .replace(
+                &format!("{{on:{field}}}"),
+                &format!("{{ var(txn.fl) -m sub {} }}", flag_of(field)),
+            );
+    }
+    out
+}
+
+/// Static backends that answer by themselves.
+fn answers(out: &mut dyn Write) -> fmt::Result {
+    for (code, text) in [(404, "no route for this host and path"), (503, "not available")] {
+        writeln!(out, "backend tidegate-{code} from tidegate-answers")?;
+        writeln!(
+            out,
+            "  http-request return status {code} content-type text/plain string \"{text}\\n\"\n"
+        )?;
+    }
+    for code in CODES {
+        writeln!(out, "backend tidegate-redirect-{code} from tidegate-answers")?;
+        writeln!(out, "  http-request redirect location %[var(txn.loc)] code {code}\n")?;
+    }
+    Ok(())
+}
+
+/// HAProxy's own health and metrics, on loopback. The ledger is referred to here, in a rule that
+/// never applies, so that HAProxy loads it.
+fn internal(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    out.write_str("frontend tidegate-internal from tidegate-front\n")?;
+    writeln!(out, "  bind unix@{}/run/internal.sock mode 600", skeleton.listen.state_dir)?;
+    if skeleton.listen.stats_port > 0 {
+        writeln!(out, "  bind 127.0.0.1:{}", skeleton.listen.stats_port)?;
+    }
+    out.write_str(
+        "  http-request return status 200 content-type text/plain string \"ok\\n\" \
+         if { path /healthz }\n\
+         \x20 http-request use-service prometheus-exporter if { path /metrics }\n\
+         \x20 http-request return status 200 content-type text/plain \
+         lf-string \"%[path,map_str(maps/ledger.map,-)]\\n\" if { path /ledger }\n\
+         \x20 http-request return status 404\n\n",
+    )
+}

@@ -1,0 +1,119 @@
+//! Lookup: the only way to read the World from a projection. Every read is recorded, misses and
+//! ranges included, so that a changed fact dirties exactly its readers.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::object::{ConfigMap, EndpointSlice, Ingress, IngressClass, Name, ObjectRef, Secret, Service};
+use super::{Fact, World};
+use crate::capability::Capabilities;
+use crate::settings::Settings;
+
+/// A recording reader of a [`World`].
+pub struct Lookup<'w> {
+    world: &'w World,
+    reads: BTreeSet<Fact>,
+}
+
+impl<'w> Lookup<'w> {
+    /// A reader that has read nothing yet.
+    #[must_use]
+    pub fn new(world: &'w World) -> Lookup<'w> {
+        Lookup { world, reads: BTreeSet::new() }
+    }
+
+    /// What was read.
+    #[must_use]
+    pub fn into_reads(self) -> Vec<Fact> {
+        self.reads.into_iter().collect()
+    }
+
+    /// The settings; not recorded, as they never change.
+    #[must_use]
+    pub fn settings(&self) -> &'w Settings {
+        &self.world.settings
+    }
+
+    /// What HAProxy can do; before it was found, everything.
+    pub fn capabilities(&mut self) -> Arc<Capabilities> {
+        self.reads.insert(Fact::Capabilities);
+        match &self.world.capabilities {
+            Some(found) => found.clone(),
+            None => Arc::new(Capabilities::tier_a()),
+        }
+    }
+
+    /// The controller's own ConfigMap.
+    pub fn config_map(&mut self) -> Option<&'w ConfigMap> {
+        self.reads.insert(Fact::ConfigMap);
+        self.world.config_map.as_deref()
+    }
+
+    /// An IngressClass.
+    pub fn class(&mut self, name: &str) -> Option<&'w IngressClass> {
+        self.reads.insert(Fact::Class(name.into()));
+        self.world.classes.get(&Name::new("", name)).map(|c| &**c)
+    }
+
+    /// The default IngressClass: the oldest of those marked, if any.
+    pub fn default_class(&mut self) -> Option<&'w IngressClass> {
+        self.reads.insert(Fact::DefaultClass);
+        let marked = self.world.classes.values().filter(|c| c.is_default);
+        marked.min_by(|a, b| a.meta.seniority().cmp(&b.meta.seniority())).map(|c| &**c)
+    }
+
+    /// The Ingresses with a rule for a host, by name.
+    pub fn ingresses_of_host(&mut self, host: &Arc<str>) -> Vec<Name> {
+        self.reads.insert(Fact::Host(host.clone()));
+        self.world.hosts.get(host).into_iter().flatten().cloned().collect()
+    }
+
+    /// The Ingresses with a TLS entry for a host, by name.
+    pub fn ingresses_of_tls_host(&mut self, host: &Arc<str>) -> Vec<Name> {
+        self.reads.insert(Fact::TlsHost(host.clone()));
+        self.world.tls_hosts.get(host).into_iter().flatten().cloned().collect()
+    }
+
+    /// An Ingress.
+    pub fn ingress(&mut self, name: &Name) -> Option<&'w Ingress> {
+        self.reads.insert(Fact::Ingress(name.clone()));
+        self.world.ingresses.get(name).map(|o| &**o)
+    }
+
+    /// A Service.
+    pub fn service(&mut self, name: &Name) -> Option<&'w Service> {
+        self.reads.insert(Fact::Service(name.clone()));
+        self.world.services.get(name).map(|o| &**o)
+    }
+
+    /// The slices of a Service, by name.
+    pub fn slices(&mut self, service: &Name) -> impl Iterator<Item = &'w EndpointSlice> + use<'w> {
+        self.reads.insert(Fact::Slices(service.clone()));
+        let world = self.world;
+        let names = world.slices_of.get(service).into_iter().flatten();
+        names.filter_map(move |name| world.slices.get(name).map(|s| &**s))
+    }
+
+    /// A Secret's public facts.
+    pub fn secret(&mut self, name: &Name) -> Option<&'w Secret> {
+        self.reads.insert(Fact::Secret(name.clone()));
+        self.world.secrets.get(name).map(|o| &**o)
+    }
+
+    /// The addresses of a DNS name; `None` until it was resolved.
+    pub fn resolved(&mut self, name: &str) -> Option<&'w [IpAddr]> {
+        let name: Box<str> = name.into();
+        let addresses = self.world.resolved.get(&name).map(|a| &**a);
+        self.reads.insert(Fact::Resolved(name));
+        addresses
+    }
+
+    /// Why an object is withheld, if it is.
+    pub fn quarantined(&mut self, object: &ObjectRef) -> Option<&'w str> {
+        self.reads.insert(Fact::Quarantined(object.clone()));
+        self.world.quarantined.get(object).map(|why| &**why)
+    }
+}

@@ -1,0 +1,420 @@
+//! World: the latest objects. [`World::observe`] folds an event in and tells which facts changed;
+//! projections read it only through [`lookup::Lookup`], which records what they read.
+
+pub mod host;
+pub mod lookup;
+pub mod object;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::capability::Capabilities;
+use crate::problem::Problem;
+use crate::settings::Settings;
+use object::{
+    ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Object, ObjectRef,
+    Secret, Service,
+};
+
+/// Something a projection may read, or find absent. A changed fact dirties its readers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fact {
+    /// What HAProxy can do.
+    Capabilities,
+    /// The controller's own ConfigMap.
+    ConfigMap,
+    /// The default IngressClass.
+    DefaultClass,
+    /// The problems of the source.
+    Source,
+    /// An IngressClass.
+    Class(Arc<str>),
+    /// The set of Ingresses with a rule (or default backend) for a host.
+    Host(Arc<str>),
+    /// The set of Ingresses with a TLS entry for a host.
+    TlsHost(Arc<str>),
+    /// An Ingress.
+    Ingress(Name),
+    /// A Service.
+    Service(Name),
+    /// The slices of a Service, together.
+    Slices(Name),
+    /// A Secret.
+    Secret(Name),
+    /// The addresses of a DNS name.
+    Resolved(Box<str>),
+    /// Whether an object is quarantined, and why.
+    Quarantined(ObjectRef),
+}
+
+/// The latest objects and what else projections depend on.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Options; fixed for the life of a controller.
+    pub(crate) settings: Arc<Settings>,
+    /// What HAProxy can do; `None` until it was found.
+    pub(crate) capabilities: Option<Arc<Capabilities>>,
+    pub(crate) namespaces: BTreeMap<Name, Arc<Namespace>>,
+    pub(crate) config_map: Option<Arc<ConfigMap>>,
+    pub(crate) classes: BTreeMap<Name, Arc<IngressClass>>,
+    pub(crate) secrets: BTreeMap<Name, Arc<Secret>>,
+    pub(crate) services: BTreeMap<Name, Arc<Service>>,
+    pub(crate) slices: BTreeMap<Name, Arc<EndpointSlice>>,
+    pub(crate) ingresses: BTreeMap<Name, Arc<Ingress>>,
+    pub(crate) resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
+    pub(crate) quarantined: BTreeMap<ObjectRef, Box<str>>,
+    pub(crate) source_problems: Vec<Problem>,
+    /// Kinds of which a complete list has been seen.
+    pub(crate) synced: BTreeSet<Kind>,
+    pub(crate) hosts: BTreeMap<Arc<str>, BTreeSet<Name>>,
+    pub(crate) tls_hosts: BTreeMap<Arc<str>, BTreeSet<Name>>,
+    pub(crate) slices_of: BTreeMap<Name, BTreeSet<Name>>,
+}
+
+impl World {
+    /// An empty world.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>) -> World {
+        World {
+            settings,
+            capabilities: None,
+            namespaces: BTreeMap::new(),
+            config_map: None,
+            classes: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            ingresses: BTreeMap::new(),
+            resolved: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
+            source_problems: Vec::new(),
+            synced: BTreeSet::new(),
+            hosts: BTreeMap::new(),
+            tls_hosts: BTreeMap::new(),
+            slices_of: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a complete list of every kind has been seen.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.synced.len() == Kind::ALL.len()
+    }
+
+    /// Number of objects of all kinds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.namespaces.len()
+            + usize::from(self.config_map.is_some())
+            + self.classes.len()
+            + self.secrets.len()
+            + self.services.len()
+            + self.slices.len()
+            + self.ingresses.len()
+    }
+
+    /// Whether there are no objects.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every object, by kind and name.
+    #[must_use]
+    pub fn objects(&self) -> Vec<Object> {
+        let mut all = Vec::with_capacity(self.len());
+        all.extend(self.namespaces.values().cloned().map(Object::Namespace));
+        all.extend(self.config_map.iter().cloned().map(Object::ConfigMap));
+        all.extend(self.classes.values().cloned().map(Object::IngressClass));
+        all.extend(self.secrets.values().cloned().map(Object::Secret));
+        all.extend(self.services.values().cloned().map(Object::Service));
+        all.extend(self.slices.values().cloned().map(Object::EndpointSlice));
+        all.extend(self.ingresses.values().cloned().map(Object::Ingress));
+        all
+    }
+
+    /// Takes an object in; adds what changed to `changed`.
+    pub fn upsert(&mut self, object: Object, changed: &mut BTreeSet<Fact>) {
+        let object_ref = object.object_ref();
+        // A changed object gets a new chance; see `crate::quarantine`.
+        let same = match object {
+            Object::Namespace(new) => put(&mut self.namespaces, new, |o| &o.meta.name).is_same(),
+            Object::ConfigMap(new) => {
+                if self.settings.config_map.as_ref() != Some(&new.meta.name) {
+                    return;
+                }
+                let same = self.config_map.as_ref() == Some(&new);
+                self.config_map = Some(new);
+                if !same {
+                    changed.insert(Fact::ConfigMap);
+                }
+                same
+            }
+            Object::IngressClass(new) => {
+                let name = new.meta.name.name.clone();
+                let put = put(&mut self.classes, new, |o| &o.meta.name);
+                if !put.is_same() {
+                    changed.insert(Fact::Class(name));
+                    changed.insert(Fact::DefaultClass);
+                }
+                put.is_same()
+            }
+            Object::Secret(new) => {
+                let put = put(&mut self.secrets, new, |o| &o.meta.name);
+                if !put.is_same() {
+                    changed.insert(Fact::Secret(object_ref.name.clone()));
+                }
+                put.is_same()
+            }
+            Object::Service(new) => {
+                let put = put(&mut self.services, new, |o| &o.meta.name);
+                if !put.is_same() {
+                    changed.insert(Fact::Service(object_ref.name.clone()));
+                }
+                put.is_same()
+            }
+            Object::EndpointSlice(new) => self.upsert_slice(new, changed),
+            Object::Ingress(new) => self.upsert_ingress(new, changed),
+        };
+        if !same {
+            self.release_quarantine(&object_ref, changed);
+        }
+    }
+
+    fn upsert_slice(&mut self, new: Arc<EndpointSlice>, changed: &mut BTreeSet<Fact>) -> bool {
+        let name = new.meta.name.clone();
+        let service = service_of(&new);
+        let put = put(&mut self.slices, new, |o| &o.meta.name);
+        match &put {
+            Put::Same => return true,
+            Put::Replaced(old) if service_of(old) == service => {}
+            Put::Replaced(old) => {
+                let old_service = service_of(old);
+                unindex(&mut self.slices_of, &old_service, &name);
+                changed.insert(Fact::Slices(old_service));
+            }
+            Put::Added => {}
+        }
+        self.slices_of.entry(service.clone()).or_default().insert(name);
+        changed.insert(Fact::Slices(service));
+        false
+    }
+
+    fn upsert_ingress(&mut self, new: Arc<Ingress>, changed: &mut BTreeSet<Fact>) -> bool {
+        let name = new.meta.name.clone();
+        let (hosts, tls_hosts) = (hosts_of(&new), tls_hosts_of(&new));
+        let put = put(&mut self.ingresses, new, |o| &o.meta.name);
+        let (old_hosts, old_tls) = match &put {
+            Put::Same => return true,
+            Put::Replaced(old) => (hosts_of(old), tls_hosts_of(old)),
+            Put::Added => (BTreeSet::new(), BTreeSet::new()),
+        };
+        changed.insert(Fact::Ingress(name.clone()));
+        reindex(&mut self.hosts, &name, &old_hosts, &hosts, |h| {
+            changed.insert(Fact::Host(h));
+        });
+        reindex(&mut self.tls_hosts, &name, &old_tls, &tls_hosts, |h| {
+            changed.insert(Fact::TlsHost(h));
+        });
+        false
+    }
+
+    /// Removes an object on positive evidence; adds what changed to `changed`.
+    pub fn delete(&mut self, object: &ObjectRef, changed: &mut BTreeSet<Fact>) {
+        let name = &object.name;
+        let existed = match object.kind {
+            Kind::Namespace => self.namespaces.remove(name).is_some(),
+            Kind::ConfigMap => {
+                let ours = self.config_map.as_ref().is_some_and(|c| c.meta.name == *name);
+                if ours {
+                    self.config_map = None;
+                    changed.insert(Fact::ConfigMap);
+                }
+                ours
+            }
+            Kind::IngressClass => {
+                let existed = self.classes.remove(name).is_some();
+                if existed {
+                    changed.insert(Fact::Class(name.name.clone()));
+                    changed.insert(Fact::DefaultClass);
+                }
+                existed
+            }
+            Kind::Secret => {
+                let existed = self.secrets.remove(name).is_some();
+                if existed {
+                    changed.insert(Fact::Secret(name.clone()));
+                }
+                existed
+            }
+            Kind::Service => {
+                let existed = self.services.remove(name).is_some();
+                if existed {
+                    changed.insert(Fact::Service(name.clone()));
+                }
+                existed
+            }
+            Kind::EndpointSlice => match self.slices.remove(name) {
+                Some(old) => {
+                    let service = service_of(&old);
+                    unindex(&mut self.slices_of, &service, name);
+                    changed.insert(Fact::Slices(service));
+                    true
+                }
+                None => false,
+            },
+            Kind::Ingress => match self.ingresses.remove(name) {
+                Some(old) => {
+                    changed.insert(Fact::Ingress(name.clone()));
+                    let none = BTreeSet::new();
+                    reindex(&mut self.hosts, name, &hosts_of(&old), &none, |h| {
+                        changed.insert(Fact::Host(h));
+                    });
+                    reindex(&mut self.tls_hosts, name, &tls_hosts_of(&old), &none, |h| {
+                        changed.insert(Fact::TlsHost(h));
+                    });
+                    true
+                }
+                None => false,
+            },
+        };
+        if existed {
+            self.release_quarantine(object, changed);
+        }
+    }
+
+    /// Takes in a complete list of one kind: what is not in it is gone.
+    pub fn relist(&mut self, kind: Kind, objects: Vec<Object>, changed: &mut BTreeSet<Fact>) {
+        let mut gone: BTreeSet<Name> = match kind {
+            Kind::Namespace => self.namespaces.keys().cloned().collect(),
+            Kind::ConfigMap => self.config_map.iter().map(|c| c.meta.name.clone()).collect(),
+            Kind::IngressClass => self.classes.keys().cloned().collect(),
+            Kind::Secret => self.secrets.keys().cloned().collect(),
+            Kind::Service => self.services.keys().cloned().collect(),
+            Kind::EndpointSlice => self.slices.keys().cloned().collect(),
+            Kind::Ingress => self.ingresses.keys().cloned().collect(),
+        };
+        for object in objects {
+            if object.kind() == kind {
+                gone.remove(&object.meta().name);
+                self.upsert(object, changed);
+            }
+        }
+        for name in gone {
+            self.delete(&ObjectRef { kind, name }, changed);
+        }
+        self.synced.insert(kind);
+    }
+
+    /// Takes in what HAProxy can do.
+    pub fn set_capabilities(&mut self, new: Capabilities, changed: &mut BTreeSet<Fact>) {
+        if self.capabilities.as_deref() != Some(&new) {
+            self.capabilities = Some(Arc::new(new));
+            changed.insert(Fact::Capabilities);
+        }
+    }
+
+    /// Takes in the addresses of a DNS name.
+    pub fn resolve(&mut self, name: Box<str>, addresses: Vec<IpAddr>, changed: &mut BTreeSet<Fact>) {
+        if self.resolved.get(&name) != Some(&addresses) {
+            changed.insert(Fact::Resolved(name.clone()));
+            self.resolved.insert(name, addresses);
+        }
+    }
+
+    /// Withholds an object until it changes.
+    pub fn quarantine(&mut self, object: ObjectRef, why: Box<str>, changed: &mut BTreeSet<Fact>) {
+        changed.insert(Fact::Quarantined(object.clone()));
+        self.quarantined.insert(object, why);
+    }
+
+    fn release_quarantine(&mut self, object: &ObjectRef, changed: &mut BTreeSet<Fact>) {
+        if self.quarantined.remove(object).is_some() {
+            changed.insert(Fact::Quarantined(object.clone()));
+        }
+    }
+}
+
+/// What an upsert did.
+enum Put<T> {
+    Added,
+    Replaced(Arc<T>),
+    Same,
+}
+
+impl<T> Put<T> {
+    fn is_same(&self) -> bool {
+        matches!(self, Put::Same)
+    }
+}
+
+fn put<T: PartialEq>(
+    map: &mut BTreeMap<Name, Arc<T>>,
+    new: Arc<T>,
+    name: impl Fn(&T) -> &Name,
+) -> Put<T> {
+    if let Some(old) = map.get_mut(name(&new)) {
+        if **old == *new {
+            return Put::Same;
+        }
+        return Put::Replaced(core::mem::replace(old, new));
+    }
+    map.insert(name(&new).clone(), new);
+    Put::Added
+}
+
+fn service_of(slice: &EndpointSlice) -> Name {
+    Name { namespace: slice.meta.name.namespace.clone(), name: slice.service.clone() }
+}
+
+/// Hosts whose routes an Ingress may take part in; unusable hosts are left to its own piece.
+fn hosts_of(ingress: &Ingress) -> BTreeSet<Arc<str>> {
+    let mut hosts: BTreeSet<Arc<str>> =
+        ingress.rules.iter().filter_map(|r| host::parse(&r.host).ok()).collect();
+    if ingress.default_backend.is_some() {
+        hosts.insert("".into());
+    }
+    hosts
+}
+
+/// Hosts for which an Ingress names a Secret.
+fn tls_hosts_of(ingress: &Ingress) -> BTreeSet<Arc<str>> {
+    let mut hosts = BTreeSet::new();
+    for tls in &ingress.tls {
+        if tls.hosts.is_empty() {
+            hosts.extend(ingress.rules.iter().filter_map(|r| host::parse(&r.host).ok()));
+        }
+        hosts.extend(tls.hosts.iter().filter_map(|h| host::parse(h).ok()));
+    }
+    hosts.remove("");
+    hosts
+}
+
+fn reindex(
+    index: &mut BTreeMap<Arc<str>, BTreeSet<Name>>,
+    name: &Name,
+    old: &BTreeSet<Arc<str>>,
+    new: &BTreeSet<Arc<str>>,
+    mut changed: impl FnMut(Arc<str>),
+) {
+    for host in old.difference(new) {
+        unindex(index, host, name);
+        changed(host.clone());
+    }
+    for host in new.difference(old) {
+        index.entry(host.clone()).or_default().insert(name.clone());
+        changed(host.clone());
+    }
+}
+
+fn unindex<K: Ord>(index: &mut BTreeMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
+    if let Some(names) = index.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            index.remove(key);
+        }
+    }
+}
