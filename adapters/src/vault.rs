@@ -11,8 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +20,8 @@ use parking_lot::Mutex;
 use sha2::Sha256;
 use tidegate_core::digest::Digest;
 
+use crate::ports::Files;
+
 /// Sweeps that an entry survives after nobody refers to it any more.
 pub const IDLE_SWEEPS_MAX: u32 = 3;
 
@@ -28,6 +29,8 @@ pub const IDLE_SWEEPS_MAX: u32 = 3;
 const KEY_FILE: &str = "vault.key";
 /// File with the certificate that is used when there is none, in the state folder.
 const SELF_SIGNED_FILE: &str = "self-signed.pem";
+/// Mode of both files.
+const OWNER_ONLY: u32 = 0o600;
 /// Name in the self-signed certificate: clients must not take it for a real one.
 const SELF_SIGNED_NAME: &str = "tidegate.invalid";
 
@@ -68,29 +71,27 @@ impl Vault {
     /// # Errors
     /// When a file cannot be read or written, the key file has another length than 32 bytes, or
     /// the system has no randomness.
-    pub fn open(state_dir: &Path) -> io::Result<Vault> {
+    pub fn open(files: &dyn Files, state_dir: &Path) -> io::Result<Vault> {
         let key_file = state_dir.join(KEY_FILE);
-        let key = match std::fs::read(&key_file) {
+        let key = match files.read(&key_file) {
             Ok(bytes) => <[u8; 32]>::try_from(bytes).map_err(|_| {
                 let text = format!("{} is not 32 bytes long; delete it", key_file.display());
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = random_key()?;
-                write_private(&key_file, &key)?;
+                files.write(&key_file, &key, OWNER_ONLY)?;
                 key
             }
             Err(error) => return Err(error),
         };
         let vault = Vault::new(key);
         let pem_file = state_dir.join(SELF_SIGNED_FILE);
-        match std::fs::read(&pem_file) {
-            Ok(bytes) if !bytes.is_empty() => {
-                vault.contents.lock().self_signed = Some(bytes.into());
-            }
-            Ok(_) => write_private(&pem_file, &vault.self_signed().map_err(io::Error::other)?)?,
+        match files.read(&pem_file) {
+            Ok(bytes) => vault.contents.lock().self_signed = Some(bytes.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                write_private(&pem_file, &vault.self_signed().map_err(io::Error::other)?)?;
+                let pem = vault.self_signed().map_err(io::Error::other)?;
+                files.write(&pem_file, &pem, OWNER_ONLY)?;
             }
             Err(error) => return Err(error),
         }
@@ -198,14 +199,4 @@ fn random_key() -> io::Result<[u8; 32]> {
     let provider = rustls::crypto::ring::default_provider();
     provider.secure_random.fill(&mut key).map_err(|_| io::Error::other("no randomness"))?;
     Ok(key)
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
 }

@@ -32,6 +32,8 @@ pub struct Step {
     pub opened: Vec<Problem>,
     /// Problems that went away, in order.
     pub closed: Vec<Problem>,
+    /// Whether everything told so far has taken effect: what is left is collecting garbage.
+    pub effective: bool,
     /// Facts that changed and pieces that were computed, for traces.
     pub trace: Trace,
 }
@@ -85,6 +87,8 @@ pub struct Controller {
     pub(crate) repairs: BTreeMap<Key, Box<str>>,
     /// Refusals of reloads in a row, and when the next may be tried.
     pub(crate) reload_trouble: Trouble,
+    /// Why a reload is needed, as of the last plan.
+    pub(crate) reasons: BTreeSet<ReloadReason>,
     pub(crate) search: Option<Search>,
     /// Since when the files are behind; `None` when they are not.
     pub(crate) unsaved_since: Option<Time>,
@@ -120,6 +124,7 @@ impl Controller {
             trouble: BTreeMap::new(),
             repairs: BTreeMap::new(),
             reload_trouble: Trouble::default(),
+            reasons: BTreeSet::new(),
             search: None,
             unsaved_since: None,
             changed_at: now,
@@ -188,7 +193,7 @@ impl Controller {
             && !self.doubt
             && self.runtime.is_none()
             && self.files.is_none()
-            && self.desired.dirty().is_empty()
+            && self.desired.is_settled()
     }
 
     /// Whether a first complete table has been put to work: what readiness means.
@@ -248,6 +253,8 @@ impl Controller {
     }
 
     fn take_running(&mut self, running: Running) {
+        self.desired.wake_all();
+        self.reasons.clear();
         mark_differences(&mut self.desired, &running);
         self.running = Some(running);
         self.doubt = false;
@@ -309,10 +316,15 @@ impl Controller {
             self.trouble.remove(key);
             self.repairs.remove(key);
         }
+        for (key, until) in &plan.parked {
+            self.desired.park(key.clone(), *until);
+        }
+        self.reasons.clone_from(&plan.reasons);
         plan
     }
 
     fn act_on_runtime(&mut self, step: &mut Step) {
+        self.desired.wake(self.now);
         let Some(worker) = self.worker.filter(|_| self.runtime.is_none()) else { return };
         let audit = self.world.settings.delays.audit_ms;
         let audit_due = audit > 0 && self.now >= self.audited_at.plus_ms(audit);
@@ -325,6 +337,8 @@ impl Controller {
             return;
         }
         let plan = self.plan();
+        let collects = plan.commands.iter().all(|c| c.phase == plan::Phase::Collect);
+        step.effective = self.running.is_some() && collects && plan.reasons.is_empty();
         if plan.commands.is_empty() {
             return;
         }
@@ -361,12 +375,12 @@ impl Controller {
         }
     }
 
-    fn reload_reasons(&mut self) -> Vec<ReloadReason> {
+    fn reload_reasons(&self) -> Vec<ReloadReason> {
         let mut reasons = BTreeSet::new();
         if self.worker.is_none() {
             reasons.insert(ReloadReason::FirstStart);
         } else if self.running.is_some() && !self.doubt {
-            reasons.extend(self.plan().reasons);
+            reasons.extend(self.reasons.iter().cloned());
             reasons.extend(self.repairs.values().cloned().map(ReloadReason::Refused));
         }
         reasons.into_iter().collect()
@@ -514,11 +528,10 @@ impl Controller {
             }
         };
         if self.runtime.is_none() && self.running.is_some() && self.world.is_synced() {
-            let plan = self.plan();
-            if let Some(at) = plan.wake_at {
+            if let Some(at) = self.desired.wake(self.now) {
                 ask(at, WakeReason::DrainDone);
             }
-            if !plan.reasons.is_empty() && self.files.is_none() {
+            if !self.reload_reasons().is_empty() && self.files.is_none() {
                 ask(self.reload_trouble.retry_at, WakeReason::Retry);
             }
         }

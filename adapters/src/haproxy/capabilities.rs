@@ -74,7 +74,7 @@ struct Trial {
     lines: &'static str,
 }
 
-const TRIALS: [Trial; 4] = [
+const TRIALS: [Trial; 5] = [
     Trial {
         ability: "headers_bin",
         what: "set-headers-bin, del-headers-bin",
@@ -103,6 +103,13 @@ const TRIALS: [Trial; 4] = [
         section: "backend",
         lines: " balance hash var(txn.x)\n hash-type consistent\n",
     },
+    Trial {
+        ability: "sni_auto",
+        what: "server keyword no-sni-auto",
+        since: Release(3, 3, 0),
+        section: "backend",
+        lines: " server s 127.0.0.1:1 ssl verify none no-sni-auto\n",
+    },
 ];
 
 impl Trial {
@@ -126,17 +133,17 @@ pub async fn of_binary(ports: &Ports, binary: &Path, scratch: &Path) -> io::Resu
         let text = format!("{} does not say that it is HAProxy", binary.display());
         io::Error::new(io::ErrorKind::InvalidData, text)
     })?;
-    let [one, two, three, four] = &TRIALS;
-    let tried = tokio::join!(
+    let [one, two, three, four, five] = &TRIALS;
+    let tried = tokio::try_join!(
+        biased;
         try_config(ports, binary, scratch, one),
         try_config(ports, binary, scratch, two),
         try_config(ports, binary, scratch, three),
         try_config(ports, binary, scratch, four),
-    );
-    let mut trials = [tried.0?, tried.1?, tried.2?, tried.3?].into_iter();
-    let mut tried = || trials.next().unwrap_or((false, String::new()));
+        try_config(ports, binary, scratch, five),
+    )?;
     let descriptors = ports.processes.descriptors(None);
-    Ok(discovery(version, descriptors, [tried(), tried(), tried(), tried()]))
+    Ok(discovery(version, descriptors, tried.into()))
 }
 
 /// Finds the abilities of a running worker without its binary at hand: by version alone.
@@ -167,7 +174,7 @@ async fn try_config(
     })
 }
 
-fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 4]) -> Discovery {
+fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 5]) -> Discovery {
     let release = Release::parse(version);
     let dynamic_backends = release.is_some_and(|release| release >= DYNAMIC_BACKENDS);
     let dynamic_servers = release.is_some_and(|release| release >= DYNAMIC_SERVERS);
@@ -187,7 +194,7 @@ fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 4]) -> Dis
                 .to_owned(),
         },
     ];
-    let [headers_bin, timeout_client, timeout_connect, balance_hash] = &tried;
+    let [headers_bin, timeout_client, timeout_connect, balance_hash, sni_auto] = &tried;
     let capabilities = Capabilities {
         version: version.into(),
         dynamic_backends,
@@ -196,6 +203,7 @@ fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 4]) -> Dis
         timeout_client: timeout_client.0,
         timeout_connect: timeout_connect.0,
         balance_hash: balance_hash.0,
+        sni_auto: sni_auto.0,
         descriptors,
     };
     for (trial, (present, reason)) in TRIALS.iter().zip(tried) {

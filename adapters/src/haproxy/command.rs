@@ -334,7 +334,7 @@ fn words(command: &RuntimeCommand) -> Result<Vec<String>, String> {
             split(&format!("del ssl ca-file {}", word(file)?))
         }
         RuntimeCommand::DeleteCrtListLine { file } => {
-            split(&format!("del ssl crt-list {crt_list::FILE} {}", word(file)?))
+            split(&format!("del ssl crt-list {} {}", crt_list::FILE, word(file)?))
         }
         RuntimeCommand::InstallCertificate { .. }
         | RuntimeCommand::ReplaceDefaultCertificate { .. }

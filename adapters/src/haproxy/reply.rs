@@ -90,7 +90,7 @@ pub fn judge(command: &RuntimeCommand, answer: &str) -> Outcome {
         RuntimeCommand::AddBackend { .. } => match last {
             "New backend registered." => Outcome::Done,
             // Registered "(no support for dynamic servers: …)": there, but of no use.
-            _ if last.starts_with("New backend registered.") => refused(answer),
+            _ if last.starts_with("New backend registered") => refused(answer),
             _ => otherwise(answer),
         },
         RuntimeCommand::PublishBackend { .. } => expect(answer, &["Backend published."], &[]),

@@ -143,7 +143,7 @@ impl RuntimeLane {
     }
 
     async fn ack(
-        &self,
+        &mut self,
         id: ActionId,
         outcomes: Vec<Outcome>,
     ) -> Result<(), mpsc::error::SendError<Event>> {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::MapId;
 use crate::digest::Digest;
+use crate::time::Time;
 pub use backend::{Backend, BackendSpec};
 pub use skeleton::Skeleton;
 pub use table::Table;
@@ -139,6 +140,9 @@ pub enum Key {
 pub struct Desired {
     image: Image,
     dirty: BTreeSet<Key>,
+    /// Keys with nothing to do before a time, so that planning does not look at them till then.
+    parked: BTreeMap<Key, Time>,
+    parked_until: BTreeSet<(Time, Key)>,
     header_names: BTreeMap<Arc<str>, u32>,
     default_certificates: BTreeMap<Digest, u32>,
     resolve_names: BTreeMap<Box<str>, u32>,
@@ -160,6 +164,8 @@ impl Desired {
                 default_certificate: None,
             },
             dirty: BTreeSet::from([Key::Skeleton]),
+            parked: BTreeMap::new(),
+            parked_until: BTreeSet::new(),
             header_names: BTreeMap::new(),
             default_certificates: BTreeMap::new(),
             resolve_names: BTreeMap::new(),
@@ -173,10 +179,49 @@ impl Desired {
         &self.image
     }
 
-    /// Keys that may differ from what runs.
+    /// Keys that may differ from what runs and are not parked.
     #[must_use]
     pub fn dirty(&self) -> &BTreeSet<Key> {
         &self.dirty
+    }
+
+    /// Whether nothing differs from what runs, as far as is known.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.dirty.is_empty() && self.parked.is_empty()
+    }
+
+    /// Sets a key aside until a time, or until it is marked again.
+    pub fn park(&mut self, key: Key, until: Time) {
+        self.dirty.remove(&key);
+        self.unpark(&key);
+        self.parked_until.insert((until, key.clone()));
+        self.parked.insert(key, until);
+    }
+
+    /// Marks the keys whose time has come; returns the earliest time that has not.
+    pub fn wake(&mut self, now: Time) -> Option<Time> {
+        while let Some((until, key)) = self.parked_until.first().cloned() {
+            if until > now {
+                return Some(until);
+            }
+            self.mark(key);
+        }
+        None
+    }
+
+    /// Marks every parked key: what they waited for may have changed altogether.
+    pub fn wake_all(&mut self) {
+        let keys: Vec<Key> = self.parked.keys().cloned().collect();
+        for key in keys {
+            self.mark(key);
+        }
+    }
+
+    fn unpark(&mut self, key: &Key) {
+        if let Some(until) = self.parked.remove(key) {
+            self.parked_until.remove(&(until, key.clone()));
+        }
     }
 
     /// Header names in use.
@@ -197,6 +242,7 @@ impl Desired {
 
     /// Marks a key as possibly different.
     pub fn mark(&mut self, key: Key) {
+        self.unpark(&key);
         self.dirty.insert(key);
     }
 
@@ -212,7 +258,7 @@ impl Desired {
 
     fn touch(&mut self, key: Key) {
         self.image.version += 1;
-        self.dirty.insert(key);
+        self.mark(key);
     }
 
     /// Replaces what one projection contributed. Both slices are sorted and free of duplicates.

@@ -73,8 +73,8 @@ pub struct Plan {
     pub reasons: BTreeSet<ReloadReason>,
     /// Keys where running equals wanted.
     pub settled: Vec<Key>,
-    /// When there is something to do that cannot be done now.
-    pub wake_at: Option<Time>,
+    /// Keys with nothing to do before a time.
+    pub parked: Vec<(Key, Time)>,
 }
 
 /// What planning looks at.
@@ -131,9 +131,7 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
         match next {
             Next::Settled => plan.settled.push(key.clone()),
             Next::Wait => {}
-            Next::WaitUntil(at) => {
-                plan.wake_at = Some(plan.wake_at.map_or(at, |earlier| earlier.min(at)));
-            }
+            Next::WaitUntil(at) => plan.parked.push((key.clone(), at)),
             Next::Reload(reason) => {
                 plan.reasons.insert(reason);
             }

@@ -1,0 +1,456 @@
+//! Metrics: what the operator can count, in the Prometheus text format.
+//!
+//! Inputs: small calls from the run loop, one per fact. Outputs: [`Metrics::text`] for a scrape,
+//! [`reference`] for `docs/metrics.md`. Not here: when something counts; the run loop decides that.
+//! HAProxy's own metrics (requests, sessions) come from HAProxy's exporter.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+use tidegate_core::action::{ActionBody, RuntimeCommand};
+use tidegate_core::event::{Event, Outcome};
+use tidegate_core::plan::remedy::ReloadReason;
+use tidegate_core::problem::{Problem, Severity};
+use tidegate_core::world::object::Kind;
+
+/// Bounds of the propagation histogram, in seconds.
+const PROPAGATION: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+/// Bounds of the histogram of steps, in seconds.
+const STEP: [f64; 12] =
+    [1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 5.0];
+
+/// Label names with their values.
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// A histogram with fixed bounds, for families.
+#[derive(Clone)]
+struct Bounds(&'static [f64]);
+
+impl MetricConstructor<Histogram> for Bounds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(self.0.iter().copied())
+    }
+}
+
+/// One line of the reference.
+struct Row {
+    name: String,
+    kind: &'static str,
+    labels: &'static str,
+    about: &'static str,
+}
+
+/// Every metric.
+pub struct Metrics {
+    registry: Registry,
+    rows: Vec<Row>,
+    reloads: Family<Labels<2>, Counter>,
+    propagation: Family<Labels<1>, Histogram, Bounds>,
+    actions: Family<Labels<2>, Counter>,
+    problems: Family<Labels<2>, Gauge>,
+    events: Family<Labels<1>, Counter>,
+    step: Histogram,
+    journal_bytes: Gauge,
+    journal_segments: Gauge,
+    journal_lossy: Gauge,
+    journal_stopped: Gauge,
+    objects: Family<Labels<1>, Gauge>,
+    routes: Gauge,
+    backends: Gauge,
+    servers: Gauge,
+    ready: Gauge,
+    worker_changes: Counter,
+    unsaved: Gauge<f64, AtomicU64>,
+    audits: Counter,
+    audit_differences: Counter,
+    resident: Gauge,
+    started: Gauge<f64, AtomicU64>,
+}
+
+/// What the journal says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalState {
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Number of segments.
+    pub segments: u64,
+    /// Whether entries were lost, as the disk did not keep up.
+    pub lossy: bool,
+    /// Whether it stopped, such as for a full disk.
+    pub stopped: bool,
+}
+
+/// How much there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Sizes {
+    /// Objects by kind.
+    pub objects: BTreeMap<&'static str, u64>,
+    /// Entries of the route table.
+    pub routes: u64,
+    /// Backends.
+    pub backends: u64,
+    /// Servers of all backends.
+    pub servers: u64,
+    /// Certificates in use.
+    pub certificates: u64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// Every metric at zero. The build information is that of this package.
+    #[must_use]
+    pub fn new() -> Metrics {
+        let propagation = Family::new_with_constructor(Bounds(&PROPAGATION));
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("tidegate"),
+            rows: Vec::new(),
+            reloads: Family::default(),
+            propagation,
+            actions: Family::default(),
+            problems: Family::default(),
+            events: Family::default(),
+            step: Histogram::new(STEP),
+            journal_bytes: Gauge::default(),
+            journal_segments: Gauge::default(),
+            journal_lossy: Gauge::default(),
+            journal_stopped: Gauge::default(),
+            objects: Family::default(),
+            routes: Gauge::default(),
+            backends: Gauge::default(),
+            servers: Gauge::default(),
+            ready: Gauge::default(),
+            worker_changes: Counter::default(),
+            unsaved: Gauge::default(),
+            audits: Counter::default(),
+            audit_differences: Counter::default(),
+            resident: Gauge::default(),
+            started: Gauge::default(),
+        };
+        metrics.register_changes();
+        metrics.register_state();
+        metrics.register_process();
+        metrics
+    }
+
+    fn register_changes(&mut self) {
+        let reloads = "Reloads and starts of HAProxy. A reload with several reasons counts once, \
+                       under the first. Everything but first-start should stay at 0 on 3.4";
+        self.add("reloads", "counter", "reason, outcome", reloads, self.reloads.clone());
+        let propagation = "Seconds from the moment an object's change was seen to the moment \
+                           HAProxy positively confirmed the last command for it, by kind";
+        let family = self.propagation.clone();
+        self.add("propagation_seconds", "histogram", "kind", propagation, family);
+        let actions = "What HAProxy was asked for, by runtime command or action and by outcome \
+                       (done, refused, unknown)";
+        self.add("actions", "counter", "action, outcome", actions, self.actions.clone());
+        let events = "Facts that arrived, by kind";
+        self.add("events", "counter", "kind", events, self.events.clone());
+        let step = "Seconds that one step of the core took";
+        self.add("step_seconds", "histogram", "", step, self.step.clone());
+        let changes = "Workers that came, other than by a reload of ours counted as done";
+        self.add("worker_changes", "counter", "", changes, self.worker_changes.clone());
+    }
+
+    fn register_state(&mut self) {
+        let problems = "Problems there are now: what is wrong with objects; /problems has them";
+        self.add("problems", "gauge", "reason, severity", problems, self.problems.clone());
+        self.add("objects", "gauge", "kind", "Objects known, by kind", self.objects.clone());
+        self.add("routes", "gauge", "", "Entries of the route table", self.routes.clone());
+        self.add("backends", "gauge", "", "Backends wanted", self.backends.clone());
+        self.add("servers", "gauge", "", "Servers wanted, over all backends", self.servers.clone());
+        let ready = "1 while /readyz says yes";
+        self.add("ready", "gauge", "", ready, self.ready.clone());
+        let unsaved = "Seconds for which the files, which a restarted HAProxy loads, have been \
+                       behind what runs; 0 when they are not";
+        self.add("unsaved_seconds", "gauge", "", unsaved, self.unsaved.clone());
+        let audits = "Times that HAProxy's memory was read back and compared with what is wanted";
+        self.add("audits", "counter", "", audits, self.audits.clone());
+        let differences = "Differences that audits found without anybody having changed HAProxy \
+                           from outside. Must stay at 0";
+        self.add("audit_differences", "counter", "", differences, self.audit_differences.clone());
+        let bytes = "Bytes of the journal on disk";
+        self.add("journal_bytes", "gauge", "", bytes, self.journal_bytes.clone());
+        let segments = "Segments of the journal on disk";
+        self.add("journal_segments", "gauge", "", segments, self.journal_segments.clone());
+        let lossy = "1 when the journal has a gap, as the disk did not keep up";
+        self.add("journal_lossy", "gauge", "", lossy, self.journal_lossy.clone());
+        let stopped = "1 when the journal stopped, such as for a full disk; serving goes on";
+        self.add("journal_stopped", "gauge", "", stopped, self.journal_stopped.clone());
+    }
+
+    fn register_process(&mut self) {
+        let build: Family<Labels<1>, Gauge> = Family::default();
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        self.add("build_info", "gauge", "version", "Always 1; the label says which build", build);
+        let resident = "Resident memory of this process, in bytes; HAProxy's is not in it";
+        self.add("process_resident_memory_bytes", "gauge", "", resident, self.resident.clone());
+        let started = "Start of this process, in seconds since 1970";
+        self.add("process_start_time_seconds", "gauge", "", started, self.started.clone());
+    }
+
+    fn add(
+        &mut self,
+        name: &'static str,
+        kind: &'static str,
+        labels: &'static str,
+        about: &'static str,
+        metric: impl Metric,
+    ) {
+        self.registry.register(name, about, metric);
+        // The encoder adds the suffix that the format wants for counters.
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        self.rows.push(Row { name: format!("tidegate_{name}{suffix}"), kind, labels, about });
+    }
+
+    /// The text of a scrape.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Events arrived.
+    pub fn events_arrived(&self, events: &[Event]) {
+        for event in events {
+            self.events.get_or_create(&[("kind", event_label(event))]).inc();
+        }
+    }
+
+    /// A step took so many seconds.
+    pub fn stepped(&self, seconds: f64) {
+        self.step.observe(seconds);
+    }
+
+    /// An action was answered. Runtime actions count by command.
+    pub fn answered(&self, body: &ActionBody, outcomes: &[Outcome]) {
+        let count = |action, outcome| {
+            let labels = [("action", action), ("outcome", outcome_label(outcome))];
+            self.actions.get_or_create(&labels).inc();
+        };
+        let first = outcomes.first().unwrap_or(&Outcome::Unknown);
+        match body {
+            ActionBody::Runtime { worker: _, commands } => {
+                for (at, command) in commands.iter().enumerate() {
+                    let outcome = outcomes.get(at).unwrap_or(&Outcome::Unknown);
+                    count(command_label(command), outcome);
+                }
+            }
+            ActionBody::ReadBack { worker: _ } => count("read-back", first),
+            ActionBody::Save { image: _ } => count("save", first),
+            ActionBody::Reload { image: _, reasons } => {
+                count("reload", first);
+                let reason = reasons.first().map_or("none", ReloadReason::label);
+                let labels = [("reason", reason), ("outcome", outcome_label(first))];
+                self.reloads.get_or_create(&labels).inc();
+            }
+            ActionBody::Check { image: _ } => count("check", first),
+            ActionBody::ResolveNames { names: _ } => count("resolve-names", first),
+        }
+    }
+
+    /// A change of an object of this kind took effect so many seconds after it was seen.
+    pub fn propagated(&self, kind: Kind, seconds: f64) {
+        self.propagation.get_or_create(&[("kind", kind.name())]).observe(seconds);
+    }
+
+    /// Problems appeared and went away.
+    pub fn problems_changed(&self, opened: &[Problem], closed: &[Problem]) {
+        let labels = |problem: &Problem| {
+            let severity = match problem.severity {
+                Severity::Warning => "warning",
+                Severity::Error => "error",
+            };
+            [("reason", problem.reason.as_str()), ("severity", severity)]
+        };
+        for problem in opened {
+            self.problems.get_or_create(&labels(problem)).inc();
+        }
+        for problem in closed {
+            self.problems.get_or_create(&labels(problem)).dec();
+        }
+    }
+
+    /// How much there is.
+    pub fn sized(&self, sizes: &Sizes) {
+        let Sizes { objects, routes, backends, servers, certificates: _ } = sizes;
+        for (kind, count) in objects {
+            self.objects.get_or_create(&[("kind", *kind)]).set(signed(*count));
+        }
+        self.routes.set(signed(*routes));
+        self.backends.set(signed(*backends));
+        self.servers.set(signed(*servers));
+    }
+
+    /// A worker came that no reload of ours brought.
+    pub fn worker_changed(&self) {
+        self.worker_changes.inc();
+    }
+
+    /// The files have been behind what runs for so many seconds; 0 when they are not.
+    pub fn unsaved_for(&self, seconds: f64) {
+        self.unsaved.set(seconds);
+    }
+
+    /// An audit found so many differences that nobody else made.
+    pub fn audited(&self, differences: u64) {
+        self.audits.inc();
+        self.audit_differences.inc_by(differences);
+    }
+
+    /// What the journal says of itself.
+    pub fn journaled(&self, state: JournalState) {
+        let JournalState { bytes, segments, lossy, stopped } = state;
+        self.journal_bytes.set(signed(bytes));
+        self.journal_segments.set(signed(segments));
+        self.journal_lossy.set(i64::from(lossy));
+        self.journal_stopped.set(i64::from(stopped));
+    }
+
+    /// Whether `/readyz` says yes.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    /// The process was started so many seconds after 1970.
+    pub fn started_at(&self, unix_s: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "seconds fit for millions of years")]
+        self.started.set(unix_s as f64);
+    }
+
+    /// Takes the resident memory from the text of `/proc/self/status`.
+    pub fn resident_from(&self, status: &str) {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<i64>().ok());
+        if let Some(kib) = kib {
+            self.resident.set(kib.saturating_mul(1024));
+        }
+    }
+}
+
+/// The reference page: `docs/metrics.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         <!-- Generated from adapters/src/metrics.rs by `BLESS=1 cargo test`. Do not edit. -->\n\n\
+         At `/metrics` of the admin address, in the Prometheus text format. Requests, sessions and\n\
+         response times are HAProxy's own: its exporter is at `/metrics` of the stats port.\n\n\
+         | Name | Type | Labels | What it says |\n|---|---|---|---|\n",
+    );
+    for Row { name, kind, labels, about } in &Metrics::new().rows {
+        let labels = if labels.is_empty() { "–" } else { labels };
+        page.push_str(&format!("| `{name}` | {kind} | {labels} | {about} |\n"));
+    }
+    page
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn outcome_label(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Refused(_) => "refused",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+fn event_label(event: &Event) -> &'static str {
+    match event {
+        Event::Upserted(_) => "upserted",
+        Event::Deleted(_) => "deleted",
+        Event::Relisted { .. } => "relisted",
+        Event::SourceProblems(_) => "source-problems",
+        Event::Resolved { .. } => "resolved",
+        Event::ProxyFound(_) => "proxy-found",
+        Event::WorkerSeen(_) => "worker-seen",
+        Event::WorkerLost(_) => "worker-lost",
+        Event::Observed { .. } => "observed",
+        Event::Acked(_) => "acked",
+        Event::Ticked => "ticked",
+        Event::Restored(_) => "restored",
+    }
+}
+
+/// The name of a command in metrics and reports.
+#[must_use]
+pub fn command_label(command: &RuntimeCommand) -> &'static str {
+    match command {
+        RuntimeCommand::AddBackend { .. } => "add-backend",
+        RuntimeCommand::PublishBackend { .. } => "publish-backend",
+        RuntimeCommand::UnpublishBackend { .. } => "unpublish-backend",
+        RuntimeCommand::DeleteBackend { .. } => "delete-backend",
+        RuntimeCommand::AddServer { .. } => "add-server",
+        RuntimeCommand::SetServerAddress { .. } => "set-server-address",
+        RuntimeCommand::SetServerState { .. } => "set-server-state",
+        RuntimeCommand::EnableHealth { .. } => "enable-health",
+        RuntimeCommand::ShutdownSessions { .. } => "shutdown-sessions",
+        RuntimeCommand::DeleteServer { .. } => "delete-server",
+        RuntimeCommand::AddMapEntry { .. } => "add-map-entry",
+        RuntimeCommand::SetMapEntry { .. } => "set-map-entry",
+        RuntimeCommand::DeleteMapEntry { .. } => "delete-map-entry",
+        RuntimeCommand::InstallCertificate { .. } => "install-certificate",
+        RuntimeCommand::DeleteCertificate { .. } => "delete-certificate",
+        RuntimeCommand::ReplaceDefaultCertificate { .. } => "replace-default-certificate",
+        RuntimeCommand::AddCrtListLine { .. } => "add-crt-list-line",
+        RuntimeCommand::DeleteCrtListLine { .. } => "delete-crt-list-line",
+        RuntimeCommand::InstallAuthority { .. } => "install-authority",
+        RuntimeCommand::DeleteAuthority { .. } => "delete-authority",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_page_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == reference(), "docs/metrics.md is stale: run with BLESS=1");
+    }
+
+    #[test]
+    fn every_documented_name_is_scraped() {
+        let metrics = Metrics::new();
+        let text = metrics.text();
+        for row in &metrics.rows {
+            let name = row.name.strip_suffix("_total").unwrap_or(&row.name);
+            assert!(text.contains(&format!("# TYPE {name} {}\n", row.kind)), "{name}\n{text}");
+        }
+    }
+
+    #[test]
+    fn answers_count_by_command_and_outcome() {
+        let metrics = Metrics::new();
+        let worker = tidegate_core::event::WorkerId(1);
+        let publish = || RuntimeCommand::PublishBackend { backend: "b".into() };
+        let body = ActionBody::Runtime { worker, commands: vec![publish(), publish()] };
+        metrics.answered(&body, &[Outcome::Done]);
+        let text = metrics.text();
+        for outcome in ["done", "unknown"] {
+            let labels = format!("{{action=\"publish-backend\",outcome=\"{outcome}\"}} 1");
+            assert!(text.contains(&format!("tidegate_actions_total{labels}")), "{text}");
+        }
+    }
+}

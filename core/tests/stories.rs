@@ -1,0 +1,115 @@
+//! Stories: events in, actions out, on the way users feel them.
+
+mod common;
+
+use common::*;
+use tidegate_core::action::{MapId, RuntimeCommand};
+use tidegate_core::capability::Capabilities;
+use tidegate_core::render;
+use tidegate_core::world::object::*;
+
+fn shop() -> Vec<Object> {
+    vec![
+        class(),
+        ingress(
+            "shop",
+            &[
+                ("tidegate.io/allow-list", "127.0.0.0/8"),
+                ("tidegate.io/load-balance", "hdr(X-User)"),
+                ("tidegate.io/path-rewrite", "^/api/(.*) /v2/\\1"),
+                ("tidegate.io/pod-maxconn", "50"),
+                ("tidegate.io/response-set-header", "X-Frame-Options DENY"),
+                ("tidegate.io/request-set-header", "X-Tenant blue"),
+                ("tidegate.io/timeout-server", "30s"),
+                ("tidegate.io/check", "true"),
+                ("tidegate.io/check-http", "GET /healthz"),
+            ],
+            &[("shop.example.com", "/", PathType::Prefix, "shop")],
+        ),
+        ingress("plain", &[], &[("plain.example.com", "/a", PathType::Exact, "plain")]),
+        service("shop"),
+        service("plain"),
+        slice("shop", &["10.0.0.1", "10.0.0.2"]),
+        slice("plain", &["10.0.0.3", "fd00::3"]),
+    ]
+}
+
+#[test]
+fn a_new_application_needs_no_reload_on_tier_a() {
+    let mut driven = Driven::new(Capabilities::tier_a(), shop());
+    assert_eq!(driven.reloads.len(), 1, "{:?}", driven.reloads);
+    assert_eq!(driven.commands, []);
+    driven.upsert(service("new"));
+    driven.upsert(slice("new", &["10.0.0.9"]));
+    let tls = with_tls(
+        ingress("new", &[], &[("new.example.com", "/", PathType::Prefix, "new")]),
+        "new.example.com",
+        "new-tls",
+    );
+    driven.upsert(secret("new-tls", "certificate one"));
+    driven.upsert(tls);
+    assert_eq!(driven.reloads.len(), 1, "{:?}", driven.reloads);
+    let route = driven.commands.iter().position(|c| {
+        matches!(c, RuntimeCommand::AddMapEntry { map: MapId::Route, key, .. }
+            if &**key == "new.example.com/")
+    });
+    let ready = driven.commands.iter().position(|c| matches!(c, RuntimeCommand::SetServerState { .. }));
+    assert!(ready.unwrap() < route.unwrap(), "make before break: {:#?}", driven.commands);
+    assert!(driven.controller.is_quiet());
+
+    // Everything again in reverse leaves what was before.
+    driven.commands.clear();
+    driven.delete(Kind::Ingress, "new");
+    driven.delete(Kind::Service, "new");
+    let deleted = |c: &RuntimeCommand| matches!(c, RuntimeCommand::DeleteBackend { .. });
+    assert!(driven.commands.iter().any(deleted), "{:#?}", driven.commands);
+    assert_eq!(driven.reloads.len(), 1);
+    assert!(driven.controller.is_quiet(), "{:?}", driven.controller.desired().dirty());
+}
+
+#[test]
+fn an_endpoint_that_goes_leaves_at_once() {
+    let mut driven = Driven::new(Capabilities::tier_a(), shop());
+    driven.upsert(slice("plain", &["fd00::3"]));
+    let [RuntimeCommand::SetServerState { .. }, RuntimeCommand::DeleteServer { .. }] =
+        driven.commands.as_slice()
+    else {
+        panic!("{:#?}", driven.commands)
+    };
+}
+
+#[test]
+fn every_tier_renders_and_grows() {
+    for (name, capabilities, reloads) in [
+        ("3.4", Capabilities::tier_a(), 1),
+        ("3.2", Capabilities::tier_b(), 1),
+        ("2.6", Capabilities::tier_c(), 2),
+    ] {
+        let mut driven = Driven::new(capabilities, shop());
+        driven.upsert(service("new"));
+        driven.upsert(slice("new", &["10.0.0.9"]));
+        driven.upsert(ingress("new", &[], &[("new.example.com", "/", PathType::Prefix, "new")]));
+        assert_eq!(driven.reloads.len(), reloads, "{name}: {:?}", driven.reloads);
+        assert!(driven.controller.is_quiet(), "{:?}", driven.controller.desired().dirty());
+        let image = driven.last_image.clone().unwrap();
+        let mut text = String::new();
+        render::config(&image, "/tmp/state/gen-1", &mut text).unwrap();
+        assert!(text.contains("backend default_shop_80_"), "{text}");
+        if let Ok(dir) = std::env::var("TIDEGATE_DUMP") {
+            let dir = format!("{dir}/{name}");
+            std::fs::create_dir_all(format!("{dir}/maps")).unwrap();
+            std::fs::create_dir_all(format!("{dir}/certs")).unwrap();
+            let mut text = String::new();
+            render::config(&image, &dir, &mut text).unwrap();
+            std::fs::write(format!("{dir}/haproxy.cfg"), text).unwrap();
+            for id in MapId::ALL {
+                let mut text = String::new();
+                render::map(&image, id, &mut text).unwrap();
+                std::fs::write(format!("{dir}/{}", id.file()), text).unwrap();
+            }
+            let mut text = String::new();
+            render::crt_list(&image, &mut text).unwrap();
+            std::fs::write(format!("{dir}/certs/list.txt"), text).unwrap();
+        }
+    }
+}
