@@ -81,7 +81,7 @@ pub type Job = Box<dyn FnOnce() + Send>;
 /// Files. All verbs but [`Files::offload`] block: call them for small files only, or within
 /// [`Files::offload`]. Errors are those of the operating system.
 pub trait Files: Send + Sync {
-    /// The whole content.
+    /// The whole content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
     /// Replaces the content at once (new file, then rename): readers see the old or the new.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate::haproxy::{Proxy, ProxyHandle, ProxyOptions, StopMode, reload, worker};
+use tidegate::haproxy::{Mode, Proxy, ProxyHandle, ProxyOptions, StopMode, reload, worker};
 use tidegate::ports::{Endpoint, Ports, Signal};
 use tidegate::vault::Vault;
 use tidegate_core::action::{Action, ActionBody, ActionId, MapId, RuntimeCommand, ServerState};
@@ -42,7 +42,8 @@ fn binary(version: &str) -> Option<PathBuf> {
 
 /// Runs a story on each version that is installed.
 fn on_each<F: Future<Output = Result>>(story: impl Fn(&'static str, PathBuf) -> F) -> Result {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build()?;
     for version in VERSIONS {
         if let Some(binary) = binary(version) {
             runtime.block_on(story(version, binary)).map_err(|e| format!("{version}: {e}"))?;
@@ -200,6 +201,18 @@ impl Bench {
         }
     }
 
+    /// The master's process id; it listens again some milliseconds after a start.
+    async fn master(&self) -> Result<u32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match reload::family(&*self.ports.net, &self.socket("master.sock")).await {
+                Ok(family) => return Ok(family.master),
+                Err(error) if Instant::now() > deadline => return Err(error.into()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
     /// First start with an empty image.
     async fn serve(&mut self) -> Result<(Capabilities, WorkerId)> {
         let capabilities = self.capabilities().await?;
@@ -215,6 +228,31 @@ impl Bench {
         }
         assert_eq!(self.pid().await, None, "HAProxy was to stop");
         Ok(())
+    }
+}
+
+impl Drop for Bench {
+    /// No HAProxy is left behind by a test that failed.
+    fn drop(&mut self) {
+        if self._folder.is_none() {
+            return;
+        }
+        let path = self.options.state_dir.join("run/master.sock");
+        let connect = |_| {
+            std::thread::sleep(Duration::from_millis(20));
+            std::os::unix::net::UnixStream::connect(&path).ok()
+        };
+        let Some(mut stream) = (0..5).find_map(connect) else { return };
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(500)));
+        let _ = io::Write::write_all(&mut stream, b"show proc\n");
+        let mut answer = [0; 1024];
+        let length = io::Read::read(&mut stream, &mut answer).unwrap_or(0);
+        let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+        let line = text.lines().find(|line| line.split_whitespace().nth(1) == Some("master"));
+        let pid = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        if let Some(pid) = pid {
+            let _ = self.ports.processes.signal(pid, Signal::Kill);
+        }
     }
 }
 
@@ -315,7 +353,10 @@ fn map_entries_arrive_as_they_were_sent() -> Result {
             key: key.into(),
         };
         let outcomes = bench
-            .run(worker, vec![set("many7", "x;y"), set("none", "x"), delete("many8"), delete("none")])
+            .run(
+                worker,
+                vec![set("many7", "x;y"), set("none", "x"), delete("many8"), delete("none")],
+            )
             .await?;
         assert_eq!(outcomes[0], Outcome::Done);
         assert!(matches!(outcomes[1], Outcome::Refused(_)));
@@ -354,7 +395,8 @@ fn servers_come_change_and_go() -> Result {
     on_each(|version, binary| async move {
         let mut bench = Bench::start(binary).await?;
         let capabilities = bench.capabilities().await?;
-        let service = tidegate_core::world::object::Name { namespace: "d".into(), name: "s".into() };
+        let service =
+            tidegate_core::world::object::Name { namespace: "d".into(), name: "s".into() };
         let spec = Arc::new(tidegate_core::desired::BackendSpec {
             service,
             port_name: "".into(),
@@ -435,7 +477,10 @@ fn backends_come_and_go_where_haproxy_can() -> Result {
         let (capabilities, worker) = bench.serve().await?;
         let backend: Arc<str> = "d_new_80".into();
         let commands = vec![
-            RuntimeCommand::AddBackend { backend: backend.clone(), profile: profile::DEFAULT.into() },
+            RuntimeCommand::AddBackend {
+                backend: backend.clone(),
+                profile: profile::DEFAULT.into(),
+            },
             RuntimeCommand::PublishBackend { backend: backend.clone() },
             add_server(&backend, "127.0.0.1:9")?,
             state(&backend, "127.0.0.1:9", ServerState::Ready),
@@ -506,7 +551,8 @@ fn certificates_are_installed_listed_and_removed() -> Result {
             file: file.into(),
             hosts: hosts.iter().map(|h| (*h).into()).collect(),
         };
-        all_done(&bench.run(worker, vec![line("certs/one.pem", &["a.example", "*.a.example"])]).await?);
+        let both = line("certs/one.pem", &["a.example", "*.a.example"]);
+        all_done(&bench.run(worker, vec![both]).await?);
         let observed = bench.read_back(worker).await?;
         let certificates: Vec<_> = observed.certificates.iter().map(|c| &**c).collect();
         assert_eq!(certificates, [file, "certs/one.pem", "certs/two.pem"]);
@@ -565,10 +611,8 @@ fn a_reload_moves_to_a_new_worker_and_a_refused_one_does_not() -> Result {
         let before = bench.ports.files.pointee(&link)?;
         let broken = bench.broken_image(&capabilities);
         let ack = bench.reload(broken.clone()).await?;
-        assert!(
-            matches!(&ack.outcomes[0], Outcome::Refused(words) if words.contains("no-such-directive")),
-            "{ack:?}"
-        );
+        let Outcome::Refused(words) = &ack.outcomes[0] else { panic!("{ack:?}") };
+        assert!(words.contains("no-such-directive"), "{words}");
         assert_eq!(bench.ports.files.pointee(&link)?, before);
         all_done(&bench.run(second, vec![add(MapId::Policy, "still", "here")]).await?);
         let check = bench.act(ActionBody::Check { image: Arc::new(broken) }).await?;
@@ -616,7 +660,7 @@ fn a_killed_haproxy_is_back_from_files_within_a_second() -> Result {
         for (victim, previous) in [("worker", first), ("master", WorkerId(2))] {
             let pid = match victim {
                 "worker" => bench.pid().await.ok_or("no worker")?,
-                _ => reload::family(&*bench.ports.net, &bench.socket("master.sock")).await?.master,
+                _ => bench.master().await?,
             };
             let killed = Instant::now();
             bench.ports.processes.signal(pid, Signal::Kill)?;
@@ -678,6 +722,93 @@ fn files_on_disk_are_served_before_anything_is_asked_for() -> Result {
         let kinds: Vec<_> = next.seen.iter().map(std::mem::discriminant).collect();
         assert_eq!(kinds.len(), 2, "ProxyFound, then WorkerSeen: {:?}", next.seen);
         next.end().await
+    })
+}
+
+#[test]
+fn missing_bytes_are_a_refusal_that_changes_nothing() -> Result {
+    on_each(|_, binary| async move {
+        let mut bench = Bench::start(binary).await?;
+        let (capabilities, worker) = bench.serve().await?;
+        let link = bench.options.state_dir.join("haproxy.cfg");
+        let before = bench.ports.files.pointee(&link)?;
+        let missing = Contribution::Certificate(Digest::of(b"nowhere"), "a.example".into());
+        let image = Arc::new(bench.image(&capabilities, &[missing]));
+        for body in [
+            ActionBody::Save { image: image.clone() },
+            ActionBody::Check { image: image.clone() },
+            ActionBody::Reload { image, reasons: Vec::new() },
+        ] {
+            let ack = bench.act(body).await?;
+            let Outcome::Refused(words) = &ack.outcomes[0] else { panic!("{ack:?}") };
+            assert!(words.starts_with("files: "), "{words}");
+        }
+        assert_eq!(bench.ports.files.pointee(&link)?, before);
+        all_done(&bench.run(worker, vec![add(MapId::Policy, "k", "v")]).await?);
+        bench.end().await
+    })
+}
+
+#[test]
+fn a_worker_that_hangs_leaves_outcomes_unknown_and_recovers() -> Result {
+    on_each(|_, binary| async move {
+        let folder = tempfile::tempdir()?;
+        let mut options = ProxyOptions::spawn(folder.path().to_owned(), binary);
+        options.answer_patience = Duration::from_millis(300);
+        let mut bench = Bench::over(options, Arc::new(Vault::new([7; 32]))).await?;
+        bench._folder = Some(folder);
+        let (_, worker) = bench.serve().await?;
+        let pid = bench.pid().await.ok_or("no worker")?.to_string();
+        let signal = |name: &str| std::process::Command::new("kill").args([name, &pid]).status();
+        signal("-STOP")?;
+        let outcomes = bench.run(worker, vec![add(MapId::Policy, "k", "v")]).await;
+        signal("-CONT")?;
+        assert_eq!(outcomes?, [Outcome::Unknown]);
+        let deadline = Instant::now() + PATIENCE;
+        let key = |n: u32| add(MapId::Policy, &format!("again{n}"), "v");
+        let mut tries = 0;
+        while bench.run(worker, vec![key(tries)]).await? != [Outcome::Done] {
+            assert!(Instant::now() < deadline, "it did not recover");
+            tries += 1;
+        }
+        bench.read_back(worker).await?;
+        assert!(!bench.seen.contains(&Event::WorkerLost(worker)));
+        bench.end().await
+    })
+}
+
+#[test]
+fn attached_to_an_haproxy_that_somebody_else_runs() -> Result {
+    on_each(|_, binary| async move {
+        let mut owner = Bench::start(binary).await?;
+        let (capabilities, _) = owner.serve().await?;
+        let image = owner.image(&capabilities, &[]);
+        // Its owner goes away; from now on nobody restarts it but this test.
+        drop(owner.handle.take());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut options = owner.options.clone();
+        options.binary = PathBuf::from("/nonexistent/haproxy");
+        options.mode = Mode::Attach {
+            master: Some(owner.socket("master.sock")),
+            worker: owner.socket("worker.sock"),
+        };
+        let mut bench = Bench::over(options, Arc::clone(&owner.vault)).await?;
+        let found = bench.capabilities().await?;
+        assert_eq!(found.tier(), capabilities.tier());
+        let first = bench.worker_seen().await?;
+        let ack = bench.reload(image).await?;
+        assert_eq!(ack.outcomes, [Outcome::Done]);
+        let second = ack.worker.ok_or("no worker")?;
+        assert!(second > first);
+        // Somebody reloads it behind our back.
+        bench.master().await?;
+        let verdict =
+            reload::reload(&*bench.ports.net, &owner.socket("master.sock"), PATIENCE).await;
+        assert!(!matches!(verdict, reload::Verdict::Refused(_)), "{verdict:?}");
+        let third = bench.worker_seen().await?;
+        assert!(bench.seen.contains(&Event::WorkerLost(second)));
+        all_done(&bench.run(third, vec![add(MapId::Policy, "k", "v")]).await?);
+        Ok(())
     })
 }
 

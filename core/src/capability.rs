@@ -19,7 +19,7 @@ pub struct Capabilities {
     pub timeout_client: bool,
     /// `http-request set-timeout connect` and `queue` by expression (3.4).
     pub timeout_connect: bool,
-    /// `balance hash EXPR` (2.8 and later).
+    /// `balance hash EXPR`.
     pub balance_hash: bool,
     /// Server keyword `no-sni-auto` (3.4): without it the request's Host is sent as SNI.
     pub sni_auto: bool,
@@ -88,7 +88,6 @@ impl Capabilities {
             version: "2.6".into(),
             dynamic_servers: false,
             timeout_client: false,
-            balance_hash: false,
             ..Capabilities::tier_b()
         }
     }

@@ -202,6 +202,12 @@ impl Controller {
         self.world.is_synced() && self.running.is_some()
     }
 
+    /// Milliseconds for which the files have been behind at a time; 0 when they are not.
+    #[must_use]
+    pub fn unsaved_ms(&self, now_ms: u64) -> u64 {
+        self.unsaved_since.map_or(0, |since| Time(now_ms).since_ms(since))
+    }
+
     fn observe(&mut self, event: Event, changed: &mut BTreeSet<Fact>, step: &mut Step) {
         match event {
             Event::Upserted(object) => self.world.upsert(object, changed),
@@ -290,7 +296,9 @@ impl Controller {
         id
     }
 
-    pub(crate) fn capabilities(&self) -> Arc<Capabilities> {
+    /// What HAProxy can do; before it was found, everything.
+    #[must_use]
+    pub fn capabilities(&self) -> Arc<Capabilities> {
         match &self.world.capabilities {
             Some(found) => found.clone(),
             None => Arc::new(Capabilities::tier_a()),
@@ -333,7 +341,7 @@ impl Controller {
             self.runtime = Some(RuntimeFlight::ReadBack { id });
             return;
         }
-        if !self.world.is_synced() {
+        if !self.world.is_synced() || self.world.capabilities.is_none() {
             return;
         }
         let plan = self.plan();

@@ -58,5 +58,6 @@ pub mod project;
 pub mod quarantine;
 pub mod render;
 pub mod settings;
+pub mod shard;
 pub mod time;
 pub mod world;

@@ -147,14 +147,15 @@ impl<'de> Record<'de> for Slim {
         cx: &mut Context,
         map: &mut A,
     ) -> Result<(), A::Error> {
-        if cx.kind == KindHint::Foreign && !matches!(key, "kind" | "apiVersion" | "items") {
+        if cx.kind == KindHint::Foreign && !matches!(key, "kind" | "apiVersion") {
             map.next_value::<IgnoredAny>()?;
             return Ok(());
         }
         match key {
             "kind" => {
                 self.kind = take(cx, map, Text)?.good().unwrap_or_default();
-                if cx.kind == KindHint::Unknown && !self.kind.is_empty() {
+                let list = self.kind.ends_with("List");
+                if cx.kind == KindHint::Unknown && !self.kind.is_empty() && !list {
                     cx.kind = kind_of(&self.kind).map_or(KindHint::Foreign, KindHint::Ours);
                 }
             }

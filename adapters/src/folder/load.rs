@@ -1,5 +1,6 @@
 //! Reading and decoding files, many at once on all processors.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -34,29 +35,25 @@ pub(super) fn text(path: &Path) -> io::Result<(String, Stamp)> {
 /// Reads files into a store and returns the version of each that was readable.
 pub(super) fn all(
     root: &Path,
-    paths: Vec<Arc<Path>>,
+    files: BTreeMap<Arc<Path>, Stamp>,
     store: &mut Store,
     by: Reader<'_>,
 ) -> Vec<(Arc<Path>, Stamp)> {
+    let paths: Vec<(Arc<Path>, Stamp)> = files.into_iter().collect();
     let former = &*store;
-    let read = |path: &Arc<Path>| -> io::Result<(Option<Vec<Document>>, Stamp)> {
-        let full = root.join(path);
-        if std::fs::metadata(&full)?.len() >= BIG_FILE_BYTES && paths.len() > 1 {
+    let read = |(path, stamp): &(Arc<Path>, Stamp)| {
+        if stamp.size >= BIG_FILE_BYTES {
             // Left for later, so that all processors work on it.
-            return Ok((None, Stamp::of(&std::fs::metadata(&full)?)));
+            return Ok((None, *stamp));
         }
-        let (text, stamp) = text(&full)?;
+        let (text, stamp) = text(&root.join(path))?;
         let pieces = yaml::pieces(&text);
         Ok((Some(yaml::documents(&pieces, former.documents(path), by)), stamp))
     };
-    let results = if let [path] = paths.as_slice() {
-        vec![one(root, path, former, by).map(|(documents, stamp)| (Some(documents), stamp))]
-    } else {
-        in_parallel(paths.len(), |at| paths.get(at).map_or_else(|| Err(gone()), read))
-    };
+    let results = in_parallel(paths.len(), |at| paths.get(at).map_or_else(|| Err(gone()), read));
     let mut stamps = Vec::with_capacity(paths.len());
     let mut events = Vec::new();
-    for (path, result) in paths.into_iter().zip(results) {
+    for ((path, _), result) in paths.into_iter().zip(results) {
         let result = result.and_then(|(documents, stamp)| match documents {
             Some(documents) => Ok((documents, stamp)),
             None => one(root, &path, store, by),

@@ -127,13 +127,12 @@ impl Drop for Folder {
 /// When the folder is missing or not readable.
 pub fn read(settings: &FolderSettings, vault: &Vault) -> Result<Vec<Event>, FolderError> {
     check(&settings.path)?;
-    let found = scan::walk(&settings.path, &mut |_, _| {}).map_err(|source| {
+    let scan::Found { files, unreadable } = scan::walk(&settings.path, &mut |_, _| {}).map_err(|source| {
         FolderError::Unreadable { path: settings.path.clone(), source }
     })?;
     let mut store = Store::default();
     let by = Reader { vault, config_map: settings.config_map.as_ref() };
-    load::all(&settings.path, found.files.keys().cloned().collect(), &mut store, by);
-    let unreadable = &found.unreadable;
+    load::all(&settings.path, files, &mut store, by);
     store.set_general(unreadable.iter().map(|(path, error)| watch::unreadable(path, error)).collect());
     let mut events = store.relisted();
     events.extend(store.changed_problems());

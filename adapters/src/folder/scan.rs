@@ -15,7 +15,8 @@ const DEPTH_MAX: usize = 32;
 pub(super) struct Stamp {
     /// Device and inode.
     pub identity: (u64, u64),
-    size: u64,
+    /// In bytes.
+    pub size: u64,
     /// Seconds and nanoseconds of the last change of content.
     modified: (i64, i64),
 }

@@ -82,29 +82,27 @@ impl Store {
         events: &mut Vec<Event>,
     ) {
         let former = self.files.remove(path).unwrap_or_default();
-        let old: BTreeMap<ObjectRef, Object> =
-            former.objects().into_iter().map(|(name, object)| (name, object.clone())).collect();
         let faults: Vec<Fault> = documents.iter().flat_map(|d| d.faults.clone()).collect();
         let broken = faults.iter().any(|fault| fault.broken || is_nameless(fault));
-        let mut file = File { readable: true, ..File::default() };
-        if broken && !old.is_empty() {
-            (file.documents, file.kept) = (former.documents, former.kept);
-        } else {
-            file.documents = documents;
-            let now: BTreeSet<ObjectRef> = file.objects().into_keys().collect();
-            let lost = faults.iter().filter_map(|fault| fault.object.as_ref());
-            file.kept = lost.filter(|o| !now.contains(o)).filter_map(|o| old.get(o).cloned()).collect();
-        }
-        let served: BTreeSet<ObjectRef> = file.objects().into_keys().collect();
+        let old = former.objects();
         let kept_all = broken && !old.is_empty();
-        file.problems = faults
-            .into_iter()
-            .map(|fault| problem_of(path, fault, kept_all, &served))
-            .chain(repeated(path, &file.documents))
-            .collect();
+        let mut file = File { documents, readable: true, ..File::default() };
+        if kept_all {
+            file.documents = former.documents.clone();
+            file.kept = former.kept.clone();
+        } else if !faults.is_empty() {
+            let now = file.objects();
+            let lost = faults.iter().filter_map(|fault| fault.object.as_ref());
+            let lost = lost.filter(|name| !now.contains_key(*name));
+            file.kept = lost.filter_map(|name| old.get(name)).map(|o| (*o).clone()).collect();
+        }
+        let now = file.objects();
+        let changes = changes(&old, &now);
+        let problems = faults.into_iter().map(|fault| problem_of(path, fault, kept_all, &now));
+        file.problems = problems.chain(repeated(path, &file.documents, now.len())).collect();
         vault.hold(&owner(path), file.digests());
         self.files.insert(Arc::clone(path), file);
-        self.settle(path, old.into_keys().collect(), events);
+        self.settle(path, changes, events);
     }
 
     /// A file could not be read: what it said stays in force.
@@ -125,7 +123,8 @@ impl Store {
     pub fn file_removed(&mut self, path: &Arc<Path>, vault: &Vault, events: &mut Vec<Event>) {
         let Some(file) = self.files.remove(path) else { return };
         vault.hold(&owner(path), Vec::new());
-        self.settle(path, file.objects().into_keys().collect(), events);
+        let changes = changes(&file.objects(), &BTreeMap::new());
+        self.settle(path, changes, events);
     }
 
     /// Sets the problems of the folder as a whole: path, what, what was done instead, how to fix.
@@ -168,17 +167,9 @@ impl Store {
         lists.into_iter().map(|(kind, objects)| Event::Relisted { kind, objects }).collect()
     }
 
-    /// Decides anew which file each object of a changed file comes from.
-    fn settle(&mut self, path: &Arc<Path>, before: BTreeSet<ObjectRef>, events: &mut Vec<Event>) {
-        let now: BTreeMap<ObjectRef, Object> = self
-            .files
-            .get(path)
-            .map(|file| file.objects().into_iter().map(|(n, o)| (n, o.clone())).collect())
-            .unwrap_or_default();
-        let gone = before.iter().filter(|name| !now.contains_key(name)).cloned();
-        let changes: Vec<(ObjectRef, Option<Object>)> = gone.map(|name| (name, None)).collect();
-        let changes = now.into_iter().map(|(name, object)| (name, Some(object))).chain(changes);
-        for (name, object) in changes {
+    /// Decides anew which file each changed object of a file comes from.
+    fn settle(&mut self, path: &Arc<Path>, changes: Changes, events: &mut Vec<Event>) {
+        for (name, object) in changes.0 {
             self.settle_object(path, name, object, events);
         }
     }
@@ -220,6 +211,19 @@ impl Store {
     }
 }
 
+/// Objects that are new or differ, and those that are gone.
+struct Changes(Vec<(ObjectRef, Option<Object>)>);
+
+fn changes(
+    old: &BTreeMap<ObjectRef, &Object>,
+    now: &BTreeMap<ObjectRef, &Object>,
+) -> Changes {
+    let gone = old.keys().filter(|name| !now.contains_key(*name));
+    let new = now.iter().filter(|(name, object)| old.get(*name) != Some(*object));
+    let new = new.map(|(name, object)| (name.clone(), Some((*object).clone())));
+    Changes(new.chain(gone.map(|name| (name.clone(), None))).collect())
+}
+
 /// What the vault calls the holder of a file's secrets.
 fn owner(path: &Path) -> String {
     format!("file {}", path.display())
@@ -233,7 +237,7 @@ fn problem_of(
     path: &Path,
     fault: Fault,
     kept_all: bool,
-    served: &BTreeSet<ObjectRef>,
+    served: &BTreeMap<ObjectRef, &Object>,
 ) -> Problem {
     let Fault { line, column, object, what, fix, broken: _ } = fault;
     let place = if column > 0 {
@@ -241,7 +245,7 @@ fn problem_of(
     } else {
         format!("{}:{line}", path.display())
     };
-    let kept = object.as_ref().is_some_and(|object| served.contains(object));
+    let kept = object.as_ref().is_some_and(|object| served.contains_key(object));
     let (severity, instead) = match (kept_all, kept) {
         (true, _) => (Severity::Warning, "the last good version of the whole file stays in force"),
         (false, true) => (Severity::Warning, "the last good version of the object stays in force"),
@@ -258,8 +262,11 @@ fn problem_of(
     }
 }
 
-/// Objects that one file holds more than once.
-fn repeated(path: &Path, documents: &[Document]) -> Vec<Problem> {
+/// Objects that one file holds more than once; `distinct` is the number of different ones.
+fn repeated(path: &Path, documents: &[Document], distinct: usize) -> Vec<Problem> {
+    if documents.iter().map(|d| d.objects.len()).sum::<usize>() <= distinct {
+        return Vec::new();
+    }
     let mut seen = BTreeSet::new();
     let all = documents.iter().flat_map(|d| &d.objects).map(Object::object_ref);
     all.filter_map(|name| (!seen.insert(name.clone())).then(|| duplicate(&name, path, path)))

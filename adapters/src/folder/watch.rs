@@ -23,10 +23,8 @@ use super::store::Store;
 use super::yaml::Reader;
 use crate::vault::Vault;
 
-/// How long a batch waits for more changes after each one; far below what users notice, enough
-/// for files that are written together.
-const QUIET: Duration = Duration::from_micros(150);
-/// Longest time a batch is held back.
+/// Longest time for which changes that keep arriving are gathered into one batch. A batch is
+/// never held back for more to come.
 const BATCH_MAX: Duration = Duration::from_millis(2);
 /// How long a file may be missing before it counts as removed.
 const VANISH: Duration = Duration::from_millis(10);
@@ -141,12 +139,11 @@ impl Watch {
     /// Reads everything.
     fn first(&mut self) -> Vec<Event> {
         if let Some(found) = self.walk() {
-            let paths = found.into_keys().collect();
             let by = Reader {
                 vault: &self.vault,
                 config_map: self.settings.config_map.as_ref(),
             };
-            let stamps = load::all(&self.settings.path, paths, &mut self.store, by);
+            let stamps = load::all(&self.settings.path, found, &mut self.store, by);
             self.stamps = stamps.into_iter().collect();
         }
         let mut events = self.store.relisted();
@@ -161,7 +158,8 @@ impl Watch {
         loop {
             let now = Instant::now();
             let wake = match until {
-                Some(until) => until.min(now + QUIET),
+                Some(until) if until > now => now,
+                Some(_) => return Some(batch),
                 None => {
                     let vanish = self.vanishing.values().min().map(|since| *since + VANISH);
                     vanish.map_or(self.rescan_at, |at| at.min(self.rescan_at))
@@ -254,7 +252,10 @@ impl Watch {
             self.rescan(&mut events);
         }
         self.remove_vanished(&mut events);
-        events.extend(self.store.changed_problems());
+        // A file that is being renamed is there twice for a moment: no reason to complain.
+        if self.vanishing.is_empty() {
+            events.extend(self.store.changed_problems());
+        }
         events
     }
 

@@ -217,7 +217,9 @@ fn decode_json(text: &str) -> Result<Vec<Slim>, Mistake> {
 
 fn decode_yaml(text: &str) -> Result<Vec<Slim>, Mistake> {
     // Anything within a file is as trusted as its owner; aliases stay bounded by their own limits.
-    let options = serde_saphyr::options! { budget: None, with_snippet: false };
+    // Words such as `on` and `n` are text, as in YAML 1.2: they occur as names and in annotations.
+    let options =
+        serde_saphyr::options! { budget: None, with_snippet: false, strict_booleans: true };
     let decode = |deserializer: serde_saphyr::Deserializer<'_, '_>| {
         SlimSeed(None).deserialize(deserializer)
     };

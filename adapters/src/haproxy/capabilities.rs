@@ -80,7 +80,8 @@ const TRIALS: [Trial; 5] = [
         what: "set-headers-bin, del-headers-bin",
         since: Release(3, 4, 0),
         section: "backend",
-        lines: " http-request set-headers-bin var(txn.x)\n http-request del-headers-bin var(txn.x)\n",
+        lines: " http-request set-headers-bin var(txn.x)\n\
+                \x20http-request del-headers-bin var(txn.x)\n",
     },
     Trial {
         ability: "timeout_client",
@@ -94,7 +95,8 @@ const TRIALS: [Trial; 5] = [
         what: "http-request set-timeout connect and queue by expression",
         since: Release(3, 4, 0),
         section: "backend",
-        lines: " http-request set-timeout connect var(txn.x)\n http-request set-timeout queue var(txn.x)\n",
+        lines: " http-request set-timeout connect var(txn.x)\n\
+                \x20http-request set-timeout queue var(txn.x)\n",
     },
     Trial {
         ability: "balance_hash",

@@ -123,7 +123,8 @@ impl Generations {
     pub fn last_loaded(&self, bad: Option<Generation>) -> Option<Generation> {
         let all = self.all().ok()?;
         all.into_iter().rev().find(|generation| {
-            Some(*generation) != bad && self.files.length(&self.dir(*generation).join(LOADED)).is_ok()
+            let loaded = self.dir(*generation).join(LOADED);
+            Some(*generation) != bad && self.files.length(&loaded).is_ok()
         })
     }
 

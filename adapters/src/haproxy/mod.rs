@@ -12,6 +12,7 @@ pub mod capabilities;
 pub mod command;
 pub mod files;
 mod lane;
+mod launch;
 pub mod readback;
 pub mod reload;
 pub mod reply;
@@ -129,7 +130,7 @@ impl Proxy {
         events: mpsc::Sender<Event>,
     ) -> io::Result<ProxyHandle> {
         ports.files.create_dir(&options.run_dir(), 0o755)?;
-        let lock = ports.files.lock(&options.state_dir.join("lock"))?;
+        let lock = lock_state(&ports, &options).await?;
         let found =
             capabilities::of_binary(&ports, &options.binary, &options.run_dir()).await;
         let discovery = match (found, &options.mode) {
@@ -225,6 +226,32 @@ impl ProxyHandle {
         Ok(())
     }
 }
+
+/// Locks the state folder. A controller that was just killed holds it until the system has taken
+/// it down, so one that is held is asked for again for a while.
+async fn lock_state(ports: &Ports, options: &ProxyOptions) -> io::Result<Box<dyn Lock>> {
+    let path = options.state_dir.join("lock");
+    let mut tries = 0;
+    loop {
+        match ports.files.lock(&path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < LOCK_TRIES => {
+                tries += 1;
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let text = format!("another tidegate uses {}", options.state_dir.display());
+                return Err(io::Error::new(error.kind(), text));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Tries to lock the state folder before another controller is taken to own it.
+const LOCK_TRIES: u32 = 60;
+
+/// Time between two of them.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The bytes of a file with certificates.
 fn bytes_of(vault: &Vault, content: &FileContent) -> Option<Arc<[u8]>> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::ports::{Endpoint, Net};
+use crate::ports::{BoxIo, Endpoint, Net};
 
 /// Longest text kept of HAProxy's log, in bytes.
 const WORDS_MAX: usize = 4_000;
@@ -45,9 +45,16 @@ pub struct Family {
 
 /// Asks for a reload and waits for the verdict, at most `patience`.
 pub async fn reload(net: &dyn Net, master: &Endpoint, patience: Duration) -> Verdict {
-    match ask(net, master, "reload", patience).await {
-        Ok(answer) => verdict(&answer),
-        Err(_) => Verdict::Silent,
+    let stream = match timeout(patience, net.dial(master)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            return Verdict::Refused(format!("the master socket cannot be used: {error}"));
+        }
+        Err(_) => return Verdict::Refused("the master socket does not answer".to_owned()),
+    };
+    match timeout(patience, converse(stream, "reload")).await {
+        Ok(Ok(answer)) => verdict(&answer),
+        Ok(Err(_)) | Err(_) => Verdict::Silent,
     }
 }
 
@@ -56,39 +63,30 @@ pub async fn reload(net: &dyn Net, master: &Endpoint, patience: Duration) -> Ver
 /// # Errors
 /// Those of the network; `InvalidData` for an answer without a master.
 pub async fn family(net: &dyn Net, master: &Endpoint) -> io::Result<Family> {
-    let answer = ask(net, master, "show proc", Duration::from_secs(2)).await?;
-    parse_family(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let asked = async { converse(net.dial(master).await?, "show proc").await };
+    match timeout(Duration::from_secs(2), asked).await {
+        Ok(answer) => parse_family(&answer?).ok_or_else(|| io::ErrorKind::InvalidData.into()),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
-/// One question on a connection of its own. The answer ends with an empty line (2.6 to 3.4) or
-/// with the connection; a reload's log may have empty lines, so there the connection decides.
-async fn ask(
-    net: &dyn Net,
-    endpoint: &Endpoint,
-    line: &str,
-    patience: Duration,
-) -> io::Result<String> {
-    let exchange = async {
-        let mut stream = net.dial(endpoint).await?;
-        stream.write_all(format!("{line}\n").as_bytes()).await?;
-        stream.flush().await?;
-        let mut answer = Vec::new();
-        loop {
-            let read = match stream.read_buf(&mut answer).await {
-                Ok(read) => read,
-                // A master that re-executes itself resets the connection.
-                Err(_) if !answer.is_empty() => 0,
-                Err(error) => return Err(error),
-            };
-            let ended = line != "reload" && answer.ends_with(b"\n\n");
-            if read == 0 || ended || answer.len() > ANSWER_MAX {
-                return Ok(String::from_utf8_lossy(&answer).into_owned());
-            }
+/// One question. The answer ends with an empty line (2.6 to 3.4) or with the connection; a
+/// reload's log may have empty lines, so there the connection decides.
+async fn converse(mut stream: BoxIo, line: &str) -> io::Result<String> {
+    stream.write_all(format!("{line}\n").as_bytes()).await?;
+    stream.flush().await?;
+    let mut answer = Vec::new();
+    loop {
+        let read = match stream.read_buf(&mut answer).await {
+            Ok(read) => read,
+            // A master that re-executes itself resets the connection.
+            Err(_) if !answer.is_empty() => 0,
+            Err(error) => return Err(error),
+        };
+        let ended = line != "reload" && answer.ends_with(b"\n\n");
+        if read == 0 || ended || answer.len() > ANSWER_MAX {
+            return Ok(String::from_utf8_lossy(&answer).into_owned());
         }
-    };
-    match timeout(patience, exchange).await {
-        Ok(result) => result,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

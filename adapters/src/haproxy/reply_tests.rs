@@ -149,7 +149,10 @@ fn answers_about_certificates() {
     );
     done(&file("ca"), "CA file 'certs/x.pem' deleted!");
     done(&file("ca"), "Can't remove the CA file: CA file 'certs/x.pem' doesn't exist!");
-    done(&file("add"), "Inserting certificate 'certs/x.pem' in crt-list 'certs/list.txt'.\nSuccess!");
+    done(
+        &file("add"),
+        "Inserting certificate 'certs/x.pem' in crt-list 'certs/list.txt'.\nSuccess!",
+    );
     refused_by(&file("add"), "Can't edit the crt-list: certificate 'certs/x.pem' is empty!");
     refused_by(
         &file("add"),

@@ -8,39 +8,29 @@
 //! A worker that a reload brings is announced by the reload's ack alone, so nothing else looks
 //! while one is under way: this task does both.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::capability::Capabilities;
 use tidegate_core::event::{Event, WorkerId};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::capabilities::{self, Discovery};
-use super::files::{Generation, Generations};
+use super::files::Generations;
 use super::readback::Identity;
-use super::reload::{self, Verdict};
+use super::reload;
 use super::runtime::Control;
 use super::worker::{self, Presence, Worker};
 use super::{Mode, ProxyOptions, StopMode};
-use crate::ports::{Endpoint, Ports, Signal, Start};
+use crate::ports::{Endpoint, Ports, Signal};
 
 /// Time between looks while a worker serves.
 const LOOK: Duration = Duration::from_secs(1);
 /// Time between looks while none does.
-const LOOK_SPAWN: Duration = Duration::from_millis(20);
-const LOOK_ATTACH: Duration = Duration::from_millis(100);
-/// Time between looks for the worker that a start or reload brings.
-const LOOK_NEW: Duration = Duration::from_millis(10);
-/// Pause before a second start, doubling with each further one.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+pub(super) const LOOK_SPAWN: Duration = Duration::from_millis(20);
+pub(super) const LOOK_ATTACH: Duration = Duration::from_millis(100);
 /// A worker that served so long has earned an immediate restart.
 const STEADY: Duration = Duration::from_secs(10);
-/// The log file is emptied before a start when it is longer than this, in bytes.
-const LOG_MAX: u64 = 16 * 1024 * 1024;
-/// How much of the log's end is searched for HAProxy's words, in bytes.
-const LOG_TAIL: usize = 64 * 1024;
 
 /// Orders from outside.
 pub(super) enum Order {
@@ -62,14 +52,7 @@ pub(super) enum Reloaded {
 }
 
 /// Nobody takes events any more: the controller is gone.
-struct Ended;
-
-/// How a start ended.
-enum Started {
-    Serving(Identity),
-    Failed(String),
-    Unknown,
-}
+pub(super) struct Ended;
 
 pub(super) struct Supervisor {
     pub ports: Ports,
@@ -85,13 +68,13 @@ pub(super) struct Supervisor {
 /// What is known about the processes.
 #[derive(Default)]
 pub(super) struct State {
-    worker: Option<Worker>,
+    pub(super) worker: Option<Worker>,
     serving_since: Option<Instant>,
     workers_seen: u64,
-    master: Option<u32>,
+    pub(super) master: Option<u32>,
     announced: Option<Capabilities>,
-    pause: Option<Duration>,
-    start_not_before: Option<Instant>,
+    pub(super) pause: Option<Duration>,
+    pub(super) start_not_before: Option<Instant>,
 }
 
 impl Supervisor {
@@ -174,18 +157,22 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn look(&self) -> Presence {
+    pub(super) async fn look(&self) -> Presence {
         worker::look(&*self.ports.net, &self.options.worker_endpoint()).await
     }
 
     /// Compares what runs with what was known.
     async fn check(&mut self) -> Result<(), Ended> {
+        self.trim_log();
         let presence = self.look().await;
         let known = self.state.worker.as_ref();
         match presence {
             Presence::Serving(identity) => {
-                if known.is_none_or(|worker| worker.identity != identity) {
+                let new = known.is_none_or(|worker| worker.identity != identity);
+                if new || self.state.master.is_none() {
                     self.learn_master().await;
+                }
+                if new {
                     self.found(identity).await?;
                 }
             }
@@ -206,15 +193,17 @@ impl Supervisor {
     }
 
     /// A worker that no reload of ours brought.
-    async fn found(&mut self, identity: Identity) -> Result<(), Ended> {
+    pub(super) async fn found(&mut self, identity: Identity) -> Result<(), Ended> {
         self.lost().await?;
+        let version = identity.version.clone();
         let id = self.adopt(identity).await?;
-        self.send(Event::WorkerSeen(id)).await
+        // The worker first: core starts an HAProxy when it knows what one can do and of no worker.
+        self.send(Event::WorkerSeen(id)).await?;
+        self.announce_version(&version).await
     }
 
     /// Makes a worker the one in use, for the runtime lane too.
-    async fn adopt(&mut self, identity: Identity) -> Result<WorkerId, Ended> {
-        self.announce_version(&identity.version).await?;
+    pub(super) async fn adopt(&mut self, identity: Identity) -> Result<WorkerId, Ended> {
         self.state.workers_seen += 1;
         let worker = Worker { id: WorkerId(self.state.workers_seen), identity };
         let id = worker.id;
@@ -237,7 +226,7 @@ impl Supervisor {
         self.send(Event::WorkerLost(worker.id)).await
     }
 
-    async fn announce_version(&mut self, version: &str) -> Result<(), Ended> {
+    pub(super) async fn announce_version(&mut self, version: &str) -> Result<(), Ended> {
         let known = self.discovery.as_ref().filter(|d| *d.capabilities.version == *version);
         let capabilities = match known {
             Some(discovery) => discovery.capabilities.clone(),
@@ -262,7 +251,7 @@ impl Supervisor {
         self.events.send(event).await.map_err(|_| Ended)
     }
 
-    async fn learn_master(&mut self) {
+    pub(super) async fn learn_master(&mut self) {
         if let Some(endpoint) = self.options.master_endpoint()
             && let Ok(family) = reload::family(&*self.ports.net, &endpoint).await
         {
@@ -271,192 +260,15 @@ impl Supervisor {
         }
     }
 
-    fn master_alive(&self) -> bool {
+    pub(super) fn master_alive(&self) -> bool {
         self.state.master.is_some_and(|pid| self.ports.processes.alive(pid))
-    }
-
-    /// Starts HAProxy from the files on disk; falls back to the last generation it has loaded when
-    /// the present one is refused.
-    async fn restart(&mut self) -> Result<(), Ended> {
-        let present = self.generations.current();
-        let mut started = self.start().await;
-        if let Started::Failed(words) = &started {
-            tracing::error!(%words, "HAProxy does not start from the files on disk");
-            if let Some(good) = self.better_than(present).await {
-                started = self.start().await;
-                tracing::warn!(generation = good.0, "went back to the last generation that ran");
-            }
-        }
-        match started {
-            Started::Serving(identity) => {
-                if let Some(generation) = self.generations.current() {
-                    self.generations.mark_loaded(generation);
-                }
-                self.found(identity).await
-            }
-            Started::Failed(_) | Started::Unknown => Ok(()),
-        }
-    }
-
-    /// Points to the last generation that ran, if HAProxy says that the present one is at fault
-    /// (and not, for example, a port that is taken).
-    async fn better_than(&mut self, present: Option<Generation>) -> Option<Generation> {
-        let config = self.generations.config();
-        let verdict = self.ports.processes.validate(&self.options.binary, &config).await;
-        if !matches!(verdict, Ok(Err(_))) {
-            return None;
-        }
-        let good = self.generations.last_loaded(present)?;
-        self.generations.point(good).ok()?;
-        Some(good)
-    }
-
-    /// Starts the master and waits until a worker serves.
-    async fn start(&mut self) -> Started {
-        let pause = self.state.pause.map_or(PAUSE_MIN, |pause| (pause * 2).min(PAUSE_MAX));
-        self.state.pause = Some(pause);
-        let log = self.options.log_file();
-        if self.ports.files.length(&log).is_ok_and(|length| length > LOG_MAX) {
-            let _ = self.ports.files.truncate(&log, 0);
-        }
-        let log_start = self.ports.files.length(&log).unwrap_or(0);
-        let start = Start {
-            binary: self.options.binary.clone(),
-            config: self.generations.config(),
-            master_socket: self.options.run_dir().join("master.sock"),
-            log,
-            inherit_stdout: self.options.inherit_stdout,
-        };
-        let pid = match self.ports.processes.start(&start).await {
-            Ok(pid) => pid,
-            Err(error) => return Started::Failed(format!("cannot start HAProxy: {error}")),
-        };
-        tracing::info!(pid, "started HAProxy");
-        self.state.master = Some(pid);
-        let deadline = Instant::now() + self.options.reload_patience;
-        let started = loop {
-            if let Presence::Serving(identity) = self.look().await {
-                break Started::Serving(identity);
-            }
-            if !self.ports.processes.alive(pid) {
-                break Started::Failed(self.words_since(log_start));
-            }
-            if Instant::now() >= deadline {
-                break Started::Unknown;
-            }
-            sleep(LOOK_NEW).await;
-        };
-        self.state.start_not_before = Some(Instant::now() + pause);
-        started
-    }
-
-    fn words_since(&self, start: u64) -> String {
-        let Ok(log) = self.ports.files.read(&self.options.log_file()) else {
-            return "HAProxy ended without a word".to_owned();
-        };
-        let start = usize::try_from(start).unwrap_or(0).min(log.len());
-        let start = start.max(log.len().saturating_sub(LOG_TAIL));
-        let words = reload::words(&String::from_utf8_lossy(&log[start..]));
-        if words.is_empty() { "HAProxy ended without a word".to_owned() } else { words }
-    }
-
-    async fn reload(&mut self, reply: oneshot::Sender<Reloaded>) -> Result<(), Ended> {
-        match self.look().await {
-            Presence::Serving(previous) => self.reload_running(Some(previous), reply).await,
-            Presence::Mute => {
-                let previous = self.state.worker.as_ref().map(|worker| worker.identity.clone());
-                self.reload_running(previous, reply).await
-            }
-            Presence::Absent => {
-                let started = match &self.options.mode {
-                    Mode::Spawn if self.master_alive() => {
-                        return self.reload_running(None, reply).await;
-                    }
-                    Mode::Spawn => self.start().await,
-                    Mode::Attach { .. } => self.await_worker().await,
-                };
-                let outcome = match started {
-                    Started::Serving(identity) => self.reloaded(identity).await?,
-                    Started::Failed(words) => Reloaded::Refused(words),
-                    Started::Unknown => Reloaded::Unknown,
-                };
-                let _ = reply.send(outcome);
-                Ok(())
-            }
-        }
-    }
-
-    /// Somebody else starts HAProxy, now that there are files to start from.
-    async fn await_worker(&self) -> Started {
-        let deadline = Instant::now() + self.options.reload_patience;
-        while Instant::now() < deadline {
-            if let Presence::Serving(identity) = self.look().await {
-                return Started::Serving(identity);
-            }
-            sleep(LOOK_ATTACH).await;
-        }
-        Started::Unknown
-    }
-
-    /// A worker that our reload brought: its ack announces it.
-    async fn reloaded(&mut self, identity: Identity) -> Result<Reloaded, Ended> {
-        self.learn_master().await;
-        Ok(Reloaded::Serving(self.adopt(identity).await?))
-    }
-
-    async fn reload_running(
-        &mut self,
-        previous: Option<Identity>,
-        reply: oneshot::Sender<Reloaded>,
-    ) -> Result<(), Ended> {
-        let Some(master) = self.options.master_endpoint() else {
-            let words = "there is no master socket to reload HAProxy through".to_owned();
-            let _ = reply.send(Reloaded::Refused(words));
-            return Ok(());
-        };
-        let log_start = self.ports.files.length(&self.options.log_file()).unwrap_or(0);
-        let before = reload::family(&*self.ports.net, &master).await.unwrap_or_default();
-        let net = Arc::clone(&self.ports.net);
-        let patience = self.options.reload_patience;
-        let mut asked = Box::pin(reload::reload(&*net, &master, patience));
-        let mut verdict = None;
-        let deadline = Instant::now() + patience;
-        let outcome = loop {
-            tokio::select! {
-                biased;
-                said = &mut asked, if verdict.is_none() => match said {
-                    Verdict::Refused(words) => break Reloaded::Refused(words),
-                    Verdict::Accepted | Verdict::Silent => verdict = Some(said),
-                },
-                () = sleep(LOOK_NEW) => {}
-            }
-            match self.look().await {
-                Presence::Serving(identity) if Some(&identity) != previous.as_ref() => {
-                    break self.reloaded(identity).await?;
-                }
-                Presence::Serving(_) | Presence::Absent | Presence::Mute => {}
-            }
-            if verdict == Some(Verdict::Silent)
-                && let Ok(now) = reload::family(&*self.ports.net, &master).await
-                && now.reloads > before.reloads
-                && now.failed > 0
-            {
-                break Reloaded::Refused(self.words_since(log_start));
-            }
-            if Instant::now() >= deadline {
-                break Reloaded::Unknown;
-            }
-        };
-        let _ = reply.send(outcome);
-        if verdict.is_none() {
-            // The worker serves before the master says so. The next reload waits for that.
-            let _ = timeout(Duration::from_secs(2), asked).await;
-        }
-        Ok(())
     }
 
     async fn stop(&mut self, mode: StopMode) {
         let StopMode::Soft { within } = mode else { return };
+        if self.state.master.is_none() {
+            self.learn_master().await;
+        }
         let Some(pid) = self.state.master else { return };
         if self.options.mode != Mode::Spawn {
             return;
@@ -489,14 +301,14 @@ impl ProxyOptions {
         }
     }
 
-    fn master_endpoint(&self) -> Option<Endpoint> {
+    pub(super) fn master_endpoint(&self) -> Option<Endpoint> {
         match &self.mode {
             Mode::Spawn => Some(Endpoint::Unix(self.run_dir().join("master.sock"))),
             Mode::Attach { master, worker: _ } => master.clone(),
         }
     }
 
-    fn log_file(&self) -> std::path::PathBuf {
+    pub(super) fn log_file(&self) -> std::path::PathBuf {
         self.run_dir().join("haproxy.log")
     }
 }

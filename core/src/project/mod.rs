@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use crate::annotations::Registry;
 use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
 use crate::problem::Problem;
+use crate::shard::{ShardKey, ShardMap};
 use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, ObjectRef};
 use crate::world::{Fact, World};
@@ -36,6 +37,18 @@ pub enum PieceKey {
     Host(Arc<str>),
     /// The endpoints of a backend. Exists while a host refers to it.
     Backend(Arc<str>),
+}
+
+impl ShardKey for PieceKey {
+    fn shard(&self, hash: &mut crate::shard::Fnv) {
+        match self {
+            PieceKey::Global => {}
+            PieceKey::Object(object) => object.name.shard(hash),
+            PieceKey::Tls(text) | PieceKey::Host(text) | PieceKey::Backend(text) => {
+                text.shard(hash);
+            }
+        }
+    }
 }
 
 /// The value of one piece.
@@ -76,9 +89,9 @@ pub struct Refreshed {
 /// All pieces, who reads which fact, and who wants which backend.
 #[derive(Clone, Debug, Default)]
 pub struct Projections {
-    pieces: BTreeMap<PieceKey, Stored>,
-    readers: BTreeMap<Fact, BTreeSet<PieceKey>>,
-    backends: BTreeMap<Arc<str>, (Arc<BackendSpec>, u32)>,
+    pieces: ShardMap<PieceKey, Stored>,
+    readers: ShardMap<Fact, BTreeSet<PieceKey>>,
+    backends: ShardMap<Arc<str>, (Arc<BackendSpec>, u32)>,
     problems: BTreeMap<Problem, u32>,
 }
 
@@ -164,7 +177,7 @@ impl Projections {
         desired.replace(&old_piece.contributions, &piece.contributions);
         count(&mut self.problems, &old_piece.problems, &piece.problems, report);
         for (name, spec) in &piece.backends {
-            let entry = self.backends.entry(name.clone()).or_insert((spec.clone(), 0));
+            let entry = self.backends.get_or_insert_with(name.clone(), || (spec.clone(), 0));
             if entry.1 == 0 || entry.0 != *spec {
                 entry.0 = spec.clone();
                 dirty_backends.insert(name.clone());
@@ -221,7 +234,7 @@ impl Projections {
         }
         for fact in new {
             if old.binary_search(fact).is_err() {
-                self.readers.entry(fact.clone()).or_default().insert(key.clone());
+                self.readers.get_or_insert_with(fact.clone(), BTreeSet::new).insert(key.clone());
             }
         }
     }
@@ -292,7 +305,7 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
 fn drops_when_empty(
     key: &PieceKey,
     world: &World,
-    backends: &BTreeMap<Arc<str>, (Arc<BackendSpec>, u32)>,
+    backends: &ShardMap<Arc<str>, (Arc<BackendSpec>, u32)>,
 ) -> bool {
     match key {
         PieceKey::Global => false,
@@ -311,7 +324,7 @@ fn drops_when_empty(
     }
 }
 
-fn unread(readers: &mut BTreeMap<Fact, BTreeSet<PieceKey>>, fact: &Fact, key: &PieceKey) {
+fn unread(readers: &mut ShardMap<Fact, BTreeSet<PieceKey>>, fact: &Fact, key: &PieceKey) {
     if let Some(keys) = readers.get_mut(fact) {
         keys.remove(key);
         if keys.is_empty() {

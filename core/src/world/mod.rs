@@ -14,6 +14,7 @@ use core::net::IpAddr;
 use crate::capability::Capabilities;
 use crate::problem::Problem;
 use crate::settings::Settings;
+use crate::shard::{ShardKey, ShardMap};
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Object, ObjectRef,
     Secret, Service,
@@ -57,21 +58,38 @@ pub struct World {
     pub(crate) settings: Arc<Settings>,
     /// What HAProxy can do; `None` until it was found.
     pub(crate) capabilities: Option<Arc<Capabilities>>,
-    pub(crate) namespaces: BTreeMap<Name, Arc<Namespace>>,
+    pub(crate) namespaces: ShardMap<Name, Arc<Namespace>>,
     pub(crate) config_map: Option<Arc<ConfigMap>>,
-    pub(crate) classes: BTreeMap<Name, Arc<IngressClass>>,
-    pub(crate) secrets: BTreeMap<Name, Arc<Secret>>,
-    pub(crate) services: BTreeMap<Name, Arc<Service>>,
-    pub(crate) slices: BTreeMap<Name, Arc<EndpointSlice>>,
-    pub(crate) ingresses: BTreeMap<Name, Arc<Ingress>>,
+    pub(crate) classes: ShardMap<Name, Arc<IngressClass>>,
+    pub(crate) secrets: ShardMap<Name, Arc<Secret>>,
+    pub(crate) services: ShardMap<Name, Arc<Service>>,
+    pub(crate) slices: ShardMap<Name, Arc<EndpointSlice>>,
+    pub(crate) ingresses: ShardMap<Name, Arc<Ingress>>,
     pub(crate) resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
     pub(crate) quarantined: BTreeMap<ObjectRef, Box<str>>,
     pub(crate) source_problems: Vec<Problem>,
     /// Kinds of which a complete list has been seen.
     pub(crate) synced: BTreeSet<Kind>,
-    pub(crate) hosts: BTreeMap<Arc<str>, BTreeSet<Name>>,
-    pub(crate) tls_hosts: BTreeMap<Arc<str>, BTreeSet<Name>>,
-    pub(crate) slices_of: BTreeMap<Name, BTreeSet<Name>>,
+    pub(crate) hosts: ShardMap<Arc<str>, BTreeSet<Name>>,
+    pub(crate) tls_hosts: ShardMap<Arc<str>, BTreeSet<Name>>,
+    pub(crate) slices_of: ShardMap<Name, BTreeSet<Name>>,
+}
+
+impl ShardKey for Fact {
+    fn shard(&self, hash: &mut crate::shard::Fnv) {
+        match self {
+            Fact::Capabilities => hash.bytes(b"1"),
+            Fact::ConfigMap => hash.bytes(b"2"),
+            Fact::DefaultClass => hash.bytes(b"3"),
+            Fact::Source => hash.bytes(b"4"),
+            Fact::Class(text) => text.shard(hash),
+            Fact::Host(text) | Fact::TlsHost(text) => text.shard(hash),
+            Fact::Ingress(name) | Fact::Service(name) => name.shard(hash),
+            Fact::Slices(name) | Fact::Secret(name) => name.shard(hash),
+            Fact::Resolved(text) => (**text).shard(hash),
+            Fact::Quarantined(object) => object.name.shard(hash),
+        }
+    }
 }
 
 impl World {
@@ -81,21 +99,27 @@ impl World {
         World {
             settings,
             capabilities: None,
-            namespaces: BTreeMap::new(),
+            namespaces: ShardMap::default(),
             config_map: None,
-            classes: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            services: BTreeMap::new(),
-            slices: BTreeMap::new(),
-            ingresses: BTreeMap::new(),
+            classes: ShardMap::default(),
+            secrets: ShardMap::default(),
+            services: ShardMap::default(),
+            slices: ShardMap::default(),
+            ingresses: ShardMap::default(),
             resolved: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             source_problems: Vec::new(),
             synced: BTreeSet::new(),
-            hosts: BTreeMap::new(),
-            tls_hosts: BTreeMap::new(),
-            slices_of: BTreeMap::new(),
+            hosts: ShardMap::default(),
+            tls_hosts: ShardMap::default(),
+            slices_of: ShardMap::default(),
         }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Whether a complete list of every kind has been seen.
@@ -104,16 +128,24 @@ impl World {
         self.synced.len() == Kind::ALL.len()
     }
 
+    /// Number of objects of each kind.
+    #[must_use]
+    pub fn counts(&self) -> [(Kind, usize); 7] {
+        [
+            (Kind::Namespace, self.namespaces.len()),
+            (Kind::ConfigMap, usize::from(self.config_map.is_some())),
+            (Kind::IngressClass, self.classes.len()),
+            (Kind::Secret, self.secrets.len()),
+            (Kind::Service, self.services.len()),
+            (Kind::EndpointSlice, self.slices.len()),
+            (Kind::Ingress, self.ingresses.len()),
+        ]
+    }
+
     /// Number of objects of all kinds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.namespaces.len()
-            + usize::from(self.config_map.is_some())
-            + self.classes.len()
-            + self.secrets.len()
-            + self.services.len()
-            + self.slices.len()
-            + self.ingresses.len()
+        self.counts().iter().map(|(_, count)| count).sum()
     }
 
     /// Whether there are no objects.
@@ -198,7 +230,7 @@ impl World {
             }
             Put::Added => {}
         }
-        self.slices_of.entry(service.clone()).or_default().insert(name);
+        self.slices_of.get_or_insert_with(service.clone(), BTreeSet::new).insert(name);
         changed.insert(Fact::Slices(service));
         false
     }
@@ -352,7 +384,7 @@ impl<T> Put<T> {
 }
 
 fn put<T: PartialEq>(
-    map: &mut BTreeMap<Name, Arc<T>>,
+    map: &mut ShardMap<Name, Arc<T>>,
     new: Arc<T>,
     name: impl Fn(&T) -> &Name,
 ) -> Put<T> {
@@ -394,7 +426,7 @@ fn tls_hosts_of(ingress: &Ingress) -> BTreeSet<Arc<str>> {
 }
 
 fn reindex(
-    index: &mut BTreeMap<Arc<str>, BTreeSet<Name>>,
+    index: &mut ShardMap<Arc<str>, BTreeSet<Name>>,
     name: &Name,
     old: &BTreeSet<Arc<str>>,
     new: &BTreeSet<Arc<str>>,
@@ -405,12 +437,12 @@ fn reindex(
         changed(host.clone());
     }
     for host in new.difference(old) {
-        index.entry(host.clone()).or_default().insert(name.clone());
+        index.get_or_insert_with(host.clone(), BTreeSet::new).insert(name.clone());
         changed(host.clone());
     }
 }
 
-fn unindex<K: Ord>(index: &mut BTreeMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
+fn unindex<K: Ord + ShardKey>(index: &mut ShardMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
     if let Some(names) = index.get_mut(key) {
         names.remove(name);
         if names.is_empty() {

@@ -1,0 +1,404 @@
+//! The flags of `tidegate run`, and what they amount to.
+//!
+//! Inputs: flags and environment variables. Outputs: [`Settings`] and [`RunOptions`]. Every field
+//! of the settings has a flag: both sides are taken apart without `..`, so that the compiler
+//! notices a missing one. Not here: reading anything.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tidegate_core::settings::{Delays, Limits, Listen, Settings};
+use tidegate_core::world::object::Name;
+
+use super::value::{self, Backend};
+use crate::haproxy::{Mode, StopMode};
+use crate::options::{JournalOptions, RunOptions};
+use crate::ports::Endpoint;
+use crate::telemetry::LogFormat;
+
+/// What becomes of Ingresses and how HAProxy listens.
+#[derive(Clone, Debug, Args)]
+pub struct SettingsArgs {
+    /// `spec.controller` of the IngressClasses that are ours
+    #[arg(long, value_name = "TEXT", help_heading = "What is served",
+          env = "TIDEGATE_CONTROLLER_NAME", default_value = "tidegate.io/ingress-controller")]
+    pub controller_name: String,
+    /// Value of the legacy annotation kubernetes.io/ingress.class that is ours
+    #[arg(long, value_name = "NAME", help_heading = "What is served",
+          env = "TIDEGATE_INGRESS_CLASS", default_value = "tidegate")]
+    pub ingress_class: String,
+    /// Also serve Ingresses that name no class
+    #[arg(long, help_heading = "What is served", env = "TIDEGATE_WATCH_CLASSLESS")]
+    pub watch_classless: bool,
+    /// The controller's own ConfigMap, with defaults for annotations
+    #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "What is served",
+          env = "TIDEGATE_CONFIGMAP", value_parser = value::name)]
+    pub configmap: Option<Name>,
+    /// Service that answers what no rule matches; without it the answer is 404
+    #[arg(long, value_name = "NAMESPACE/NAME:PORT", help_heading = "What is served",
+          env = "TIDEGATE_DEFAULT_BACKEND", value_parser = value::backend)]
+    pub default_backend: Option<Backend>,
+    /// Secret with the certificate for hosts that have none; without it a self-signed one
+    #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "What is served",
+          env = "TIDEGATE_DEFAULT_CERTIFICATE", value_parser = value::name)]
+    pub default_certificate: Option<Name>,
+    /// Serve Services of type ExternalName (they can reach into your network: CVE-2021-25740)
+    #[arg(long, help_heading = "What is served", env = "TIDEGATE_EXTERNAL_NAMES")]
+    pub external_names: bool,
+    #[command(flatten)]
+    /// Where and how HAProxy listens.
+    pub listen: ListenArgs,
+    #[command(flatten)]
+    /// Limits.
+    pub limits: LimitArgs,
+    #[command(flatten)]
+    /// Delays.
+    pub delays: DelayArgs,
+}
+
+/// Where and how HAProxy listens.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "HAProxy")]
+pub struct ListenArgs {
+    /// Addresses that HAProxy listens on; may be given several times
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', env = "TIDEGATE_BIND",
+          default_value = "0.0.0.0")]
+    pub bind: Vec<IpAddr>,
+    /// Port for plain HTTP
+    #[arg(long, value_name = "PORT", env = "TIDEGATE_HTTP_PORT", default_value_t = 8080)]
+    pub http_port: u16,
+    /// Port for HTTPS; 0 for none
+    #[arg(long, value_name = "PORT", env = "TIDEGATE_HTTPS_PORT", default_value_t = 8443)]
+    pub https_port: u16,
+    /// Port on 127.0.0.1 for HAProxy's own metrics; 0 for none
+    #[arg(long, value_name = "PORT", env = "TIDEGATE_STATS_PORT", default_value_t = 8404)]
+    pub stats_port: u16,
+    /// Folder for HAProxy's files and sockets [default: /var/lib/tidegate as root, otherwise
+    /// tidegate in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "DIR", env = "TIDEGATE_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Threads of HAProxy; 0 for one per processor
+    #[arg(long, value_name = "COUNT", env = "TIDEGATE_THREADS", default_value_t = 0)]
+    pub threads: u16,
+    /// Most connections at once; 0 lets HAProxy compute it from its open-files limit
+    #[arg(long, value_name = "COUNT", env = "TIDEGATE_MAXCONN", default_value_t = 0)]
+    pub maxconn: u32,
+    /// How long an old worker may finish its connections after a reload
+    #[arg(long, value_name = "DURATION", env = "TIDEGATE_HARD_STOP_AFTER",
+          value_parser = value::duration, default_value = "30m")]
+    pub hard_stop_after: Duration,
+    /// Where HAProxy logs requests: stdout or ADDRESS:PORT of a syslog server; empty for nowhere
+    #[arg(long, value_name = "TARGET", env = "TIDEGATE_ACCESS_LOG", default_value = "",
+          hide_default_value = true)]
+    pub access_log: String,
+}
+
+/// Limits.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits (beyond one, a Problem)")]
+pub struct LimitArgs {
+    /// Paths of one Ingress
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    pub paths_per_ingress_max: u32,
+    /// Servers of one backend
+    #[arg(long, value_name = "COUNT", default_value_t = 5_000)]
+    pub servers_per_backend_max: u32,
+    /// Bytes of one annotation value
+    #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
+    pub annotation_bytes_max: u32,
+    /// Bytes of a path
+    #[arg(long, value_name = "BYTES", default_value_t = 4_096)]
+    pub path_bytes_max: u32,
+    /// Runtime commands sent to HAProxy in one go
+    #[arg(long, value_name = "COUNT", default_value_t = 2_000)]
+    pub commands_per_action_max: u32,
+    /// New backends in one change beyond which a reload disturbs traffic less
+    #[arg(long, value_name = "COUNT", default_value_t = 4_000)]
+    pub backends_per_plan_max: u32,
+    /// Objects of all kinds
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    pub objects_max: u32,
+}
+
+/// Delays.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Delays")]
+pub struct DelayArgs {
+    /// Quiet time after a change before the files for HAProxy's next start are written
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "500ms")]
+    pub save_quiet: Duration,
+    /// Longest time what runs may be ahead of those files
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "5s")]
+    pub save_max: Duration,
+    /// Time a removed endpoint gets to finish before its server is first tried to be deleted
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "1s")]
+    pub drain: Duration,
+    /// First retry of what HAProxy refused; doubles up to a minute
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "1s")]
+    pub retry: Duration,
+    /// Time between comparisons of HAProxy's memory with what is wanted; 0s for none
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "60s")]
+    pub audit: Duration,
+}
+
+/// `tidegate run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Folder with Kubernetes manifests (YAML or JSON), followed while running
+    #[arg(long, short = 'f', value_name = "DIR", env = "TIDEGATE_MANIFESTS")]
+    pub manifests: PathBuf,
+    /// HAProxy's executable [default: haproxy from PATH, otherwise the newest in
+    /// ~/.cache/tidegate/haproxy, where deploy/haproxy/install.sh puts it]
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_HAPROXY")]
+    pub haproxy: Option<PathBuf>,
+    /// Attach to an HAProxy that somebody else starts from the state folder's haproxy.cfg: path of
+    /// its worker's runtime socket, or HOST:PORT
+    #[arg(long, value_name = "SOCKET", env = "TIDEGATE_ATTACH", value_parser = value::endpoint)]
+    pub attach: Option<Endpoint>,
+    /// With --attach: the master socket, without which nothing can be reloaded
+    #[arg(long, value_name = "SOCKET", env = "TIDEGATE_MASTER", value_parser = value::endpoint,
+          requires = "attach")]
+    pub master: Option<Endpoint>,
+    /// Leave HAProxy serving when tidegate stops; the next tidegate adopts it
+    #[arg(long, env = "TIDEGATE_KEEP_HAPROXY")]
+    pub keep_haproxy: bool,
+    /// After SIGTERM: time between "not ready" and HAProxy's stop, for load balancers to notice
+    #[arg(long, value_name = "DURATION", env = "TIDEGATE_DRAIN_DELAY",
+          value_parser = value::duration, default_value = "0s")]
+    pub drain_delay: Duration,
+    /// After that: time for open connections to end
+    #[arg(long, value_name = "DURATION", env = "TIDEGATE_STOP_WITHIN",
+          value_parser = value::duration, default_value = "20s")]
+    pub stop_within: Duration,
+    /// Folder of the journal: everything that arrived, for `tidegate replay` [default: none]
+    #[arg(long, value_name = "DIR", env = "TIDEGATE_JOURNAL_DIR")]
+    pub journal_dir: Option<PathBuf>,
+    /// Most disk space of the journal
+    #[arg(long, value_name = "SIZE", env = "TIDEGATE_JOURNAL_MAX", value_parser = value::bytes,
+          default_value = "256MiB")]
+    pub journal_max: u64,
+    /// Address of health, readiness, metrics and problems; "none" for nowhere
+    #[arg(long, value_name = "ADDRESS:PORT", env = "TIDEGATE_ADMIN_BIND",
+          default_value = "127.0.0.1:8405")]
+    pub admin_bind: String,
+    /// Form of log lines, on standard error
+    #[arg(long, value_name = "FORM", env = "TIDEGATE_LOG_FORMAT", value_enum,
+          default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or module=level pairs
+    #[arg(long, value_name = "FILTER", env = "TIDEGATE_LOG", default_value = "info")]
+    pub log: String,
+    #[command(flatten)]
+    /// Settings of the core.
+    pub settings: SettingsArgs,
+}
+
+/// The kind of HAProxy assumed where none is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    /// 3.4: backends and servers at run time.
+    A,
+    /// 3.0 and 3.2: servers at run time, spare backends.
+    B,
+    /// 2.6 and 2.8: server slots, new backends by reload.
+    C,
+}
+
+impl SettingsArgs {
+    /// The settings of the core.
+    ///
+    /// # Errors
+    /// When the state folder is not given and there is no home folder.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let SettingsArgs {
+            controller_name,
+            ingress_class,
+            watch_classless,
+            configmap,
+            default_backend,
+            default_certificate,
+            external_names,
+            listen,
+            limits,
+            delays,
+        } = self.clone();
+        Ok(Settings {
+            controller_name: controller_name.into(),
+            legacy_class: ingress_class.into(),
+            classless: watch_classless,
+            config_map: configmap,
+            default_backend: default_backend.map(|Backend(name, port)| (name, port)),
+            default_certificate,
+            external_names,
+            listen: listen.listen()?,
+            limits: limits.limits(),
+            delays: delays.delays(),
+        })
+    }
+}
+
+impl ListenArgs {
+    fn listen(self) -> anyhow::Result<Listen> {
+        let ListenArgs {
+            bind,
+            http_port,
+            https_port,
+            stats_port,
+            state_dir,
+            threads,
+            maxconn,
+            hard_stop_after,
+            access_log,
+        } = self;
+        let state_dir = std::path::absolute(match state_dir {
+            Some(dir) => dir,
+            None => super::places::state_dir()?,
+        })?;
+        let Some(state_dir) = state_dir.to_str() else {
+            anyhow::bail!("the name of the state folder is not UTF-8: {}", state_dir.display());
+        };
+        Ok(Listen {
+            addresses: bind,
+            http_port,
+            https_port,
+            stats_port,
+            state_dir: state_dir.into(),
+            threads,
+            maxconn,
+            hard_stop_after_s: u32::try_from(hard_stop_after.as_secs()).unwrap_or(u32::MAX),
+            log_target: access_log.into(),
+        })
+    }
+}
+
+impl LimitArgs {
+    fn limits(self) -> Limits {
+        let LimitArgs {
+            paths_per_ingress_max,
+            servers_per_backend_max,
+            annotation_bytes_max,
+            path_bytes_max,
+            commands_per_action_max,
+            backends_per_plan_max,
+            objects_max,
+        } = self;
+        Limits {
+            paths_per_ingress_max,
+            servers_per_backend_max,
+            annotation_bytes_max,
+            path_bytes_max,
+            commands_per_action_max,
+            backends_per_plan_max,
+            objects_max,
+        }
+    }
+}
+
+impl DelayArgs {
+    fn delays(self) -> Delays {
+        let DelayArgs { save_quiet, save_max, drain, retry, audit } = self;
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Delays {
+            save_quiet_ms: ms(save_quiet),
+            save_max_ms: ms(save_max),
+            drain_ms: ms(drain),
+            retry_ms: ms(retry),
+            audit_ms: ms(audit),
+        }
+    }
+}
+
+impl RunArgs {
+    /// The options of the run loop.
+    ///
+    /// # Errors
+    /// When a folder or HAProxy's executable cannot be found, or an address cannot be read.
+    pub fn options(&self) -> anyhow::Result<RunOptions> {
+        let RunArgs {
+            manifests,
+            haproxy,
+            attach,
+            master,
+            keep_haproxy,
+            drain_delay,
+            stop_within,
+            journal_dir,
+            journal_max,
+            admin_bind,
+            log_format: _,
+            log: _,
+            settings,
+        } = self.clone();
+        let settings = settings.settings()?;
+        let mode = match attach {
+            None => Mode::Spawn,
+            Some(worker) => Mode::Attach { master, worker },
+        };
+        let found = haproxy.or_else(super::places::haproxy);
+        let haproxy = match (found, &mode) {
+            (Some(path), _) => path,
+            (None, Mode::Attach { .. }) => PathBuf::from("haproxy"),
+            (None, Mode::Spawn) => anyhow::bail!(
+                "no HAProxy found; install one (deploy/haproxy/install.sh) or name it with --haproxy"
+            ),
+        };
+        Ok(RunOptions {
+            manifests,
+            haproxy,
+            mode,
+            inherit_stdout: &*settings.listen.log_target == "stdout",
+            journal: journal_dir.map(|dir| JournalOptions { dir, bytes_max: journal_max }),
+            admin: match admin_bind.as_str() {
+                "none" | "" => None,
+                text => Some(value::endpoint(text).map_err(anyhow::Error::msg)?),
+            },
+            drain_delay,
+            stop: if keep_haproxy {
+                StopMode::Leave
+            } else {
+                StopMode::Soft { within: stop_within }
+            },
+            settings,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn parse(flags: &[&str]) -> RunArgs {
+        let all = ["tidegate", "-f", "manifests"].iter().chain(flags);
+        Only::try_parse_from(all).unwrap().run
+    }
+
+    #[test]
+    fn defaults_are_the_documented_settings() {
+        let settings = parse(&["--state-dir", "/s"]).settings.settings().unwrap();
+        assert_eq!(settings, Settings::documented("/s"));
+    }
+
+    #[test]
+    fn values_are_taken() {
+        let flags = ["--default-backend", "a/b:81", "--bind", "127.0.0.1,::1", "--audit", "0s"];
+        let rest = ["--state-dir", "/s", "--haproxy", "/h", "--attach", "/w", "--keep-haproxy"];
+        let args = parse(&[&flags[..], &rest[..]].concat());
+        let options = args.options().unwrap();
+        let settings = &options.settings;
+        assert_eq!(settings.default_backend, Some((Name::new("a", "b"), 81)));
+        assert_eq!(settings.listen.addresses.len(), 2);
+        assert_eq!(settings.delays.audit_ms, 0);
+        assert_eq!(options.stop, StopMode::Leave);
+        let worker = Endpoint::Unix("/w".into());
+        assert_eq!(options.mode, Mode::Attach { master: None, worker });
+    }
+}

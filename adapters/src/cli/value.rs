@@ -1,0 +1,117 @@
+//! Values of flags: names, durations, sizes, addresses. Text in, typed value or a sentence out.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_core::world::object::Name;
+
+use crate::ports::Endpoint;
+
+/// A Service and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend(pub Name, pub u16);
+
+/// `namespace/name`.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn name(text: &str) -> Result<Name, String> {
+    match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok(Name::new(namespace, name))
+        }
+        Some(_) | None => Err("write NAMESPACE/NAME".to_owned()),
+    }
+}
+
+/// `namespace/name:port`.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn backend(text: &str) -> Result<Backend, String> {
+    let wrong = || "write NAMESPACE/NAME:PORT".to_owned();
+    let (object, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    Ok(Backend(name(object).map_err(|_| wrong())?, port.parse().map_err(|_| wrong())?))
+}
+
+/// `500ms`, `5s`, `10m`, `1h`.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number with a unit: 500ms, 5s, 10m or 1h".to_owned();
+    let (number, unit) = split_unit(text).ok_or_else(wrong)?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(ms).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
+}
+
+/// `64KiB`, `256MiB`, `1GiB`, or bytes.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "write a number with a unit: 64KiB, 256MiB or 1GiB".to_owned();
+    let (number, unit) = split_unit(text).ok_or_else(wrong)?;
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" | "Ki" => 10,
+        "MiB" | "Mi" => 20,
+        "GiB" | "Gi" => 30,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
+}
+
+/// A path with a `/` in front, or `host:port`.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn endpoint(text: &str) -> Result<Endpoint, String> {
+    if text.starts_with(['/', '.']) {
+        return Ok(Endpoint::Unix(PathBuf::from(text)));
+    }
+    let wrong = || "write a path that begins with / or ., or ADDRESS:PORT".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Endpoint::Tcp(host.to_owned(), port.parse().map_err(|_| wrong())?))
+}
+
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    Some((number.parse().ok()?, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_needed_and_understood() {
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert!(duration("5").is_err() && duration("s").is_err() && duration("1d").is_err());
+        assert_eq!(bytes("2MiB"), Ok(2 << 20));
+        assert!(bytes("99999999999999GiB").is_err() && bytes("1MB").is_err());
+    }
+
+    #[test]
+    fn names_and_addresses_are_understood() {
+        assert_eq!(backend("a/b:80"), Ok(Backend(Name::new("a", "b"), 80)));
+        assert!(backend("a/b").is_err() && backend("b:80").is_err() && name("a/b/c").is_err());
+        assert_eq!(endpoint("[::1]:80"), Ok(Endpoint::Tcp("::1".into(), 80)));
+        assert_eq!(endpoint("/run/x"), Ok(Endpoint::Unix("/run/x".into())));
+        assert!(endpoint("x").is_err() && endpoint(":80").is_err());
+    }
+}

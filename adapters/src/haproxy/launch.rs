@@ -1,0 +1,247 @@
+//! Starts and reloads, on behalf of the supervisor.
+//!
+//! Job: start the master, have it reload, and find the worker that comes of it. Inputs: what the
+//! link in the state folder points to. Outputs: the worker, or HAProxy's words. Not here: noticing
+//! that a start is due (`supervisor`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Mode;
+use super::files::Generation;
+use super::readback::Identity;
+use super::reload::{self, Verdict};
+use super::supervisor::{Ended, LOOK_ATTACH, LOOK_SPAWN, Reloaded, Supervisor};
+use super::worker::Presence;
+use crate::ports::{Endpoint, Start};
+
+/// Time between looks for the worker that a start or reload brings.
+const LOOK_NEW: Duration = Duration::from_millis(10);
+/// Pause before a second start, doubling with each further one.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The log file is emptied when it is longer than this, in bytes.
+const LOG_MAX: u64 = 16 * 1024 * 1024;
+/// How much of the log's end is searched for HAProxy's words, in bytes.
+const LOG_TAIL: usize = 64 * 1024;
+
+/// How a start ended.
+enum Started {
+    Serving(Identity),
+    Failed(String),
+    Unknown,
+}
+
+impl Supervisor {
+    /// Starts HAProxy from the files on disk; falls back to the last generation it has loaded when
+    /// the present one is refused.
+    pub(super) async fn restart(&mut self) -> Result<(), Ended> {
+        let present = self.generations.current();
+        let mut started = self.start().await;
+        if let Started::Failed(words) = &started {
+            tracing::error!(%words, "HAProxy does not start from the files on disk");
+            if let Some(good) = self.better_than(present).await {
+                started = self.start().await;
+                tracing::warn!(generation = good.0, "went back to the last generation that ran");
+            }
+        }
+        match started {
+            Started::Serving(identity) => {
+                if let Some(generation) = self.generations.current() {
+                    self.generations.mark_loaded(generation);
+                }
+                self.found(identity).await
+            }
+            Started::Failed(_) | Started::Unknown => Ok(()),
+        }
+    }
+
+    /// Points to the last generation that ran, if HAProxy says that the present one is at fault
+    /// (and not, for example, a port that is taken).
+    async fn better_than(&mut self, present: Option<Generation>) -> Option<Generation> {
+        let config = self.generations.config();
+        let verdict = self.ports.processes.validate(&self.options.binary, &config).await;
+        if !matches!(verdict, Ok(Err(_))) {
+            return None;
+        }
+        let good = self.generations.last_loaded(present)?;
+        self.generations.point(good).ok()?;
+        Some(good)
+    }
+
+    /// Starts the master and waits until a worker serves.
+    async fn start(&mut self) -> Started {
+        let pause = self.state.pause.map_or(PAUSE_MIN, |pause| (pause * 2).min(PAUSE_MAX));
+        self.state.pause = Some(pause);
+        let log = self.options.log_file();
+        let log_start = self.ports.files.length(&log).unwrap_or(0);
+        let start = Start {
+            binary: self.options.binary.clone(),
+            config: self.generations.config(),
+            master_socket: self.options.run_dir().join("master.sock"),
+            log,
+            inherit_stdout: self.options.inherit_stdout,
+        };
+        let pid = match self.ports.processes.start(&start).await {
+            Ok(pid) => pid,
+            Err(error) => return Started::Failed(format!("cannot start HAProxy: {error}")),
+        };
+        tracing::info!(pid, "started HAProxy");
+        self.state.master = Some(pid);
+        let deadline = Instant::now() + self.options.reload_patience;
+        let started = loop {
+            if let Presence::Serving(identity) = self.look().await {
+                break Started::Serving(identity);
+            }
+            if !self.ports.processes.alive(pid) {
+                break Started::Failed(self.words_since(log_start));
+            }
+            if Instant::now() >= deadline {
+                break Started::Unknown;
+            }
+            sleep(LOOK_NEW).await;
+        };
+        self.state.start_not_before = Some(Instant::now() + pause);
+        started
+    }
+
+    /// HAProxy appends, so its log can be emptied under it.
+    pub(super) fn trim_log(&self) {
+        let log = self.options.log_file();
+        if self.ports.files.length(&log).is_ok_and(|length| length > LOG_MAX) {
+            let _ = self.ports.files.truncate(&log, 0);
+        }
+    }
+
+    fn words_since(&self, start: u64) -> String {
+        let Ok(log) = self.ports.files.read(&self.options.log_file()) else {
+            return "HAProxy ended without a word".to_owned();
+        };
+        let start = usize::try_from(start).unwrap_or(0).min(log.len());
+        let start = start.max(log.len().saturating_sub(LOG_TAIL));
+        let words = reload::words(&String::from_utf8_lossy(&log[start..]));
+        if words.is_empty() { "HAProxy ended without a word".to_owned() } else { words }
+    }
+
+    pub(super) async fn reload(&mut self, reply: oneshot::Sender<Reloaded>) -> Result<(), Ended> {
+        match self.look().await {
+            Presence::Serving(previous) => self.reload_running(Some(previous), reply).await,
+            Presence::Mute => {
+                let previous = self.state.worker.as_ref().map(|worker| worker.identity.clone());
+                self.reload_running(previous, reply).await
+            }
+            Presence::Absent => {
+                let started = match &self.options.mode {
+                    Mode::Spawn if self.master_alive() => {
+                        return self.reload_running(None, reply).await;
+                    }
+                    Mode::Spawn => self.start().await,
+                    Mode::Attach { .. } => self.await_worker().await,
+                };
+                let outcome = match started {
+                    Started::Serving(identity) => self.reloaded(identity).await?,
+                    Started::Failed(words) => Reloaded::Refused(words),
+                    Started::Unknown => Reloaded::Unknown,
+                };
+                let _ = reply.send(outcome);
+                Ok(())
+            }
+        }
+    }
+
+    /// Somebody else starts HAProxy, now that there are files to start from.
+    async fn await_worker(&self) -> Started {
+        let deadline = Instant::now() + self.options.reload_patience;
+        while Instant::now() < deadline {
+            if let Presence::Serving(identity) = self.look().await {
+                return Started::Serving(identity);
+            }
+            sleep(LOOK_ATTACH).await;
+        }
+        Started::Unknown
+    }
+
+    /// A worker that our reload brought: its ack announces it.
+    async fn reloaded(&mut self, identity: Identity) -> Result<Reloaded, Ended> {
+        self.learn_master().await;
+        self.announce_version(&identity.version).await?;
+        Ok(Reloaded::Serving(self.adopt(identity).await?))
+    }
+
+    async fn reload_running(
+        &mut self,
+        previous: Option<Identity>,
+        reply: oneshot::Sender<Reloaded>,
+    ) -> Result<(), Ended> {
+        let Some(master) = self.options.master_endpoint() else {
+            let words = "there is no master socket to reload HAProxy through".to_owned();
+            let _ = reply.send(Reloaded::Refused(words));
+            return Ok(());
+        };
+        let log_start = self.ports.files.length(&self.options.log_file()).unwrap_or(0);
+        let before = match self.family_in_time(&master).await {
+            Ok(family) => family,
+            Err(error) => {
+                let words = format!("the master socket cannot be used: {error}");
+                let _ = reply.send(Reloaded::Refused(words));
+                return Ok(());
+            }
+        };
+        let net = Arc::clone(&self.ports.net);
+        let patience = self.options.reload_patience;
+        let mut asked = Box::pin(reload::reload(&*net, &master, patience));
+        let mut verdict = None;
+        let mut refused = false;
+        let deadline = Instant::now() + patience;
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                said = &mut asked, if verdict.is_none() => match said {
+                    Verdict::Refused(words) => {
+                        refused = true;
+                        break Reloaded::Refused(words);
+                    }
+                    Verdict::Accepted | Verdict::Silent => verdict = Some(said),
+                },
+                () = sleep(LOOK_NEW) => {}
+            }
+            match self.look().await {
+                Presence::Serving(identity) if Some(&identity) != previous.as_ref() => {
+                    break self.reloaded(identity).await?;
+                }
+                Presence::Serving(_) | Presence::Absent | Presence::Mute => {}
+            }
+            if verdict == Some(Verdict::Silent)
+                && let Ok(now) = reload::family(&*self.ports.net, &master).await
+                && now.reloads > before.reloads
+                && now.failed > 0
+            {
+                break Reloaded::Refused(self.words_since(log_start));
+            }
+            if Instant::now() >= deadline {
+                break Reloaded::Unknown;
+            }
+        };
+        let _ = reply.send(outcome);
+        if verdict.is_none() && !refused {
+            // The worker serves before the master says so. The next reload waits for that.
+            let _ = timeout(Duration::from_secs(2), asked).await;
+        }
+        Ok(())
+    }
+
+    /// The master's counts. A master that has just loaded files re-executes itself and listens
+    /// again some milliseconds later.
+    async fn family_in_time(&self, master: &Endpoint) -> std::io::Result<reload::Family> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match reload::family(&*self.ports.net, master).await {
+                Err(_) if Instant::now() < deadline => sleep(LOOK_SPAWN).await,
+                result => return result,
+            }
+        }
+    }
+}

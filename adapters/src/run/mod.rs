@@ -1,0 +1,243 @@
+//! The loop: one task owns the controller. Others feed it over bounded channels; it gathers what
+//! is there, steps once, and hands the actions out.
+//!
+//! Inputs: options, seams, a stop signal. Outputs: a serving HAProxy. Not here: any decision.
+
+mod propagation;
+mod report;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tidegate_core::action::{Action, ActionBody};
+use tidegate_core::controller::{Controller, Step};
+use tidegate_core::event::Event;
+use tidegate_core::time::Time;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::admin::{self, Readiness, Status};
+use crate::folder::{Folder, FolderSettings};
+use crate::haproxy::{Proxy, ProxyHandle};
+use crate::journal::{self, Journal};
+use crate::metrics::Metrics;
+use crate::options::RunOptions;
+use crate::ports::Ports;
+use crate::resolve::Resolver;
+use crate::vault::Vault;
+use propagation::Propagation;
+use report::Report;
+
+/// Batches of the source that wait for the loop at most.
+const SOURCE_QUEUE: usize = 64;
+
+/// Answers of HAProxy that wait for the loop at most.
+const PROXY_QUEUE: usize = 256;
+
+/// Batches taken into one step at most, so that a flood does not delay the actions for long.
+const BATCHES_PER_STEP: usize = 32;
+
+/// Time between two looks at what is only for people: sizes, memory, vault.
+const TIDY: Duration = Duration::from_secs(2);
+
+/// Runs the controller until `stop` turns true or something it cannot do without ends.
+///
+/// # Errors
+/// When it cannot start, or a part of it ended by itself.
+pub async fn run(
+    options: RunOptions,
+    ports: Ports,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let state_dir = std::path::PathBuf::from(&*options.settings.listen.state_dir);
+    ports.files.create_dir(&state_dir, 0o700).context("cannot make the state folder")?;
+    let vault = Arc::new(Vault::open(&*ports.files, &state_dir).context("cannot open the vault")?);
+    let (proxy_events, from_proxy) = mpsc::channel(PROXY_QUEUE);
+    let proxy = Proxy::start(ports.clone(), options.proxy(), vault.clone(), proxy_events.clone())
+        .await
+        .context("cannot use HAProxy")?;
+    let (source_events, from_source) = mpsc::channel(SOURCE_QUEUE);
+    let folder = Folder::start(
+        FolderSettings {
+            path: options.manifests.clone(),
+            config_map: options.settings.config_map.clone(),
+        },
+        vault.clone(),
+        source_events,
+    )?;
+    let now = Time(ports.clock.now_ms());
+    let report = Report::new(Arc::new(Status::new()), Arc::new(Metrics::new()), vault);
+    report.metrics.started_at(ports.clock.unix_s());
+    let mut shell = Shell {
+        controller: Controller::new(options.settings.clone(), now),
+        journal: open_journal(&options, &ports, now)?,
+        resolver: Resolver::new(proxy_events),
+        propagation: Propagation::default(),
+        proxy,
+        ports: ports.clone(),
+        report,
+        wake_at: None,
+    };
+    let mut servers = JoinSet::new();
+    serve_admin(&options, &ports, &shell.report, &mut servers).await?;
+    let outcome = shell.serve(from_proxy, from_source, &mut servers, stop).await;
+    drop(folder);
+    if outcome.is_ok() {
+        shell.report.readiness(Readiness::Draining);
+        tracing::info!(delay_s = options.drain_delay.as_secs(), "draining");
+        tokio::time::sleep(options.drain_delay).await;
+    }
+    let Shell { proxy, journal, .. } = shell;
+    if let Some(journal) = journal {
+        journal.close();
+    }
+    servers.shutdown().await;
+    proxy.stop(options.stop).await.context("a task of the HAProxy adapter panicked")?;
+    outcome
+}
+
+fn open_journal(
+    options: &RunOptions,
+    ports: &Ports,
+    now: Time,
+) -> anyhow::Result<Option<Journal>> {
+    let Some(wanted) = &options.journal else { return Ok(None) };
+    let mut documented = journal::Options::documented(wanted.dir.clone());
+    documented.total_bytes_max = wanted.bytes_max;
+    documented.segment_bytes = documented.segment_bytes.min((wanted.bytes_max / 4).max(1 << 16));
+    let mut journal = Journal::open(ports.files.clone(), ports.clock.clone(), documented)
+        .context("cannot start the journal")?;
+    journal.begin(&options.settings, now, ports.clock.unix_s() * 1000);
+    Ok(Some(journal))
+}
+
+async fn serve_admin(
+    options: &RunOptions,
+    ports: &Ports,
+    report: &Report,
+    servers: &mut JoinSet<std::io::Result<()>>,
+) -> anyhow::Result<()> {
+    let Some(endpoint) = &options.admin else { return Ok(()) };
+    let listener = ports
+        .net
+        .listen(endpoint)
+        .await
+        .with_context(|| format!("cannot listen on {endpoint} for health and metrics"))?;
+    let (status, metrics) = (report.status.clone(), report.metrics.clone());
+    servers.spawn(admin::serve(listener, status, metrics, ports.files.clone()));
+    Ok(())
+}
+
+/// The controller with everything that feeds on its steps.
+struct Shell {
+    controller: Controller,
+    journal: Option<Journal>,
+    resolver: Resolver,
+    propagation: Propagation,
+    proxy: ProxyHandle,
+    ports: Ports,
+    report: Report,
+    wake_at: Option<Time>,
+}
+
+impl Shell {
+    /// Feeds the controller until told to stop.
+    async fn serve(
+        &mut self,
+        mut from_proxy: mpsc::Receiver<Event>,
+        mut from_source: mpsc::Receiver<Vec<Event>>,
+        servers: &mut JoinSet<std::io::Result<()>>,
+        mut stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        let mut tidy = tokio::time::interval(TIDY);
+        tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wake = self.until_wake();
+            let mut events = Vec::new();
+            tokio::select! {
+                biased;
+                // A dropped sender is a stop too.
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                ended = self.proxy.ended() => {
+                    ended.context("a task of the HAProxy adapter panicked")?;
+                    anyhow::bail!("the HAProxy adapter ended");
+                }
+                Some(ended) = servers.join_next() => {
+                    ended.context("the admin server panicked")?.context("the admin server failed")?;
+                    anyhow::bail!("the admin server ended");
+                }
+                event = from_proxy.recv() => {
+                    events.push(event.context("the HAProxy adapter ended")?);
+                }
+                batch = from_source.recv() => {
+                    let batch = batch.context("the source of objects ended")?;
+                    self.seen(&batch);
+                    events.extend(batch);
+                }
+                () = tokio::time::sleep(wake) => events.push(Event::Ticked),
+                _ = tidy.tick() => {
+                    self.report.tidy(&self.controller, &self.ports, self.journal.as_ref());
+                    continue;
+                }
+            }
+            for _ in 0..BATCHES_PER_STEP {
+                match from_source.try_recv() {
+                    Ok(batch) => {
+                        self.seen(&batch);
+                        events.extend(batch);
+                    }
+                    Err(_) => break,
+                }
+            }
+            while let Ok(event) = from_proxy.try_recv() {
+                events.push(event);
+            }
+            self.step(events);
+        }
+    }
+
+    fn until_wake(&self) -> Duration {
+        let now = self.ports.clock.now_ms();
+        let ms = self.wake_at.map_or(60_000, |at| at.0.saturating_sub(now));
+        Duration::from_millis(ms)
+    }
+
+    fn seen(&mut self, batch: &[Event]) {
+        self.report.metrics.events_arrived(batch);
+        self.propagation.seen(batch);
+    }
+
+    fn step(&mut self, events: Vec<Event>) {
+        let now = Time(self.ports.clock.now_ms());
+        self.report.acked(&events);
+        if let Some(journal) = &mut self.journal {
+            journal.before(now, self.ports.clock.unix_s() * 1000, &events);
+        }
+        let started = Instant::now();
+        let step = self.controller.step(now, events);
+        self.report.metrics.stepped(started.elapsed().as_secs_f64());
+        if let Some(journal) = &mut self.journal {
+            journal.after(&step);
+        }
+        let Step { actions, wake_at, opened, closed, effective, trace: _ } = step;
+        for Action { id, body } in actions {
+            self.report.acting(id, &body);
+            match body {
+                ActionBody::ResolveNames { names } => self.resolver.keep(names),
+                body => self.proxy.send(Action { id, body }),
+            }
+        }
+        if effective {
+            self.propagation.effective(&self.report.metrics);
+        }
+        self.report.stepped(&self.controller, &opened, &closed);
+        self.wake_at = wake_at.map(|wake| wake.at);
+        if let Some(journal) = &mut self.journal
+            && journal.wants_checkpoint()
+            && let Some(checkpoint) = self.controller.checkpoint()
+        {
+            journal.checkpoint(checkpoint);
+        }
+    }
+}

@@ -1,0 +1,526 @@
+//! Drives a controller against the model of HAProxy: turns acts into events, executes actions as
+//! the adapters would, and checks after every step what must always hold.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tidegate_core::action::{Action, ActionBody, Lane, RuntimeCommand};
+use tidegate_core::check;
+use tidegate_core::controller::{Controller, Step};
+use tidegate_core::desired::Image;
+use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
+use tidegate_core::plan::remedy::ReloadReason;
+use tidegate_core::time::{Time, WakeAt, WakeReason};
+use tidegate_core::world::object::{Kind, Object};
+
+use crate::arb::{Act, Case, Fate, Setup};
+use crate::oracle::haproxy::{Answer, Haproxy};
+use crate::oracle::load;
+use crate::oracle::routing::PROBES;
+use crate::run::Verdict;
+
+/// Rounds of answering within which everything must be settled.
+const ROUNDS_MAX: usize = 400;
+
+/// What a property wants to be watched besides the invariants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// S7: on every prefix of every action, a request that met a ready server, and is to meet
+    /// one, meets one.
+    pub gaps: bool,
+    /// HAProxy refuses nothing but what is planted to be refused.
+    pub refusals: bool,
+    /// Each reload tells true reasons.
+    pub reasons: bool,
+}
+
+/// An action that the proxy has not been asked yet, or has answered without the ack delivered.
+#[derive(Clone, Debug)]
+enum Open {
+    Waiting(Action),
+    Answered(Vec<Event>, Ack),
+}
+
+/// A worker that runs.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Its number.
+    pub id: WorkerId,
+    /// Its memory.
+    pub memory: Haproxy,
+}
+
+/// A controller, a proxy and what lies between them.
+#[derive(Clone, Debug)]
+pub struct Drive {
+    /// The controller.
+    pub controller: Controller,
+    /// The worker, if one runs.
+    pub worker: Option<Worker>,
+    /// What a start would load.
+    pub saved: Option<Arc<Image>>,
+    /// Resolved names, as told.
+    pub resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// Every step so far: when and what came in.
+    pub log: Vec<(Time, Vec<Event>)>,
+    /// What the steps gave.
+    pub steps: Vec<Given>,
+    /// Reasons of every reload that was asked for.
+    pub reloads: Vec<Vec<ReloadReason>>,
+    /// Words of every refusal.
+    pub refusals: Vec<String>,
+    /// Now.
+    pub now: Time,
+    setup: Setup,
+    watch: Watch,
+    runtime: VecDeque<Open>,
+    files: VecDeque<Open>,
+    wake_at: Option<WakeAt>,
+    next_worker: u64,
+    last_action: u64,
+}
+
+/// What is kept of a step, to be compared with another run.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The actions.
+    pub actions: Vec<Action>,
+    /// Everything else, in words.
+    pub rest: String,
+}
+
+impl Drive {
+    /// A controller that has told nothing and been told nothing.
+    #[must_use]
+    pub fn new(setup: &Setup, watch: Watch) -> Drive {
+        Drive {
+            controller: Controller::new(setup.settings(), Time(0)),
+            worker: None,
+            saved: None,
+            resolved: BTreeMap::new(),
+            log: Vec::new(),
+            steps: Vec::new(),
+            reloads: Vec::new(),
+            refusals: Vec::new(),
+            now: Time(0),
+            setup: setup.clone(),
+            watch,
+            runtime: VecDeque::new(),
+            files: VecDeque::new(),
+            wake_at: None,
+            next_worker: 1,
+            last_action: 0,
+        }
+    }
+
+    /// A controller that has been told everything of a case's beginning.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    pub fn start(case: &Case, watch: Watch) -> Result<Drive, String> {
+        let mut drive = Drive::new(&case.setup, watch);
+        drive.step(initial_events(case))?;
+        Ok(drive)
+    }
+
+    /// One step of the controller, with every invariant checked after it.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    pub fn step(&mut self, events: Vec<Event>) -> Verdict {
+        for event in &events {
+            if let Event::Resolved { name, addresses } = event {
+                self.resolved.insert(name.to_string(), addresses.clone());
+            }
+        }
+        self.log.push((self.now, events.clone()));
+        let step = self.controller.step(self.now, events);
+        self.take(step)?;
+        let broken = check::check(&self.controller);
+        if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
+    }
+
+    fn take(&mut self, step: Step) -> Verdict {
+        let Step { actions, wake_at, opened, closed, effective, trace } = step;
+        let rest = format!("{wake_at:?} {opened:?} {closed:?} {effective} {trace:?}");
+        self.steps.push(Given { actions: actions.clone(), rest });
+        if let Some(wake) = wake_at.filter(|w| w.at <= self.now) {
+            return Err(format!("I11: asks to be woken at {wake:?}, and it is {:?}", self.now));
+        }
+        self.wake_at = wake_at;
+        for action in actions {
+            if action.id.0 <= self.last_action {
+                return Err(format!("I4: action {:?} after {}", action.id, self.last_action));
+            }
+            self.last_action = action.id.0;
+            if let ActionBody::Reload { image, reasons } = &action.body {
+                if self.watch.reasons {
+                    self.check_reasons(image, reasons)?;
+                }
+                self.reloads.push(reasons.clone());
+            }
+            let lane = action.body.lane();
+            match lane {
+                Lane::Runtime => self.runtime.push_back(Open::Waiting(action)),
+                Lane::Files => self.files.push_back(Open::Waiting(action)),
+                Lane::Source => {}
+            }
+        }
+        // Actions to a worker that is gone may wait beside one to the next.
+        let live = |open: &&Open| match open {
+            Open::Waiting(action) => self.is_for_living(action),
+            Open::Answered(..) => false,
+        };
+        if self.runtime.iter().filter(live).count() > 1 || self.files.len() > 1 {
+            return Err("I4: more than one action in flight in a lane".to_owned());
+        }
+        Ok(())
+    }
+
+    fn is_for_living(&self, action: &Action) -> bool {
+        match &action.body {
+            ActionBody::Runtime { worker, .. } | ActionBody::ReadBack { worker } => {
+                self.worker.as_ref().is_some_and(|w| w.id == *worker)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether nothing is open and nothing is due but the next audit.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let only_audit = self.wake_at.is_none_or(|w| w.reason == WakeReason::Audit);
+        self.runtime.is_empty() && self.files.is_empty() && self.controller.is_quiet() && only_audit
+    }
+
+    /// Does an act.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    pub fn act(&mut self, act: &Act) -> Verdict {
+        match act {
+            Act::Put(_) | Act::Remove(_) | Act::Relist(..) | Act::Resolve(..) => {
+                self.step(event_of(act).into_iter().collect())
+            }
+            Act::Run(lane) => self.run(*lane, Fate::Done),
+            Act::Answer(lane, fate) => self.answer(*lane, *fate),
+            Act::Pass(ms) => self.pass(*ms),
+            Act::Settle => self.settle(),
+            Act::Die => self.die(),
+            Act::Return => self.come_back(),
+        }
+    }
+
+    /// Lets time pass, stepping whenever the controller asked for it.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    pub fn pass(&mut self, ms: u64) -> Verdict {
+        let end = self.now.plus_ms(ms);
+        for _ in 0..ROUNDS_MAX {
+            let Some(wake) = self.wake_at.filter(|w| w.at <= end) else { break };
+            self.now = self.now.max(wake.at);
+            self.step(vec![Event::Ticked])?;
+        }
+        self.now = end;
+        self.step(vec![Event::Ticked])
+    }
+
+    /// Answers everything truthfully and lets time pass until nothing is left to do.
+    ///
+    /// # Errors
+    /// A broken invariant, or that it never ends.
+    pub fn settle(&mut self) -> Verdict {
+        for _ in 0..ROUNDS_MAX {
+            self.answer_all()?;
+            if self.is_settled() {
+                return Ok(());
+            }
+            let Some(wake) = self.wake_at else {
+                let dirty = self.controller.desired().dirty();
+                return Err(format!("stuck: nothing to do and not quiet: {dirty:?}"));
+            };
+            if wake.reason == WakeReason::Audit && self.worker.is_some() {
+                let dirty = self.controller.desired().dirty();
+                return Err(format!("stuck until the next audit: {dirty:?}"));
+            }
+            self.now = self.now.max(wake.at);
+            self.step(vec![Event::Ticked])?;
+        }
+        let dirty = self.controller.desired().dirty();
+        Err(format!("not settled after {ROUNDS_MAX} rounds: {dirty:?}"))
+    }
+
+    /// Answers open actions truthfully until there are none, without letting time pass.
+    ///
+    /// # Errors
+    /// A broken invariant, or that it never ends.
+    pub fn answer_all(&mut self) -> Verdict {
+        for _ in 0..ROUNDS_MAX {
+            if self.runtime.is_empty() && self.files.is_empty() {
+                return Ok(());
+            }
+            self.answer(Lane::Runtime, Fate::Done)?;
+            self.answer(Lane::Files, Fate::Done)?;
+        }
+        Err("every answer leads to another action".to_owned())
+    }
+
+    fn queue(&mut self, lane: Lane) -> &mut VecDeque<Open> {
+        match lane {
+            Lane::Runtime | Lane::Source => &mut self.runtime,
+            Lane::Files => &mut self.files,
+        }
+    }
+
+    fn run(&mut self, lane: Lane, fate: Fate) -> Verdict {
+        let Some(Open::Waiting(action)) = self.queue(lane).front().cloned() else { return Ok(()) };
+        let (events, ack) = self.perform(&action, fate)?;
+        if let Some(front) = self.queue(lane).front_mut() {
+            *front = Open::Answered(events, ack);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, lane: Lane, fate: Fate) -> Verdict {
+        self.run(lane, fate)?;
+        let Some(Open::Answered(mut events, mut ack)) = self.queue(lane).pop_front() else {
+            return Ok(());
+        };
+        if matches!(fate, Fate::Unknown(_)) {
+            // A reload whose outcome is unknown may have happened: its worker is seen, not acked.
+            ack.outcomes.fill(Outcome::Unknown);
+            events.retain(|e| !matches!(e, Event::Observed { .. }));
+            if let Some(worker) = ack.worker.take() {
+                events.push(Event::WorkerSeen(worker));
+            }
+        }
+        if fate == Fate::Twice {
+            events.push(Event::Acked(ack.clone()));
+        }
+        events.push(Event::Acked(ack));
+        self.step(events)
+    }
+
+    fn perform(&mut self, action: &Action, fate: Fate) -> Result<(Vec<Event>, Ack), String> {
+        let mut events = Vec::new();
+        let mut worker = None;
+        let outcomes = match &action.body {
+            ActionBody::Runtime { commands, .. } => {
+                if self.is_for_living(action) {
+                    self.execute(commands, fate)?
+                } else {
+                    vec![Outcome::Unknown; commands.len()]
+                }
+            }
+            ActionBody::ReadBack { worker: of } => match &self.worker {
+                Some(running) if running.id == *of && !matches!(fate, Fate::Refused(_)) => {
+                    let state = Box::new(running.memory.observed());
+                    events.push(Event::Observed { worker: *of, state });
+                    vec![Outcome::Done]
+                }
+                _ => vec![Outcome::Unknown],
+            },
+            ActionBody::Save { image } => vec![self.save(image, fate)],
+            ActionBody::Check { image } => {
+                vec![match load::start(image, &self.setup.capabilities()) {
+                    Ok(_) => Outcome::Done,
+                    Err(why) => Outcome::Refused(why.into()),
+                }]
+            }
+            ActionBody::Reload { image, .. } => {
+                let (outcome, started) = self.reload(image, fate)?;
+                worker = started;
+                vec![outcome]
+            }
+            ActionBody::ResolveNames { .. } => vec![],
+        };
+        Ok((events, Ack { id: action.id, outcomes, worker }))
+    }
+
+    fn save(&mut self, image: &Arc<Image>, fate: Fate) -> Outcome {
+        match fate {
+            Fate::Refused(_) => Outcome::Refused("files: disk full".into()),
+            Fate::Unknown(n) if n % 2 == 0 => Outcome::Unknown,
+            Fate::Done | Fate::Unknown(_) | Fate::Twice => {
+                self.saved = Some(image.clone());
+                Outcome::Done
+            }
+        }
+    }
+
+    fn reload(
+        &mut self,
+        image: &Arc<Image>,
+        fate: Fate,
+    ) -> Result<(Outcome, Option<WorkerId>), String> {
+        match fate {
+            Fate::Refused(n) if n % 2 == 0 => {
+                return Ok((Outcome::Refused("files: disk full".into()), None));
+            }
+            Fate::Refused(_) => return Ok((Outcome::Refused("cannot bind".into()), None)),
+            Fate::Unknown(n) if n % 2 == 0 => return Ok((Outcome::Unknown, None)),
+            Fate::Done | Fate::Unknown(_) | Fate::Twice => {}
+        }
+        match load::start(image, &self.setup.capabilities()) {
+            Ok(memory) => {
+                self.saved = Some(image.clone());
+                Ok((Outcome::Done, Some(self.new_worker(memory))))
+            }
+            Err(why) => {
+                self.refused(&why)?;
+                Ok((Outcome::Refused(why.into()), None))
+            }
+        }
+    }
+
+    fn new_worker(&mut self, memory: Haproxy) -> WorkerId {
+        let id = WorkerId(self.next_worker);
+        self.next_worker += 1;
+        self.worker = Some(Worker { id, memory });
+        id
+    }
+
+    fn refused(&mut self, why: &str) -> Verdict {
+        let planted = why.contains("regex") || why.contains("unable to load the certificate")
+            || Haproxy::refuses_file(why);
+        self.refusals.push(why.to_owned());
+        if self.watch.refusals && !planted {
+            return Err(format!("HAProxy refused: {why}"));
+        }
+        Ok(())
+    }
+
+    /// Sends commands to the worker, one after the other, as far as fate lets them come.
+    fn execute(&mut self, commands: &[RuntimeCommand], fate: Fate) -> Result<Vec<Outcome>, String> {
+        let count = commands.len().max(1);
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let wanted = self.watch.gaps.then(|| answers_of_image(self.controller.desired().image()));
+        for (at, command) in commands.iter().enumerate() {
+            let refused = matches!(fate, Fate::Refused(n) if usize::from(n) % count == at);
+            let lost = matches!(fate, Fate::Unknown(n) if usize::from(n) % (count + 1) <= at);
+            let Some(worker) = &mut self.worker else { break };
+            if refused || lost {
+                outcomes.push(if lost { Outcome::Unknown } else { Outcome::Refused("no".into()) });
+                continue;
+            }
+            let before = wanted.is_some().then(|| answers(&worker.memory));
+            match worker.memory.execute(command) {
+                Ok(()) => outcomes.push(Outcome::Done),
+                Err(why) => {
+                    outcomes.push(Outcome::Refused(why.as_str().into()));
+                    self.refused(&format!("{why} ({command:?})"))?;
+                    continue;
+                }
+            }
+            if let (Some(before), Some(wanted), Some(worker)) = (before, &wanted, &self.worker) {
+                no_gap(&before, wanted, &answers(&worker.memory))
+                    .map_err(|probe| format!("S7: after {command:?}, {probe} of {commands:#?}"))?;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn die(&mut self) -> Verdict {
+        let Some(worker) = self.worker.take() else { return Ok(()) };
+        self.step(vec![Event::WorkerLost(worker.id)])
+    }
+
+    fn come_back(&mut self) -> Verdict {
+        if self.worker.is_some() {
+            return Ok(());
+        }
+        let Some(image) = self.saved.clone() else { return Ok(()) };
+        let memory = load::start(&image, &self.setup.capabilities())
+            .map_err(|why| format!("what was saved does not load: {why}"))?;
+        let id = self.new_worker(memory);
+        self.step(vec![Event::WorkerSeen(id)])
+    }
+
+    /// The reasons a reload gives must be true for the worker that runs.
+    fn check_reasons(&self, image: &Image, reasons: &[ReloadReason]) -> Verdict {
+        if reasons.is_empty() {
+            return Err("a reload without reason".to_owned());
+        }
+        let skeleton = tidegate_core::render::skeleton_digest(&image.skeleton);
+        for reason in reasons {
+            let memory = self.worker.as_ref().map(|w| &w.memory);
+            let is_true = match (reason, memory) {
+                (ReloadReason::FirstStart, memory) => memory.is_none(),
+                (_, None) => false,
+                (ReloadReason::Skeleton(_), Some(m)) => m.skeleton != *skeleton,
+                (ReloadReason::NewBackend(name), Some(m)) => {
+                    let profile = image.backends.get(name).map(|b| b.spec.profile.to_string());
+                    let exists = m.backends.contains_key(&**name);
+                    let spares = m.spares(&profile.unwrap_or_default());
+                    !self.setup.capabilities().dynamic_backends && !exists && spares <= image.backends.len()
+                }
+                (ReloadReason::SlotsExhausted(name), Some(m)) => {
+                    let slots = m.backends.get(&**name).map_or(0, |b| b.servers.len());
+                    image.backends.get(name).is_some_and(|b| b.servers.len() > slots)
+                }
+                (ReloadReason::Bulk(_), Some(_)) => false,
+                (ReloadReason::Refused(_), Some(_)) => self.refusals.len() >= 2,
+            };
+            if !is_true {
+                return Err(format!("not a true reason to reload: {reason}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The events that begin a case: what the proxy can do, and a complete list of each kind.
+#[must_use]
+pub fn initial_events(case: &Case) -> Vec<Event> {
+    let mut events = vec![Event::ProxyFound(case.setup.capabilities())];
+    for kind in Kind::ALL {
+        let objects: Vec<Object> =
+            case.initial.iter().filter(|o| o.kind() == kind).cloned().collect();
+        events.push(Event::Relisted { kind, objects });
+    }
+    events
+}
+
+/// The event of an act that changes objects.
+#[must_use]
+pub fn event_of(act: &Act) -> Option<Event> {
+    match act {
+        Act::Put(object) => Some(Event::Upserted(object.clone())),
+        Act::Remove(object) => Some(Event::Deleted(object.clone())),
+        Act::Relist(kind, objects) => {
+            Some(Event::Relisted { kind: *kind, objects: objects.clone() })
+        }
+        Act::Resolve(name, addresses) => {
+            Some(Event::Resolved { name: (*name).into(), addresses: addresses.clone() })
+        }
+        Act::Run(_) | Act::Answer(..) | Act::Pass(_) | Act::Settle | Act::Die | Act::Return => None,
+    }
+}
+
+/// Where each probe goes.
+#[must_use]
+pub fn answers(memory: &Haproxy) -> Vec<Answer> {
+    PROBES.iter().map(|(host, path)| memory.route(host, path)).collect()
+}
+
+/// Where each probe is wanted to go.
+#[must_use]
+pub fn answers_of_image(image: &Image) -> Vec<Answer> {
+    answers(&load::sketch(image))
+}
+
+fn no_gap(before: &[Answer], wanted: &[Answer], after: &[Answer]) -> Verdict {
+    let serves = |answer: &Answer| matches!(answer, Answer::Servers(_));
+    for (at, probe) in PROBES.iter().enumerate() {
+        let [Some(before), Some(wanted), Some(after)] = [before, wanted, after].map(|a| a.get(at))
+        else {
+            continue;
+        };
+        if serves(before) && serves(wanted) && !serves(after) {
+            return Err(format!("{probe:?} meets {after:?}, was {before:?}, is to be {wanted:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Which routes must answer 503 because a policy of theirs cannot be enforced: a second, naive
+//! reading of the keys that close a route when their value cannot be used.
+
+use std::net::IpAddr;
+
+use tidegate_core::world::object::{Ingress, Name, Service};
+
+use super::routing::Facts;
+
+/// Keys that close a route, and their spelling in haproxytech's dialect.
+const ROUTE_KEYS: [(&str, &str); 2] = [("allow-list", "allow-list"), ("deny-list", "deny-list")];
+const BACKEND_KEYS: [(&str, &str); 4] = [
+    ("server-tls", "server-ssl"),
+    ("server-ca", "server-ca"),
+    ("server-certificate", "server-crt"),
+    ("server-name", ""),
+];
+
+/// Where a value stands.
+struct Found<'a> {
+    value: &'a str,
+    namespace: &'a str,
+    operator: bool,
+}
+
+/// Whether the route of this Ingress (`None` for the controller's own default) to this Service is
+/// closed.
+#[must_use]
+pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -> bool {
+    let on_ingress = |keys: &(&str, &str)| ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
+    let route = ROUTE_KEYS.iter().any(|keys| {
+        let mut found = on_ingress(keys);
+        found.extend(configured(facts, keys));
+        // A list that cannot be read is never skipped for that of a wider scope.
+        found.first().is_some_and(|f| !is_list(f.value))
+    });
+    let backend = BACKEND_KEYS.iter().any(|keys| {
+        let mut found = written(&service.meta, keys);
+        found.extend(on_ingress(keys));
+        found.extend(configured(facts, keys));
+        found.first().is_some_and(|f| !is_usable(facts, keys.0, f))
+    });
+    route || backend
+}
+
+fn written<'a>(
+    meta: &'a tidegate_core::world::object::Meta,
+    keys: &(&str, &str),
+) -> Vec<Found<'a>> {
+    let mut spellings = vec![format!("tidegate.io/{}", keys.0)];
+    if !keys.1.is_empty() {
+        for prefix in ["haproxy.org/", "haproxy.com/", "ingress.kubernetes.io/"] {
+            spellings.push(format!("{prefix}{}", keys.1));
+        }
+    }
+    let values = spellings.iter().filter_map(|key| meta.annotation(key));
+    let namespace = &*meta.name.namespace;
+    values.map(|value| Found { value, namespace, operator: false }).collect()
+}
+
+fn configured<'a>(facts: &Facts<'a>, keys: &(&str, &str)) -> Vec<Found<'a>> {
+    let Some(config) = facts.config_map else { return Vec::new() };
+    let namespace = &*config.meta.name.namespace;
+    let all = config.data.iter().filter(|(key, _)| ***key == *keys.0 || ***key == *keys.1);
+    all.map(|(_, value)| Found { value, namespace, operator: true }).collect()
+}
+
+fn is_usable(facts: &Facts<'_>, key: &str, found: &Found<'_>) -> bool {
+    let value = found.value.trim();
+    match key {
+        "server-tls" => {
+            ["true", "false", "on", "off", "enabled", "disabled"].contains(&value)
+        }
+        "server-name" => is_plain_host(value),
+        _ => {
+            let (namespace, name) = value.split_once('/').unwrap_or((found.namespace, value));
+            if !found.operator && namespace != found.namespace {
+                return false;
+            }
+            let Some(secret) = facts.secrets.get(&Name::new(namespace, name)) else {
+                return false;
+            };
+            if key == "server-ca" {
+                matches!(secret.authority, Some(Ok(_)))
+            } else {
+                matches!(secret.certificate, Some(Ok(_)))
+            }
+        }
+    }
+}
+
+fn is_plain_host(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let label = |l: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !l.is_empty() && l.len() <= 63 && l.chars().all(plain) && !l.starts_with('-') && !l.ends_with('-')
+    };
+    text.len() <= 253 && text.parse::<std::net::Ipv4Addr>().is_err() && text.split('.').all(label)
+}
+
+fn is_list(text: &str) -> bool {
+    let entries = text.split([',', '\n']).map(str::trim).filter(|e| !e.is_empty());
+    let mut count = 0;
+    for entry in entries {
+        count += 1;
+        let (address, length) = match entry.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (entry, None),
+        };
+        let Ok(address) = address.parse::<IpAddr>() else { return false };
+        let (bits, least) = match address {
+            IpAddr::V4(_) => (32, 0),
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => (128, 96),
+            IpAddr::V6(_) => (128, 0),
+        };
+        let fits = |l: &str| {
+            let digits = !l.is_empty() && l.bytes().all(|b| b.is_ascii_digit());
+            digits && l.parse::<u8>().is_ok_and(|n| (least..=bits).contains(&n))
+        };
+        if !length.is_none_or(fits) {
+            return false;
+        }
+    }
+    count > 0
+}

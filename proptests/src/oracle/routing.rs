@@ -1,0 +1,299 @@
+//! Where a request should go: a second reading of the Ingress rules, request by request, with no
+//! index, no map and no projection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use tidegate_core::settings::Settings;
+use tidegate_core::world::object::{
+    BackendRef, ConfigMap, EndpointSlice, Ingress, IngressClass, Name, Object, Path, PathType,
+    PortRef, Secret, Service, ServiceSource,
+};
+
+use super::annotations;
+use super::haproxy::Answer;
+
+/// Everything the answer depends on.
+pub struct Facts<'a> {
+    settings: &'a Settings,
+    resolved: &'a BTreeMap<String, Vec<IpAddr>>,
+    /// The controller's own.
+    pub config_map: Option<&'a ConfigMap>,
+    /// Secrets by name.
+    pub secrets: BTreeMap<Name, &'a Secret>,
+    classes: Vec<&'a IngressClass>,
+    services: BTreeMap<Name, &'a Service>,
+    slices: Vec<&'a EndpointSlice>,
+    ingresses: Vec<&'a Ingress>,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts in a set of objects.
+    #[must_use]
+    pub fn new(
+        objects: &'a [Object],
+        settings: &'a Settings,
+        resolved: &'a BTreeMap<String, Vec<IpAddr>>,
+    ) -> Facts<'a> {
+        let mut facts = Facts {
+            settings,
+            resolved,
+            config_map: None,
+            secrets: BTreeMap::new(),
+            classes: Vec::new(),
+            services: BTreeMap::new(),
+            slices: Vec::new(),
+            ingresses: Vec::new(),
+        };
+        for object in objects {
+            match object {
+                Object::Namespace(_) => {}
+                Object::ConfigMap(o) => facts.config_map = Some(o),
+                Object::IngressClass(o) => facts.classes.push(o),
+                Object::Secret(o) => {
+                    facts.secrets.insert(o.meta.name.clone(), o);
+                }
+                Object::Service(o) => {
+                    facts.services.insert(o.meta.name.clone(), o);
+                }
+                Object::EndpointSlice(o) => facts.slices.push(o),
+                Object::Ingress(o) => facts.ingresses.push(o),
+            }
+        }
+        facts
+    }
+
+    fn is_ours(&self, ingress: &Ingress) -> bool {
+        let ours = |class: &IngressClass| class.controller == self.settings.controller_name;
+        if let Some(name) = &ingress.class {
+            return self.classes.iter().any(|c| *c.meta.name.name == **name && ours(c));
+        }
+        if let Some(legacy) = ingress.meta.annotation("kubernetes.io/ingress.class") {
+            return *legacy == *self.settings.legacy_class;
+        }
+        let mut defaults: Vec<_> = self.classes.iter().filter(|c| c.is_default).collect();
+        defaults.sort_by_key(|c| (c.meta.created, c.meta.name.clone()));
+        self.settings.classless || defaults.first().is_some_and(|c| ours(c))
+    }
+
+    /// The answer to a request; `None` where the rules leave it open.
+    #[must_use]
+    pub fn answer(&self, host: &str, path: &str) -> Option<Answer> {
+        let host = host.to_ascii_lowercase();
+        let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let mut ours: Vec<_> = self.ingresses.iter().filter(|i| self.is_ours(i)).collect();
+        ours.sort_by_key(|i| (i.meta.created, i.meta.name.clone()));
+        for name in [Some(host), wildcard].into_iter().flatten() {
+            let claims: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, &name)).collect();
+            let mentioned = ours.iter().any(|i| i.rules.iter().any(|r| canonical(&r.host) == name));
+            if mentioned && claims.is_empty() {
+                // A host whose rules all say nothing usable: the standard is silent.
+                return None;
+            }
+            if !claims.is_empty() {
+                return Some(self.choose(&claims, path));
+            }
+        }
+        let claims: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, "")).collect();
+        Some(self.choose(&claims, path))
+    }
+
+    /// The best claim, or the controller's default.
+    fn choose(&self, claims: &[Claim<'_>], path: &str) -> Answer {
+        let mut best: Option<&Claim<'_>> = None;
+        for claim in claims.iter().filter(|c| c.matches(path)) {
+            // Claims come from the oldest Ingress first: only a better one replaces.
+            if best.is_none_or(|b| claim.goodness() > b.goodness()) {
+                best = Some(claim);
+            }
+        }
+        match best {
+            Some(claim) => self.backend(Some(claim.ingress), claim.backend),
+            None => match &self.settings.default_backend {
+                Some((name, port)) => match self.services.get(name) {
+                    Some(service) => {
+                        self.service(None, service, &PortRef::Number(*port)).unwrap_or(Answer::NotFound)
+                    }
+                    None => Answer::NotFound,
+                },
+                None => Answer::NotFound,
+            },
+        }
+    }
+
+    fn backend(&self, ingress: Option<&Ingress>, backend: &BackendRef) -> Answer {
+        let BackendRef::Service { name, port } = backend else { return Answer::Unavailable };
+        let namespace = ingress.map_or("", |i| &*i.meta.name.namespace);
+        let Some(service) = self.services.get(&Name::new(namespace, name)) else {
+            return Answer::Unavailable;
+        };
+        self.service(ingress, service, port).unwrap_or(Answer::Unavailable)
+    }
+
+    /// `None` when the Service has no such port.
+    fn service(
+        &self,
+        ingress: Option<&Ingress>,
+        service: &Service,
+        port: &PortRef,
+    ) -> Option<Answer> {
+        let found = service.ports.iter().find(|p| match port {
+            PortRef::Name(name) => p.name == *name,
+            PortRef::Number(number) => p.port == *number,
+        });
+        let external = match &service.source {
+            ServiceSource::ExternalName(_) if !self.settings.external_names => return None,
+            ServiceSource::ExternalName(host) => Some(host),
+            ServiceSource::Slices => None,
+        };
+        let (name, number) = match (found, port, external) {
+            (Some(found), _, _) => (&*found.name, found.port),
+            (None, PortRef::Number(number), Some(_)) => ("", *number),
+            (None, _, _) => return None,
+        };
+        if annotations::closes(self, ingress, service) {
+            return Some(Answer::Unavailable);
+        }
+        let servers = match external {
+            Some(host) => {
+                let addresses = self.resolved.get(&**host).into_iter().flatten();
+                addresses.map(|ip| SocketAddr::new(*ip, number)).collect()
+            }
+            None => self.endpoints(&service.meta.name, name),
+        };
+        Some(if servers.is_empty() { Answer::Unavailable } else { Answer::Servers(servers) })
+    }
+
+    fn endpoints(&self, service: &Name, port: &str) -> BTreeSet<SocketAddr> {
+        let (mut ready, mut leaving) = (BTreeSet::new(), BTreeSet::new());
+        for slice in &self.slices {
+            if slice.meta.name.namespace != service.namespace || slice.service != service.name {
+                continue;
+            }
+            let ports = slice.ports.iter().filter(|p| *p.name == *port);
+            for number in ports.filter_map(|p| p.port).filter(|n| *n != 0) {
+                for endpoint in &slice.endpoints {
+                    let address = endpoint.address;
+                    if address.is_unspecified() || address.is_multicast() {
+                        continue;
+                    }
+                    if endpoint.ready {
+                        ready.insert(SocketAddr::new(address, number));
+                    } else if endpoint.serving && endpoint.terminating {
+                        leaving.insert(SocketAddr::new(address, number));
+                    }
+                }
+            }
+        }
+        if ready.is_empty() { leaving } else { ready }
+    }
+}
+
+/// A path of an Ingress for a host.
+struct Claim<'a> {
+    ingress: &'a Ingress,
+    backend: &'a BackendRef,
+    /// Elements of the path; `None` for a default backend, which matches everything.
+    elements: Option<Vec<String>>,
+    /// Whether it is the whole path, and then whether it ends with a slash.
+    exact: Option<bool>,
+    typed: bool,
+}
+
+impl Claim<'_> {
+    fn matches(&self, path: &str) -> bool {
+        let Some(wanted) = &self.elements else { return true };
+        let given = elements(path);
+        match self.exact {
+            Some(slash) => {
+                let given_slash = path.ends_with('/');
+                *wanted == given && slash == given_slash
+            }
+            None => given.starts_with(wanted),
+        }
+    }
+
+    /// Larger is better; equal means that the older Ingress holds.
+    fn goodness(&self) -> (bool, bool, usize, usize) {
+        let rule = self.elements.is_some();
+        let elements = self.elements.as_deref().unwrap_or_default();
+        (rule, self.exact.is_some(), elements.len(), elements.iter().map(String::len).sum())
+    }
+}
+
+fn claims<'a>(ingress: &'a Ingress, host: &str) -> Vec<Claim<'a>> {
+    let mut found = Vec::new();
+    let mut names_host = host.is_empty();
+    for rule in ingress.rules.iter().filter(|r| canonical(&r.host) == host && is_host(&r.host)) {
+        names_host = true;
+        found.extend(rule.paths.iter().filter_map(|path| claim(ingress, path)));
+    }
+    // Within one Ingress typed paths come before ImplementationSpecific ones.
+    found.sort_by_key(|c| !c.typed);
+    if let Some(backend) = ingress.default_backend.as_ref().filter(|_| names_host) {
+        found.push(Claim { ingress, backend, elements: None, exact: None, typed: true });
+    }
+    found
+}
+
+fn claim<'a>(ingress: &'a Ingress, path: &'a Path) -> Option<Claim<'a>> {
+    let is_exact = path.path_type == PathType::Exact;
+    let text = if path.path.is_empty() && !is_exact { "/" } else { &*path.path };
+    let visible = text.chars().all(|c| c.is_ascii_graphic() && !"?#>".contains(c));
+    let dots = elements(text).iter().any(|e| {
+        let e = e.to_ascii_lowercase().replace("%2e", ".");
+        e == "." || e == ".."
+    });
+    if !text.starts_with('/') || !visible || dots {
+        return None;
+    }
+    Some(Claim {
+        ingress,
+        backend: &path.backend,
+        elements: Some(elements(text)),
+        exact: is_exact.then(|| text.ends_with('/')),
+        typed: path.path_type != PathType::ImplementationSpecific,
+    })
+}
+
+fn elements(path: &str) -> Vec<String> {
+    path.split('/').filter(|e| !e.is_empty()).map(str::to_owned).collect()
+}
+
+fn canonical(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+/// Whether a rule's host can be served at all, among those that the generators make.
+fn is_host(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let labels = name.split('.').all(|l| !l.is_empty() && !l.starts_with('-'));
+    let address = name.parse::<std::net::Ipv4Addr>().is_ok();
+    host.is_empty() || (name.chars().all(plain) && labels && !address)
+}
+
+/// Requests that tell routes apart.
+pub const PROBES: &[(&str, &str)] = &[
+    ("foo.com", "/"),
+    ("foo.com", "/a"),
+    ("foo.com", "/a/"),
+    ("foo.com", "/a/b"),
+    ("foo.com", "/a/b/c"),
+    ("foo.com", "/ab"),
+    ("foo.com", "/b"),
+    ("FOO.com", "/zzz"),
+    ("bar.foo.com", "/"),
+    ("bar.foo.com", "/a"),
+    ("bar.foo.com", "/a/b/"),
+    ("q.foo.com", "/"),
+    ("q.foo.com", "/a/b"),
+    ("q.foo.com", "/%41"),
+    ("q.bar.foo.com", "/a"),
+    ("x.org", "/"),
+    ("x.org", "/a"),
+    ("x.org", "//a//b"),
+    ("nobody.net", "/"),
+    ("nobody.net", "/a"),
+    ("nobody.net", "/ab/c"),
+];

@@ -1,0 +1,331 @@
+//! Promises about what tenants write: parsers take anything, and nothing breaks out of its place
+//! in a file or command.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tidegate_core::action::{ActionBody, MapId};
+use tidegate_core::capability::Tier;
+use tidegate_core::check;
+use tidegate_core::controller::Controller;
+use tidegate_core::desired::{Image, Skeleton};
+use tidegate_core::event::Event;
+use tidegate_core::render;
+use tidegate_core::time::Time;
+use tidegate_core::world::object::{
+    BackendRef, ConfigMap, Ingress, Object, Path, PathType, PortRef, Rule, Service, ServicePort,
+    ServiceSource, Tls,
+};
+
+use super::projections;
+use crate::arb::{Case, Setup, objects};
+use crate::drive::{Drive, Watch, event_of};
+use crate::oracle::lexer::{self, Section};
+use crate::oracle::load;
+use crate::run::Verdict;
+
+/// Texts a tenant may write, for every place that takes one.
+#[derive(Clone, Debug)]
+pub struct Writing {
+    /// What HAProxy can do.
+    pub tier: Tier,
+    /// Full key to value.
+    pub annotations: BTreeMap<String, String>,
+    /// Host of a rule.
+    pub host: String,
+    /// Path of a rule.
+    pub path: String,
+    /// Any other name.
+    pub name: String,
+}
+
+/// What a tenant wrote goes into every field of an Ingress, a Service and the ConfigMap, next to a
+/// cluster that works.
+#[must_use]
+pub fn case_of(writing: &Writing) -> Case {
+    let Writing { tier, annotations, host, path, name } = writing;
+    let mut initial = objects::furniture();
+    let meta = objects::meta("a", "i3", 0, annotations.clone());
+    let rule = |host: &str, path: &str, path_type| Rule {
+        host: host.into(),
+        paths: vec![Path {
+            path: path.into(),
+            path_type,
+            backend: BackendRef::Service { name: "db".into(), port: PortRef::Number(80) },
+        }],
+    };
+    initial.push(Object::Ingress(Arc::new(Ingress {
+        meta,
+        class: Some("ours".into()),
+        default_backend: Some(BackendRef::Service {
+            name: name.as_str().into(),
+            port: PortRef::Name(name.as_str().into()),
+        }),
+        rules: vec![
+            rule(host, path, PathType::Prefix),
+            rule("h.org", path, PathType::Exact),
+            rule(host, "/h", PathType::ImplementationSpecific),
+            rule("h.org", "/h", PathType::Prefix),
+        ],
+        tls: vec![Tls { hosts: vec![host.as_str().into()], secret: Some("tls".into()) }],
+    })));
+    let port = ServicePort {
+        name: name.as_str().into(),
+        port: 80,
+        app_protocol: Some(name.as_str().into()),
+    };
+    initial.push(Object::Service(Arc::new(Service {
+        meta: objects::meta("a", "db", 0, annotations.clone()),
+        source: ServiceSource::ExternalName(name.as_str().into()),
+        ports: vec![port],
+    })));
+    let data = annotations
+        .iter()
+        .map(|(k, v)| (k.trim_start_matches("tidegate.io/").into(), v.as_str().into()))
+        .collect();
+    let meta = objects::meta("a", "config", 0, BTreeMap::new());
+    initial.push(Object::ConfigMap(Arc::new(ConfigMap { meta, data })));
+    let setup = Setup {
+        tier: *tier,
+        default_backend: false,
+        default_certificate: false,
+        classless: false,
+        external_names: true,
+    };
+    Case { setup, initial: objects::last_of_each(initial), acts: Vec::new() }
+}
+
+/// A controller that was told, and whose external Service has an address.
+fn told(writing: &Writing) -> Controller {
+    let mut controller = projections::told(&case_of(writing));
+    let addresses = vec![IpAddr::from([10, 0, 0, 1])];
+    let name = writing.name.as_str().into();
+    let _ = controller.step(Time(1), vec![Event::Resolved { name, addresses }]);
+    controller
+}
+
+/// Any bytes in any field: a step ends, keeps the invariants, and equals a computation from
+/// nothing.
+///
+/// # Errors
+/// A broken invariant.
+pub fn parsers_are_total(writing: &Writing) -> Verdict {
+    let controller = told(writing);
+    let broken = check::check(&controller);
+    if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
+}
+
+/// The same, and the rendering has exactly the intended structure.
+///
+/// # Errors
+/// What broke out of its place.
+pub fn writing_is_contained(writing: &Writing) -> Verdict {
+    let controller = told(writing);
+    is_contained(controller.desired().image())
+}
+
+/// A rendering has the intended structure at every step of a case, and so have the commands.
+///
+/// # Errors
+/// What broke out of its place.
+pub fn render_is_injection_safe(case: &Case) -> Verdict {
+    let mut drive = Drive::start(case, Watch::default())?;
+    drive.answer_all()?;
+    for event in case.acts.iter().filter_map(event_of) {
+        drive.step(vec![event])?;
+        drive.answer_all()?;
+    }
+    is_contained(drive.controller.desired().image())?;
+    for given in &drive.steps {
+        for action in &given.actions {
+            if let ActionBody::Runtime { commands, .. } = &action.body {
+                for command in commands {
+                    let text = format!("{command:?}");
+                    // Debug shows what cannot stand in a command as an escape.
+                    let escapes = ["\\n", "\\r", "\\t", "\\0", "\\u{"];
+                    let quiet = text.replace("\\\\", "");
+                    if let Some(bad) = escapes.iter().find(|e| quiet.contains(*e)) {
+                        return Err(format!("{bad} in a command: {text}"));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_contained(image: &Image) -> Verdict {
+    let generation = load::generation(image);
+    let sections = lexer::config(&generation.config)?;
+    let (tenants, fixed): (Vec<Section>, Vec<Section>) =
+        sections.into_iter().partition(|s| is_of_tenant(s));
+    static_part_is_benign(image, &fixed)?;
+    backends_are_as_wanted(image, &tenants)?;
+    for id in MapId::ALL {
+        let text = generation.maps.get(id.file()).map_or("", String::as_str);
+        map_is_as_wanted(image, id, text)?;
+    }
+    let lines = lexer::crt_list(&generation.crt_list)?;
+    let wanted = render::crt_list::all_lines(image);
+    if lines.len() != wanted.len() + 1 {
+        return Err(format!("the crt-list has {} lines", lines.len()));
+    }
+    for (file, hosts) in lines.iter().skip(1) {
+        let line = wanted.iter().find(|l| *l.file == **file);
+        let same = line.is_some_and(|l| l.hosts.iter().map(|h| &**h).eq(hosts.iter().map(|h| &**h)));
+        let plain = |h: &String| h.chars().all(|c| c.is_ascii_alphanumeric() || "*.-_".contains(c));
+        if !same || !hosts.iter().all(plain) {
+            return Err(format!("the crt-list has {file} {hosts:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn is_of_tenant(section: &Section) -> bool {
+    section.kind == "backend" && !section.words.first().is_some_and(|n| n.starts_with("tidegate-"))
+}
+
+/// The static part has the lines it has for harmless header names and options, word for word but
+/// for those.
+fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
+    let skeleton = &image.skeleton;
+    let names = (0..skeleton.header_names.len()).map(|n| format!("x-benign-{n}").into());
+    let options = skeleton.options.keys().map(|directive| (directive.clone(), "1s".into()));
+    let benign = Skeleton {
+        listen: skeleton.listen.clone(),
+        capabilities: skeleton.capabilities.clone(),
+        header_names: names.collect(),
+        options: options.collect(),
+    };
+    let mut text = String::new();
+    let _ = render::skeleton::write(&benign, "/tmp/x", "0", &mut text);
+    let intended = lexer::config(&text)?;
+    if intended.len() != sections.len() {
+        return Err(format!("{} static sections, not {}", sections.len(), intended.len()));
+    }
+    for (has, intended) in sections.iter().zip(&intended) {
+        if has.words != intended.words || has.lines.len() != intended.lines.len() {
+            return Err(format!("section {:?} has {} lines", has.words, has.lines.len()));
+        }
+        for (a, b) in has.lines.iter().zip(&intended.lines) {
+            let directive = |words: &[String]| words.iter().take(2).cloned().collect::<Vec<_>>();
+            let own = ["default-path", "description", "timeout"].contains(&a.words[0].as_str());
+            if a.words.len() != b.words.len() || (!own && directive(&a.words) != directive(&b.words)) {
+                return Err(format!("{:?} instead of {:?}", a.words, b.words));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Server keywords there may be, and how many arguments each takes.
+const KEYWORDS: &[(&str, usize)] = &[
+    ("check", 0),
+    ("inter", 1),
+    ("maxconn", 1),
+    ("maxqueue", 1),
+    ("proto", 1),
+    ("ssl", 0),
+    ("alpn", 1),
+    ("verify", 1),
+    ("ca-file", 1),
+    ("crt", 1),
+    ("sni", 1),
+    ("no-sni-auto", 0),
+    ("check-ssl", 0),
+    ("check-alpn", 1),
+    ("check-sni", 1),
+    ("check-proto", 1),
+    ("no-check-sni-auto", 0),
+    ("disabled", 0),
+];
+
+fn backends_are_as_wanted(image: &Image, sections: &[Section]) -> Verdict {
+    let spares: usize = render::backend::spares(image).values().map(BTreeSet::len).sum();
+    if sections.len() != image.backends.len() + spares {
+        return Err(format!("{} backends, not {}", sections.len(), image.backends.len() + spares));
+    }
+    for section in sections {
+        let [name, _, _] = section.words.as_slice() else {
+            return Err(format!("backend {:?}", section.words));
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        if !name.chars().all(plain) {
+            return Err(format!("backend name {name:?}"));
+        }
+        let wanted = image.backends.get(name).map_or(0, |b| b.servers.len());
+        let mut live = 0;
+        for line in &section.lines {
+            let [directive, _, address, keywords @ ..] = line.words.as_slice() else {
+                return Err(format!("{:?} in backend {name}", line.words));
+            };
+            let is_address = address.parse::<std::net::SocketAddr>().is_ok();
+            if directive != "server" || !is_address {
+                return Err(format!("{:?} in backend {name}", line.words));
+            }
+            keywords_are_known(keywords)?;
+            live += usize::from(!keywords.iter().any(|w| w == "disabled"));
+        }
+        if live != wanted {
+            return Err(format!("backend {name} has {live} servers, not {wanted}"));
+        }
+    }
+    Ok(())
+}
+
+fn keywords_are_known(keywords: &[String]) -> Verdict {
+    let mut rest = keywords.iter();
+    while let Some(word) = rest.next() {
+        let Some((_, arguments)) = KEYWORDS.iter().find(|(known, _)| known == word) else {
+            return Err(format!("server keyword {word:?} in {keywords:?}"));
+        };
+        for _ in 0..*arguments {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./()".contains(c);
+            match rest.next() {
+                Some(argument) if argument.chars().all(plain) && !argument.contains("..") => {}
+                other => return Err(format!("{word} {other:?} in {keywords:?}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn map_is_as_wanted(image: &Image, id: MapId, text: &str) -> Verdict {
+    let mut wanted: Vec<(String, String)> =
+        image.map(id).iter().map(|(k, e)| (k.to_string(), e.value.to_string())).collect();
+    let extra = usize::from(id == MapId::Ledger);
+    let mut has = lexer::map(text);
+    if has.len() != wanted.len() + extra {
+        return Err(format!("{} has {} entries, not {}", id.file(), has.len(), wanted.len() + extra));
+    }
+    if id == MapId::Ledger {
+        return Ok(());
+    }
+    has.sort();
+    wanted.sort();
+    if has != wanted {
+        let surplus: Vec<_> = has.iter().filter(|e| !wanted.contains(e)).collect();
+        return Err(format!("{}: {surplus:?}", id.file()));
+    }
+    for (key, value) in &has {
+        let fields = value.split('|').count();
+        let shape = match id {
+            MapId::Route => fields == 1 || (fields == 3 && value.starts_with('|')),
+            MapId::Policy => fields == 1 + tidegate_core::annotations::FAMILIES.iter().map(|f| f.fields.len()).sum::<usize>(),
+            _ => true,
+        };
+        let spaced = value.contains([' ', ';', '\\']) && matches!(id, MapId::Route | MapId::Policy);
+        if !shape || spaced {
+            return Err(format!("{}: {key} {value}", id.file()));
+        }
+    }
+    Ok(())
+}
+
+/// The text of a whole generation for one writing, for HAProxy itself to judge.
+#[must_use]
+pub fn generation_of(writing: &Writing) -> load::Generation {
+    let controller = told(writing);
+    load::generation(controller.desired().image())
+}
