@@ -25,8 +25,11 @@ const PROPAGATION: [f64; 16] = [
     5.0, 10.0,
 ];
 /// Bounds of the histogram of steps, in seconds.
-const STEP: [f64; 12] =
-    [1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 5.0];
+const STEP: [f64; 12] = [1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 5.0];
+
+/// Labels of the reasons for reloads: those of [`ReloadReason::label`].
+const RELOAD_REASONS: [&str; 6] =
+    ["first-start", "static-part", "new-backend", "slots-exhausted", "bulk", "refused"];
 
 /// Label names with their values.
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -143,6 +146,10 @@ impl Metrics {
         metrics.register_changes();
         metrics.register_state();
         metrics.register_process();
+        // A counter that appears with its first reload would hide it from `increase()`.
+        for reason in RELOAD_REASONS {
+            metrics.reloads.get_or_create(&[("reason", reason), ("outcome", "done")]);
+        }
         metrics
     }
 
@@ -161,7 +168,8 @@ impl Metrics {
         self.add("events", "counter", "kind", events, self.events.clone());
         let step = "Seconds that one step of the core took";
         self.add("step_seconds", "histogram", "", step, self.step.clone());
-        let changes = "Workers that came, other than by a reload of ours counted as done";
+        let changes = "Workers of HAProxy that came without a reload of ours: a crash, or somebody \
+                       else's reload. The first one counts";
         self.add("worker_changes", "counter", "", changes, self.worker_changes.clone());
     }
 
@@ -434,10 +442,26 @@ mod tests {
     fn every_documented_name_is_scraped() {
         let metrics = Metrics::new();
         let text = metrics.text();
-        for row in &metrics.rows {
+        // The others appear with their first sample.
+        let always = |row: &&Row| row.labels.is_empty() || row.name == "tidegate_reloads_total";
+        for row in metrics.rows.iter().filter(always) {
             let name = row.name.strip_suffix("_total").unwrap_or(&row.name);
             assert!(text.contains(&format!("# TYPE {name} {}\n", row.kind)), "{name}\n{text}");
         }
+    }
+
+    #[test]
+    fn reload_reasons_are_the_cores() {
+        let name = || Box::<str>::from("x");
+        let all = [
+            ReloadReason::FirstStart,
+            ReloadReason::Skeleton(name()),
+            ReloadReason::NewBackend(name()),
+            ReloadReason::SlotsExhausted(name()),
+            ReloadReason::Bulk(1),
+            ReloadReason::Refused(name()),
+        ];
+        assert_eq!(all.map(|reason| reason.label()), RELOAD_REASONS);
     }
 
     #[test]

@@ -156,7 +156,10 @@ fn backends_that_name_no_usable_service_say_so() {
         (json!({}), "neither a service nor a resource"),
         (json!({"service": {"port": {"number": 80}}}), "a service without a name"),
         (json!({"service": {"name": "a"}}), "a service without a usable port"),
-        (json!({"service": {"name": "a", "port": {"number": 0}}}), "a service without a usable port"),
+        (
+            json!({"service": {"name": "a", "port": {"number": 0}}}),
+            "a service without a usable port",
+        ),
         (
             json!({"service": {"name": "a", "port": {"number": 99999}}}),
             "a service without a usable port",
@@ -174,7 +177,8 @@ fn backends_that_name_no_usable_service_say_so() {
         let got = ingress(&json!({"defaultBackend": backend})).default_backend;
         assert_eq!(got, Some(BackendRef::Unusable(expected.into())), "{backend}");
     }
-    let path = ingress(&json!({"rules": [{"http": {"paths": [{"path": "/", "pathType": "Exact"}]}}]}));
+    let path = json!({"path": "/", "pathType": "Exact"});
+    let path = ingress(&json!({"rules": [{"http": {"paths": [path]}}]}));
     assert_eq!(path.rules[0].paths[0].backend, BackendRef::Unusable("no backend".into()));
 }
 
@@ -186,14 +190,16 @@ fn a_bad_field_never_widens_what_an_ingress_claims() {
         "ingressClassName": 5,
         "rules": [
             {"host": 7, "http": {"paths": [good]}},
-            {"host": "a", "http": {"paths": [{"path": 1, "pathType": "Prefix", "backend": backend}]}},
+            {"host": "a", "http": {"paths": [
+                {"path": 1, "pathType": "Prefix", "backend": backend},
+            ]}},
             {"host": "b", "http": "x"},
             {"host": "c", "http": {"paths": [good, 3, null]}},
             "text",
         ],
         "tls": [{"hosts": [1], "secretName": "s"}, {"hosts": ["d", {}], "secretName": []}],
     }));
-    assert_eq!(got.class.as_deref(), Some(""), "not class-less, which the default class would claim");
+    assert_eq!(got.class.as_deref(), Some(""), "the default class would claim a class-less one");
     let hosts: Vec<_> = got.rules.iter().map(|rule| (&*rule.host, rule.paths.len())).collect();
     assert_eq!(hosts, [("c", 1)]);
     assert_eq!(got.tls, [Tls { hosts: vec!["d".into()], secret: None }]);
@@ -328,7 +334,9 @@ fn absent_conditions_mean_ready_serving_and_not_terminating() {
 #[test]
 fn endpoints_without_a_usable_address_are_left_out() {
     let got = slice(&json!({
-        "ports": [{"name": "a", "port": null}, {"port": 70000}, {"port": 53, "protocol": "UDP"}, {}],
+        "ports": [
+            {"name": "a", "port": null}, {"port": 70000}, {"port": 53, "protocol": "UDP"}, {},
+        ],
         "endpoints": [{}, {"addresses": []}, {"addresses": ["pod"]}, {"addresses": [5]}, null,
                       {"addresses": ["10.0.0.1"]}],
     }));
@@ -341,7 +349,8 @@ fn endpoints_without_a_usable_address_are_left_out() {
 #[test]
 fn a_slice_of_names_gives_no_endpoints() {
     let got = slice(&json!({
-        "addressType": "FQDN", "endpoints": [{"addresses": ["a.example"]}, {"addresses": ["10.0.0.1"]}],
+        "addressType": "FQDN",
+        "endpoints": [{"addresses": ["a.example"]}, {"addresses": ["10.0.0.1"]}],
     }));
     assert!(got.endpoints.is_empty());
     assert_eq!(notes(&got.meta), ["addressType"]);
@@ -629,4 +638,21 @@ fn the_self_signed_certificate_is_made_once() {
     let text = String::from_utf8(pem.to_vec()).unwrap();
     assert!(tidegate::decode::certificate_bundle(&pem, &pem).is_ok());
     assert!(!text.contains("\n\n") && !text.contains('\r'));
+}
+
+#[test]
+fn the_vault_keeps_its_key_and_certificate_across_restarts() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::TempDir::new().unwrap();
+    let files = tidegate::os::ports().unwrap().files;
+    let open = || Vault::open(&*files, dir.path()).unwrap();
+    let (first, second) = (open(), open());
+    assert_eq!(first.digest(b"x"), second.digest(b"x"));
+    assert_eq!(first.self_signed().unwrap(), second.self_signed().unwrap());
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    std::fs::write(dir.path().join("vault.key"), b"short").unwrap();
+    assert!(Vault::open(&*files, dir.path()).is_err());
 }

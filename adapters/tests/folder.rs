@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn service(name: &str, port: u16) -> String {
     format!(
-        "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports:\n  - port: {port}\n"
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports:\n  \
+         - port: {port}\n"
     )
 }
 
@@ -128,8 +129,11 @@ fn the_first_batch_lists_every_kind_once() {
     let rig = Rig::with(&[
         ("b.yaml", &(service("b", 80) + "---\n" + &service("c", 81))),
         ("sub/a.json", r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}"#),
-        ("sub/list.yml", "kind: List\napiVersion: v1\nitems:\n- kind: Namespace\n  apiVersion: v1\n  \
-                          metadata: {name: n}\n"),
+        (
+            "sub/list.yml",
+            "kind: List\napiVersion: v1\nitems:\n- kind: Namespace\n  apiVersion: v1\n  \
+             metadata: {name: n}\n",
+        ),
         ("config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: tidegate}\n---\n\
                          apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n"),
         ("ignored.txt", "not: [yaml"),
@@ -216,7 +220,8 @@ fn a_json_mistake_is_told_with_its_place() {
 
 #[test]
 fn the_good_documents_of_a_new_file_are_used() {
-    let rig = Rig::with(&[("a.yaml", &(service("a", 80) + "---\nkind: [\n---\n" + &service("b", 1)))]);
+    let text = service("a", 80) + "---\nkind: [\n---\n" + &service("b", 1);
+    let rig = Rig::with(&[("a.yaml", &text)]);
     assert_eq!(listed(&rig.first), ["Service default/a", "Service default/b"]);
     assert_eq!(problems(&rig.first).len(), 1);
 }
@@ -371,4 +376,50 @@ fn text_that_is_not_utf_8_leaves_the_last_good_version() {
     assert!(problems(&events)[0].what.contains("UTF-8"));
     rig.write("a.yaml", &service("a", 81));
     assert_eq!(told(&rig.next()), ["+ Service default/a :81", "no problems"]);
+}
+
+#[test]
+fn hostile_texts_are_problems_of_their_own_file_only() {
+    let deep = |open: &str| open.repeat(200_000);
+    let bomb = (1..30).fold("a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
+        let alias = format!("*a{}, ", n - 1).repeat(8);
+        text + &format!("a{n}: &a{n} [{alias}x]\n")
+    });
+    let texts = [
+        deep("["),
+        deep("{a: "),
+        deep("- "),
+        format!("{{\"a\":{}", deep("[")),
+        deep("[").replace('[', "? "),
+        bomb,
+        "a: &a [*a]\n".to_owned(),
+        "%YAML 9.9\n---\nkind: [".to_owned(),
+        "kind: Service\nkind: Service\n".to_owned(),
+        "\t\u{0}\u{7f}".to_owned(),
+        "kind: \"Serv".to_owned(),
+    ];
+    let names: Vec<String> = (0..texts.len()).map(|n| format!("bad-{n:02}.yaml")).collect();
+    let good = service("good", 80);
+    let mut files = vec![("good.yaml", good.as_str())];
+    files.extend(names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)));
+    let rig = Rig::with(&files);
+    assert_eq!(listed(&rig.first), ["Service default/good"]);
+    let found = problems(&rig.first);
+    for name in &names {
+        assert!(found.iter().any(|p| p.field.starts_with(name.as_str())), "{name}: {found:#?}");
+    }
+    assert!(found.iter().all(|p| p.what.len() < 400), "{found:#?}");
+}
+
+#[test]
+fn the_samples_have_no_mistakes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let samples = settings(&root.join("deploy/examples/manifests"));
+    let events = read(&samples, &Vault::new([1; 32])).unwrap();
+    assert_eq!(events.len(), Kind::ALL.len(), "no problems: {:?}", events.last());
+    for event in &events {
+        let Event::Relisted { objects, .. } = event else { panic!() };
+        assert!(objects.iter().all(|object| object.meta().notes.is_empty()));
+    }
+    assert_eq!(listed(&events).iter().filter(|name| name.starts_with("Ingress ")).count(), 3);
 }

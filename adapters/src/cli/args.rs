@@ -22,12 +22,22 @@ use crate::telemetry::LogFormat;
 #[derive(Clone, Debug, Args)]
 pub struct SettingsArgs {
     /// `spec.controller` of the IngressClasses that are ours
-    #[arg(long, value_name = "TEXT", help_heading = "What is served",
-          env = "TIDEGATE_CONTROLLER_NAME", default_value = "tidegate.io/ingress-controller")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        help_heading = "What is served",
+        env = "TIDEGATE_CONTROLLER_NAME",
+        default_value = "tidegate.io/ingress-controller"
+    )]
     pub controller_name: String,
     /// Value of the legacy annotation kubernetes.io/ingress.class that is ours
-    #[arg(long, value_name = "NAME", help_heading = "What is served",
-          env = "TIDEGATE_INGRESS_CLASS", default_value = "tidegate")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        help_heading = "What is served",
+        env = "TIDEGATE_INGRESS_CLASS",
+        default_value = "tidegate"
+    )]
     pub ingress_class: String,
     /// Also serve Ingresses that name no class
     #[arg(long, help_heading = "What is served", env = "TIDEGATE_WATCH_CLASSLESS")]
@@ -63,8 +73,13 @@ pub struct SettingsArgs {
 #[command(next_help_heading = "HAProxy")]
 pub struct ListenArgs {
     /// Addresses that HAProxy listens on; may be given several times
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', env = "TIDEGATE_BIND",
-          default_value = "0.0.0.0")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        env = "TIDEGATE_BIND",
+        default_value = "0.0.0.0"
+    )]
     pub bind: Vec<IpAddr>,
     /// Port for plain HTTP
     #[arg(long, value_name = "PORT", env = "TIDEGATE_HTTP_PORT", default_value_t = 8080)]
@@ -90,8 +105,13 @@ pub struct ListenArgs {
           value_parser = value::duration, default_value = "30m")]
     pub hard_stop_after: Duration,
     /// Where HAProxy logs requests: stdout or ADDRESS:PORT of a syslog server; empty for nowhere
-    #[arg(long, value_name = "TARGET", env = "TIDEGATE_ACCESS_LOG", default_value = "",
-          hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TARGET",
+        env = "TIDEGATE_ACCESS_LOG",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub access_log: String,
 }
 
@@ -180,8 +200,12 @@ pub struct RunArgs {
           default_value = "256MiB")]
     pub journal_max: u64,
     /// Address of health, readiness, metrics and problems; "none" for nowhere
-    #[arg(long, value_name = "ADDRESS:PORT", env = "TIDEGATE_ADMIN_BIND",
-          default_value = "127.0.0.1:8405")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "TIDEGATE_ADMIN_BIND",
+        default_value = "127.0.0.1:8405"
+    )]
     pub admin_bind: String,
     /// Form of log lines, on standard error
     #[arg(long, value_name = "FORM", env = "TIDEGATE_LOG_FORMAT", value_enum,

@@ -21,7 +21,8 @@ pub struct RenderArgs {
     /// Folder with Kubernetes manifests (YAML or JSON)
     #[arg(long, short = 'f', value_name = "DIR")]
     pub manifests: PathBuf,
-    /// Write the files there, ready for `haproxy -c -f DIR/haproxy.cfg`, instead of printing them
+    /// Write the files there instead of printing them; with --with-secrets, HAProxy accepts them
+    /// (`haproxy -c -f DIR/haproxy.cfg`)
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// Certificates with their private keys, in place of placeholders

@@ -225,7 +225,7 @@ fn private_key(text: &[u8]) -> Result<(&'static str, Vec<u8>), Box<str>> {
 
 fn parse_all<'a>(key: &str, chain: &'a [Vec<u8>]) -> Result<Vec<X509Certificate<'a>>, Box<str>> {
     let parse = |der: &'a Vec<u8>| match X509Certificate::from_der(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         Ok(_) | Err(_) => Err(format!("{key} holds something that is no X.509 certificate").into()),
     };
     chain.iter().map(parse).collect()

@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn samples_are_told_apart_by_name() {
-        let text = "# HELP a_total x\na_total{reason=\"x\",outcome=\"done\"} 2\na_total_b 7\na_b 3\n";
+        let text =
+            "# HELP a_total x\na_total{reason=\"x\",outcome=\"done\"} 2\na_total_b 7\na_b 3\n";
         let found = samples(text, "a_total");
         assert_eq!(found.get("reason=\"x\",outcome=\"done\""), Some(&2.0));
         assert_eq!(found.len(), 1);

@@ -275,13 +275,24 @@ impl Stage {
         let time = self.controller()?.wait_ready(begin, Duration::from_secs(30))?;
         self.report.took("adoption", time, "the new controller has taken over");
         self.rest(Duration::from_millis(1500))?;
+        self.tell_adoption()
+    }
+
+    /// Says what the new controller did to the HAProxy it found.
+    fn tell_adoption(&mut self) -> anyhow::Result<()> {
         let actions = self.controller()?.metric("tidegate_actions_total")?;
-        let sent: Vec<_> =
-            actions.iter().filter(|(labels, _)| !labels.contains("\"read-back\"")).collect();
-        if sent.is_empty() {
-            self.report.say("              it had nothing to change: 0 actions");
+        let is = |labels: &str, action: &str| labels.contains(&format!("\"{action}\""));
+        let changes: Vec<&String> = actions
+            .keys()
+            .filter(|labels| !is(labels, "read-back") && !is(labels, "save"))
+            .collect();
+        if changes.is_empty() {
+            self.report.say("              it read back what runs and had nothing to change");
         } else {
-            self.report.went_wrong(format!("the new controller changed something: {sent:?}"));
+            self.report.went_wrong(format!("the new controller changed HAProxy: {changes:?}"));
+        }
+        if actions.keys().any(|labels| is(labels, "save")) {
+            self.report.say("              it wrote the files for HAProxy's next start again");
         }
         Ok(())
     }
@@ -323,10 +334,13 @@ impl Stage {
         let reloads = self.controller()?.metric("tidegate_reloads_total")?;
         let mut count = 0;
         for (labels, value) in reloads {
-            if !labels.contains("\"first-start\"") {
+            if value > 0.0 && !labels.contains("\"first-start\"") {
                 self.report.reload_reasons.push(format!("{labels} {value}"));
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss,
-                         reason = "a small count")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a small count"
+                )]
                 let whole = value as u64;
                 count += whole;
             }

@@ -81,6 +81,12 @@ impl Folder {
         events: tokio::sync::mpsc::Sender<Vec<Event>>,
     ) -> Result<Folder, FolderError> {
         check(&settings.path)?;
+        // Notifications name absolute paths.
+        let absolute = std::path::absolute(&settings.path);
+        let settings = FolderSettings {
+            path: absolute.unwrap_or_else(|_| settings.path.clone()),
+            ..settings
+        };
         let path = settings.path.clone();
         let (signals, inbox) = mpsc::channel();
         let unwatchable = |source| FolderError::Unwatchable { path, source };
@@ -127,13 +133,13 @@ impl Drop for Folder {
 /// When the folder is missing or not readable.
 pub fn read(settings: &FolderSettings, vault: &Vault) -> Result<Vec<Event>, FolderError> {
     check(&settings.path)?;
-    let scan::Found { files, unreadable } = scan::walk(&settings.path, &mut |_, _| {}).map_err(|source| {
-        FolderError::Unreadable { path: settings.path.clone(), source }
-    })?;
+    let scan::Found { files, unreadable } = scan::walk(&settings.path, &mut |_, _| {})
+        .map_err(|source| FolderError::Unreadable { path: settings.path.clone(), source })?;
     let mut store = Store::default();
     let by = Reader { vault, config_map: settings.config_map.as_ref() };
     load::all(&settings.path, files, &mut store, by);
-    store.set_general(unreadable.iter().map(|(path, error)| watch::unreadable(path, error)).collect());
+    let unreadable = unreadable.iter().map(|(path, error)| watch::unreadable(path, error));
+    store.set_general(unreadable.collect());
     let mut events = store.relisted();
     events.extend(store.changed_problems());
     Ok(events)

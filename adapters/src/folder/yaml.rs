@@ -13,6 +13,10 @@ use super::block;
 use crate::decode::{Decoded, Refusal, Slim, SlimSeed};
 use crate::vault::Vault;
 
+/// Most nodes of one YAML document: enough for a list of 100,000 objects. The limits of
+/// serde-saphyr on depth and aliases stay as they are.
+const YAML_NODES_MAX: usize = 20_000_000;
+
 /// What is needed to decode a file.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
@@ -103,7 +107,11 @@ fn hash_of(text: &str) -> u64 {
 }
 
 /// Decodes the pieces of a file; those found in the former version are taken from there.
-pub(super) fn documents(pieces: &[Piece<'_>], former: &[Document], by: Reader<'_>) -> Vec<Document> {
+pub(super) fn documents(
+    pieces: &[Piece<'_>],
+    former: &[Document],
+    by: Reader<'_>,
+) -> Vec<Document> {
     let former: BTreeMap<u64, &Document> = former.iter().map(|d| (d.hash, d)).collect();
     pieces
         .iter()
@@ -139,7 +147,8 @@ pub(super) fn document(piece: Piece<'_>, by: Reader<'_>) -> Document {
         }
         for item in slim.into_items() {
             match item.finish(None, by.vault) {
-                Decoded::Object(Object::ConfigMap(map)) if by.config_map != Some(&map.meta.name) => {}
+                Decoded::Object(Object::ConfigMap(map))
+                    if by.config_map != Some(&map.meta.name) => {}
                 Decoded::Object(object) => document.objects.push(object),
                 Decoded::Foreign => {}
                 Decoded::Refused(Refusal { object, what, fix }) => {
@@ -216,10 +225,16 @@ fn decode_json(text: &str) -> Result<Vec<Slim>, Mistake> {
 }
 
 fn decode_yaml(text: &str) -> Result<Vec<Slim>, Mistake> {
-    // Anything within a file is as trusted as its owner; aliases stay bounded by their own limits.
     // Words such as `on` and `n` are text, as in YAML 1.2: they occur as names and in annotations.
-    let options =
-        serde_saphyr::options! { budget: None, with_snippet: false, strict_booleans: true };
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: YAML_NODES_MAX * 3,
+            max_nodes: YAML_NODES_MAX,
+            max_total_scalar_bytes: 1 << 30,
+        },
+        with_snippet: false,
+        strict_booleans: true,
+    };
     let decode = |deserializer: serde_saphyr::Deserializer<'_, '_>| {
         SlimSeed(None).deserialize(deserializer)
     };

@@ -6,15 +6,17 @@ pub mod annotations;
 pub mod hostile;
 pub mod objects;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use crate::properties::render::Writing;
 use tidegate_core::action::Lane;
 use tidegate_core::capability::{Capabilities, Tier};
 use tidegate_core::settings::Settings;
 use tidegate_core::world::object::{Kind, Name, Object, ObjectRef};
+
+use crate::properties::render::Writing;
 
 /// What is fixed for one case.
 #[derive(Clone, Debug)]
@@ -94,14 +96,47 @@ pub enum Act {
 }
 
 /// A whole case.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Case {
     /// What is fixed.
     pub setup: Setup,
-    /// The first complete lists.
+    /// Whether [`objects::furniture`] is there from the beginning.
+    pub furnished: bool,
+    /// What else there is from the beginning.
     pub initial: Vec<Object>,
     /// What happens then.
     pub acts: Vec<Act>,
+}
+
+impl Case {
+    /// The first complete lists of all kinds.
+    #[must_use]
+    pub fn objects(&self) -> Vec<Object> {
+        let mut all = if self.furnished { objects::furniture() } else { Vec::new() };
+        all.extend(self.initial.iter().cloned());
+        objects::last_of_each(all)
+    }
+}
+
+impl fmt::Debug for Case {
+    /// A line per object and act: a failing case is read by people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Case { setup, furnished, initial, acts } = self;
+        writeln!(f, "{setup:?}\nfurnished: {furnished}")?;
+        for object in initial {
+            writeln!(f, "  has {}", one_line(object))?;
+        }
+        for act in acts {
+            writeln!(f, "  act {}", one_line(act))?;
+        }
+        Ok(())
+    }
+}
+
+/// Debug without metadata that says nothing.
+fn one_line(thing: &impl fmt::Debug) -> String {
+    let noise = ["uid: \"\", ", ", generation: 1", ", annotations: []", ", notes: []"];
+    noise.iter().fold(format!("{thing:?}"), |text, noise| text.replace(noise, ""))
 }
 
 /// Which acts a property needs.
@@ -191,12 +226,8 @@ pub fn case(
     flavour: Flavour,
     len: std::ops::Range<usize>,
 ) -> impl Strategy<Value = Case> {
-    (setup(tiers), vec(objects::object(), 0..10), prop::bool::weighted(0.8), acts(flavour, len))
-        .prop_map(|(setup, drawn, furnished, acts)| {
-            let mut initial = if furnished { objects::furniture() } else { Vec::new() };
-            initial.extend(drawn);
-            Case { setup, initial: objects::last_of_each(initial), acts }
-        })
+    (setup(tiers), prop::bool::weighted(0.8), vec(objects::object(), 0..10), acts(flavour, len))
+        .prop_map(|(setup, furnished, initial, acts)| Case { setup, furnished, initial, acts })
 }
 
 /// What a hostile tenant writes into every field.

@@ -45,7 +45,7 @@ pub struct Writing {
 #[must_use]
 pub fn case_of(writing: &Writing) -> Case {
     let Writing { tier, annotations, host, path, name } = writing;
-    let mut initial = objects::furniture();
+    let mut initial = Vec::new();
     let meta = objects::meta("a", "i3", 0, annotations.clone());
     let rule = |host: &str, path: &str, path_type| Rule {
         host: host.into(),
@@ -93,7 +93,7 @@ pub fn case_of(writing: &Writing) -> Case {
         classless: false,
         external_names: true,
     };
-    Case { setup, initial: objects::last_of_each(initial), acts: Vec::new() }
+    Case { setup, furnished: true, initial, acts: Vec::new() }
 }
 
 /// A controller that was told, and whose external Service has an address.
