@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{MapId, RuntimeCommand, ServerState};
 use crate::desired::backend::{server_name, slot_name};
-use crate::desired::{Image, Owned, Table};
+use crate::desired::{Backend, Image, Owned, Table};
 use crate::digest::Digest;
 use crate::event::{Observed, ObservedBackend, WorkerId};
 use crate::render;
@@ -59,11 +59,22 @@ pub struct RunningBackend {
     /// Its name in HAProxy.
     pub physical: Arc<str>,
     /// Whether rules may select it.
-    pub published: bool,
+    pub published: Published,
     /// Servers, sorted by address.
     pub servers: Vec<RunningServer>,
     /// Unused slots, where servers have slots.
     pub free_slots: BTreeSet<u16>,
+}
+
+/// Whether rules may select a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Published {
+    /// They may.
+    Yes,
+    /// They pass it over.
+    No,
+    /// A read-back does not show it. Both commands are safe to repeat.
+    Unknown,
 }
 
 /// A server in a worker's memory.
@@ -102,6 +113,19 @@ impl RunningBackend {
         self.servers.get(at)
     }
 
+    /// Whether its servers are exactly those wanted. A slot whose endpoint is gone does not count,
+    /// nor whether an empty backend is published: it answers 503 either way.
+    #[must_use]
+    pub fn is_as_wanted(&self, wanted: &Backend) -> bool {
+        let counts = |s: &&RunningServer| s.slot == 0 || s.state == Admin::Ready;
+        let servers = self.servers.iter().filter(counts);
+        (self.published == Published::Yes || wanted.servers.is_empty())
+            && servers.clone().count() == wanted.servers.len()
+            && servers.zip(&wanted.servers).all(|(server, address)| {
+                server.address == *address && server.state == Admin::Ready
+            })
+    }
+
     /// Whether any server takes traffic.
     #[must_use]
     pub fn has_ready(&self) -> bool {
@@ -125,7 +149,7 @@ impl Running {
             let slots = render::backend::slots(capabilities, backend.servers.len());
             let running = RunningBackend {
                 physical: name.clone(),
-                published: true,
+                published: Published::Yes,
                 servers,
                 free_slots: (slot + 1..=slots).collect(),
             };
@@ -338,7 +362,7 @@ impl Running {
             RuntimeCommand::AddBackend { backend, profile: _ } => {
                 let fresh = RunningBackend {
                     physical: backend.clone(),
-                    published: false,
+                    published: Published::No,
                     servers: Vec::new(),
                     free_slots: BTreeSet::new(),
                 };
@@ -371,7 +395,7 @@ impl Running {
         }
         let fresh = RunningBackend {
             physical,
-            published: true,
+            published: Published::Yes,
             servers: Vec::new(),
             free_slots: BTreeSet::new(),
         };
@@ -424,14 +448,16 @@ impl RunningBackend {
             }
         }
         servers.sort_unstable();
-        let published = !servers.is_empty();
+        // A backend is unpublished before its servers are put into maintenance.
+        let serves = servers.iter().any(|s| s.state == Admin::Ready);
+        let published = if serves { Published::Yes } else { Published::Unknown };
         RunningBackend { physical, published, servers, free_slots }
     }
 
     fn apply(&mut self, command: &RuntimeCommand, now: Time) {
         match command {
-            RuntimeCommand::PublishBackend { .. } => self.published = true,
-            RuntimeCommand::UnpublishBackend { .. } => self.published = false,
+            RuntimeCommand::PublishBackend { .. } => self.published = Published::Yes,
+            RuntimeCommand::UnpublishBackend { .. } => self.published = Published::No,
             RuntimeCommand::AddServer { address, .. } => {
                 let server = RunningServer { address: *address, slot: 0, state: Admin::Maint(now) };
                 self.insert(server);

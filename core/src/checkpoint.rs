@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::applied::Running;
 use crate::capability::Capabilities;
 use crate::controller::Controller;
-use crate::desired::Key;
+use crate::desired::{Key, Skeleton};
 use crate::event::WorkerId;
 use crate::plan::{Trouble, mark_differences};
 use crate::problem::Problem;
@@ -40,6 +40,7 @@ pub struct Checkpoint {
     trouble: BTreeMap<Key, Trouble>,
     repairs: BTreeMap<Key, Box<str>>,
     reload_trouble: Trouble,
+    loaded: Option<Skeleton>,
     unsaved_since: Option<Time>,
     changed_at: Time,
     audited_at: Time,
@@ -68,6 +69,7 @@ impl Controller {
             trouble: self.trouble.clone(),
             repairs: self.repairs.clone(),
             reload_trouble: self.reload_trouble.clone(),
+            loaded: self.loaded.as_deref().cloned(),
             unsaved_since: self.unsaved_since,
             changed_at: self.changed_at,
             audited_at: self.audited_at,
@@ -101,6 +103,7 @@ impl Checkpoint {
             trouble,
             repairs,
             reload_trouble,
+            loaded,
             unsaved_since,
             changed_at,
             audited_at,
@@ -135,9 +138,13 @@ impl Checkpoint {
         controller.trouble = trouble;
         controller.repairs = repairs;
         controller.reload_trouble = reload_trouble;
+        controller.loaded = loaded.map(Arc::new);
+        // The names were asked for before.
+        let _ = controller.desired.take_resolve_names();
         controller.unsaved_since = unsaved_since;
         controller.changed_at = changed_at;
         controller.audited_at = audited_at;
+        controller.settle();
         controller
     }
 }

@@ -305,8 +305,25 @@ impl Controller {
         }
     }
 
-    /// The next commands and reload reasons, given what runs.
+    /// The next commands and reload reasons, given what runs. What one key waited for may be
+    /// settled by the same plan, so it is made again until it has commands or settles nothing.
     fn plan(&mut self) -> Plan {
+        loop {
+            let plan = self.plan_once();
+            if !plan.commands.is_empty() || plan.settled.is_empty() {
+                return plan;
+            }
+        }
+    }
+
+    /// Settles what is settled, and sends nothing.
+    pub(crate) fn settle(&mut self) {
+        if self.world.is_synced() && self.world.capabilities.is_some() && !self.doubt {
+            let _ = self.plan();
+        }
+    }
+
+    fn plan_once(&mut self) -> Plan {
         let Some(running) = &self.running else { return Plan::default() };
         let capabilities = self.capabilities();
         let inputs = Inputs {
@@ -552,8 +569,9 @@ impl Controller {
             }
         }
         let audit = self.world.settings.delays.audit_ms;
-        if audit > 0 && self.running.is_some() {
-            ask(self.audited_at.plus_ms(audit), WakeReason::Audit);
+        let audit_at = self.audited_at.plus_ms(audit);
+        if audit > 0 && self.running.is_some() && (audit_at > self.now || self.is_quiet()) {
+            ask(audit_at, WakeReason::Audit);
         }
         // I11: a deadline in the past would spin.
         step.wake_at = wake.map(|w| WakeAt { at: w.at.max(self.now.plus_ms(1)), ..w });

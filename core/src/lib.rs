@@ -59,5 +59,6 @@ pub mod quarantine;
 pub mod render;
 pub mod settings;
 pub mod shard;
+pub mod small;
 pub mod time;
 pub mod world;

@@ -117,7 +117,7 @@ fn ingresses_with(
         if let PieceKey::Host(host) = key
             && piece.contributions.binary_search(entry).is_ok()
         {
-            candidates.extend(world.hosts.get(host).into_iter().flatten().cloned());
+            candidates.extend(world.hosts.get(host).into_iter().flat_map(|set| set.iter()).cloned());
         }
     }
     let mut owners = Vec::new();
@@ -180,7 +180,7 @@ impl Search {
                     ) => digest,
                     Contribution::Map(map, ..) if is_risky(*map) => {
                         if let PieceKey::Host(host) = key {
-                            let names = world.hosts.get(host).into_iter().flatten();
+                            let names = world.hosts.get(host).into_iter().flat_map(|set| set.iter());
                             suspects.extend(names.map(|name| ObjectRef {
                                 kind: Kind::Ingress,
                                 name: name.clone(),

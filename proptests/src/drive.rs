@@ -38,7 +38,8 @@ pub struct Watch {
 /// An action that the proxy has not been asked yet, or has answered without the ack delivered.
 #[derive(Clone, Debug)]
 enum Open {
-    Waiting(Action),
+    /// With where each probe was wanted to go when it was asked for.
+    Waiting(Action, Vec<Answer>),
     Answered(Vec<Event>, Ack),
 }
 
@@ -162,15 +163,14 @@ impl Drive {
                 self.reloads.push(reasons.clone());
             }
             let lane = action.body.lane();
-            match lane {
-                Lane::Runtime => self.runtime.push_back(Open::Waiting(action)),
-                Lane::Files => self.files.push_back(Open::Waiting(action)),
-                Lane::Source => {}
+            if lane != Lane::Source {
+                let open = Open::Waiting(action, self.wanted());
+                self.queue(lane).push_back(open);
             }
         }
         // Actions to a worker that is gone may wait beside one to the next.
         let live = |open: &&Open| match open {
-            Open::Waiting(action) => self.is_for_living(action),
+            Open::Waiting(action, _) => self.is_for_living(action),
             Open::Answered(..) => false,
         };
         if self.runtime.iter().filter(live).count() > 1 || self.files.len() > 1 {
@@ -239,13 +239,11 @@ impl Drive {
                 return Ok(());
             }
             let Some(wake) = self.wake_at else {
-                let dirty = self.controller.desired().dirty();
-                return Err(format!("stuck: nothing to do and not quiet: {dirty:?}"));
+                return Err(format!("stuck for ever: {}", self.condition()));
             };
             let overdue = wake.at <= self.now.plus_ms(1);
             if wake.reason == WakeReason::Audit && self.worker.is_some() && !overdue {
-                let dirty = self.controller.desired().dirty();
-                return Err(format!("stuck until the next audit: {dirty:?}"));
+                return Err(format!("stuck until the next audit: {}", self.condition()));
             }
             if overdue {
                 self.now = self.now.plus_ms(20);
@@ -253,8 +251,15 @@ impl Drive {
             self.now = self.now.max(wake.at);
             self.step(vec![Event::Ticked])?;
         }
-        let dirty = self.controller.desired().dirty();
-        Err(format!("not settled after {ROUNDS_MAX} rounds: {dirty:?}"))
+        Err(format!("not settled after {ROUNDS_MAX} rounds: {}", self.condition()))
+    }
+
+    /// What keeps it from being settled, in words.
+    fn condition(&self) -> String {
+        let (now, wake, dirty) = (self.now, self.wake_at, self.controller.desired().dirty());
+        let trouble = self.controller.checkpoint().map(|c| format!("{c:?}")).unwrap_or_default();
+        let trouble = trouble.rsplit_once("doubt: ").map_or("", |(_, rest)| rest);
+        format!("{now:?}, {wake:?}, dirty {dirty:?}, doubt {trouble}")
     }
 
     /// Answers open actions truthfully until there are none, without letting time pass.
@@ -272,6 +277,15 @@ impl Drive {
         Err("every answer leads to another action".to_owned())
     }
 
+    /// Where each probe is wanted to go now; nothing when nobody asks.
+    fn wanted(&self) -> Vec<Answer> {
+        if self.watch.gaps {
+            answers_of_image(self.controller.desired().image())
+        } else {
+            Vec::new()
+        }
+    }
+
     fn queue(&mut self, lane: Lane) -> &mut VecDeque<Open> {
         match lane {
             Lane::Runtime | Lane::Source => &mut self.runtime,
@@ -280,8 +294,10 @@ impl Drive {
     }
 
     fn run(&mut self, lane: Lane, fate: Fate) -> Verdict {
-        let Some(Open::Waiting(action)) = self.queue(lane).front().cloned() else { return Ok(()) };
-        let (events, ack) = self.perform(&action, fate)?;
+        let Some(Open::Waiting(action, then)) = self.queue(lane).front().cloned() else {
+            return Ok(());
+        };
+        let (events, ack) = self.perform(&action, &then, fate)?;
         if let Some(front) = self.queue(lane).front_mut() {
             *front = Open::Answered(events, ack);
         }
@@ -308,13 +324,18 @@ impl Drive {
         self.step(events)
     }
 
-    fn perform(&mut self, action: &Action, fate: Fate) -> Result<(Vec<Event>, Ack), String> {
+    fn perform(
+        &mut self,
+        action: &Action,
+        then: &[Answer],
+        fate: Fate,
+    ) -> Result<(Vec<Event>, Ack), String> {
         let mut events = Vec::new();
         let mut worker = None;
         let outcomes = match &action.body {
             ActionBody::Runtime { commands, .. } => {
                 if self.is_for_living(action) {
-                    self.execute(commands, fate)?
+                    self.execute(commands, then, fate)?
                 } else {
                     vec![Outcome::Unknown; commands.len()]
                 }
@@ -398,10 +419,15 @@ impl Drive {
     }
 
     /// Sends commands to the worker, one after the other, as far as fate lets them come.
-    fn execute(&mut self, commands: &[RuntimeCommand], fate: Fate) -> Result<Vec<Outcome>, String> {
+    fn execute(
+        &mut self,
+        commands: &[RuntimeCommand],
+        then: &[Answer],
+        fate: Fate,
+    ) -> Result<Vec<Outcome>, String> {
         let count = commands.len().max(1);
         let mut outcomes = Vec::with_capacity(commands.len());
-        let wanted = self.watch.gaps.then(|| answers_of_image(self.controller.desired().image()));
+        let wanted = self.wanted();
         for (at, command) in commands.iter().enumerate() {
             let refused = matches!(fate, Fate::Refused(n) if usize::from(n) % count == at);
             let lost = matches!(fate, Fate::Unknown(n) if usize::from(n) % (count + 1) <= at);
@@ -410,7 +436,7 @@ impl Drive {
                 outcomes.push(if lost { Outcome::Unknown } else { Outcome::Refused("no".into()) });
                 continue;
             }
-            let before = wanted.is_some().then(|| answers(&worker.memory));
+            let before = self.watch.gaps.then(|| answers(&worker.memory));
             match worker.memory.execute(command) {
                 Ok(()) => outcomes.push(Outcome::Done),
                 Err(why) => {
@@ -419,8 +445,8 @@ impl Drive {
                     continue;
                 }
             }
-            if let (Some(before), Some(wanted), Some(worker)) = (before, &wanted, &self.worker) {
-                no_gap(&before, wanted, &answers(&worker.memory))
+            if let (Some(before), Some(worker)) = (before, &self.worker) {
+                no_gap(&before, [then, &wanted], &answers(&worker.memory))
                     .map_err(|probe| format!("S7: after {command:?}, {probe} of {commands:#?}"))?;
             }
         }
@@ -516,14 +542,15 @@ pub fn answers_of_image(image: &Image) -> Vec<Answer> {
     answers(&load::sketch(image))
 }
 
-fn no_gap(before: &[Answer], wanted: &[Answer], after: &[Answer]) -> Verdict {
-    let serves = |answer: &Answer| matches!(answer, Answer::Servers(_));
+/// What was wanted when the action was asked for, and what is wanted now, both count: an action
+/// under way cannot be called back.
+fn no_gap(before: &[Answer], wanted: [&[Answer]; 2], after: &[Answer]) -> Verdict {
+    let serves = |answers: &[Answer], at| matches!(answers.get(at), Some(Answer::Servers(_)));
     for (at, probe) in PROBES.iter().enumerate() {
-        let [Some(before), Some(wanted), Some(after)] = [before, wanted, after].map(|a| a.get(at))
-        else {
-            continue;
-        };
-        if serves(before) && serves(wanted) && !serves(after) {
+        let needed = serves(before, at) && wanted.iter().all(|answers| serves(answers, at));
+        if needed && !serves(after, at) {
+            let [before, after] = [before, after].map(|answers| answers.get(at));
+            let wanted = wanted.map(|answers| answers.get(at));
             return Err(format!("{probe:?} meets {after:?}, was {before:?}, is to be {wanted:?}"));
         }
     }

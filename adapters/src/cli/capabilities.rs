@@ -52,7 +52,11 @@ pub async fn capabilities(args: &CapabilitiesArgs, form: Output) -> anyhow::Resu
     Ok(End::Fine)
 }
 
-async fn discover(binary: &std::path::Path) -> anyhow::Result<Discovery> {
+/// What a binary can do, found by trying.
+///
+/// # Errors
+/// When it cannot be run.
+pub async fn discover(binary: &std::path::Path) -> anyhow::Result<Discovery> {
     let ports = crate::os::ports()?;
     let scratch = std::env::temp_dir().join(format!("tidegate-trial-{}", std::process::id()));
     ports.files.create_dir(&scratch, 0o700)?;

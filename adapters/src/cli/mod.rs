@@ -93,7 +93,7 @@ async fn perform(verb: Verb, form: Output) -> anyhow::Result<End> {
         Verb::Demo(args) => demo::demo(args, form).await,
         Verb::Check(args) => check::check(&args, form),
         Verb::Render(args) => render::render(&args, form),
-        Verb::Plan(args) => plan::plan(&args, form),
+        Verb::Plan(args) => plan::plan(&args, form).await,
         Verb::Replay(args) => replay(args, form),
         Verb::Capabilities(args) => capabilities::capabilities(&args, form).await,
     }

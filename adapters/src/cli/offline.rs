@@ -12,7 +12,7 @@ use clap::Args;
 use tidegate_core::action::{Action, ActionBody};
 use tidegate_core::capability::Capabilities;
 use tidegate_core::controller::{Controller, Step};
-use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
+use tidegate_core::event::{Ack, Event, Observed, Outcome, WorkerId};
 use tidegate_core::settings::Settings;
 use tidegate_core::time::Time;
 
@@ -93,6 +93,18 @@ impl Offline {
         let _ = controller.step(Time(0), vec![Event::ProxyFound(capabilities)]);
         // Nothing leaves this process, so the key of the digests need not be secret.
         Offline { controller, vault: Arc::new(Vault::new([7; 32])), now: Time(0), worker: 0 }
+    }
+
+    /// Takes what a running worker has in memory for what runs. `vault` is that of its state
+    /// folder, as certificates are compared by its digests. To be called before anything is read.
+    pub fn adopt(&mut self, vault: Vault, state: Observed) {
+        self.vault = Arc::new(vault);
+        self.worker += 1;
+        let worker = WorkerId(self.worker);
+        let step = self.controller.step(self.now, vec![Event::WorkerSeen(worker)]);
+        let mut events = vec![Event::Observed { worker, state: Box::new(state) }];
+        events.extend(step.actions.iter().filter_map(|a| self.succeed(a)).map(Event::Acked));
+        let _ = self.controller.step(self.now, events);
     }
 
     /// Reads a folder: the events of a first reading.

@@ -1,24 +1,35 @@
 //! `tidegate plan`: what a change would do to a running HAProxy: the exact commands in order, or
 //! the reload and its reasons.
 //!
-//! Inputs: a folder as it is and a folder as it shall be. The plan is that of the controller
-//! itself when every command succeeds; nothing is sent anywhere.
+//! Inputs: a folder as it is, or a running HAProxy, and a folder as it shall be. The plan is that of
+//! the controller itself when every command succeeds; nothing is changed anywhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 use tidegate_core::action::ActionBody;
 use tidegate_core::plan::{Command, Phase};
 use tidegate_core::problem::Problem;
 use tidegate_core::render::FileContent;
+use tidegate_core::settings::Settings;
 
 use super::args::SettingsArgs;
 use super::offline::{Assumed, Given, Offline};
 use super::output::{self, End, Output};
+use super::places;
 use super::render::in_words;
 use crate::haproxy::command::{self, Limits};
+use crate::haproxy::readback;
+use crate::haproxy::socket::Connection;
+use crate::ports::Endpoint;
+use crate::vault::Vault;
+
+/// Longest silence of a running HAProxy.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `tidegate plan`.
 #[derive(Clone, Debug, Args)]
@@ -29,6 +40,13 @@ pub struct PlanArgs {
     /// Folder with the manifests as they are; without it nothing runs yet
     #[arg(long, value_name = "DIR")]
     pub against: Option<PathBuf>,
+    /// Compare with what HAProxy has in memory now: its worker is asked through the state folder's
+    /// socket, and nothing is changed. Give the flags that `tidegate run` was given
+    #[arg(long, conflicts_with_all = ["against", "haproxy_version", "tier"])]
+    pub running: bool,
+    /// With --running: HAProxy's executable [default: as for run]
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_HAPROXY")]
+    pub haproxy: Option<PathBuf>,
     /// Exit with 1 if the change needs a reload
     #[arg(long)]
     pub expect_no_reload: bool,
@@ -52,13 +70,24 @@ enum Line {
 ///
 /// # Errors
 /// When a folder cannot be read.
-pub fn plan(args: &PlanArgs, form: Output) -> anyhow::Result<End> {
-    let PlanArgs { manifests, against, expect_no_reload, assumed, settings } = args;
-    let capabilities = assumed.capabilities()?;
+pub async fn plan(args: &PlanArgs, form: Output) -> anyhow::Result<End> {
+    let PlanArgs { manifests, against, running, haproxy, expect_no_reload, assumed, settings } =
+        args;
+    let settings = settings.settings()?;
+    let capabilities = if *running {
+        let binary = haproxy.clone().or_else(places::haproxy);
+        let binary = binary.context("no HAProxy found; name it with --haproxy")?;
+        super::capabilities::discover(&binary).await?.capabilities
+    } else {
+        assumed.capabilities()?
+    };
     let version = capabilities.version.to_string();
-    let mut offline = Offline::new(settings.settings()?, capabilities);
+    let state_dir = PathBuf::from(&*settings.listen.state_dir);
+    let mut offline = Offline::new(settings, capabilities);
     let mut before: Vec<Problem> = Vec::new();
-    if let Some(dir) = against {
+    if *running {
+        adopt(&mut offline, &state_dir).await?;
+    } else if let Some(dir) = against {
         let events = offline.read(dir)?;
         offline.settle(events);
         before.extend(offline.controller.problems().cloned());
@@ -78,6 +107,21 @@ pub fn plan(args: &PlanArgs, form: Output) -> anyhow::Result<End> {
         })),
     }
     Ok(if *expect_no_reload && reloads { End::Found } else { End::Fine })
+}
+
+/// Takes the HAProxy of a state folder for what runs.
+async fn adopt(offline: &mut Offline, state_dir: &Path) -> anyhow::Result<()> {
+    let ports = crate::os::ports()?;
+    let worker = Endpoint::Unix(state_dir.join("run/worker.sock"));
+    let asked = async {
+        let mut connection = Connection::open(&*ports.net, &worker, PATIENCE).await?;
+        readback::read(&mut connection).await
+    };
+    let (_, observed) = asked.await.with_context(|| format!("no HAProxy answers at {worker}"))?;
+    let vault = Vault::open(&*ports.files, state_dir)
+        .with_context(|| format!("cannot use the state folder {}", state_dir.display()))?;
+    offline.adopt(vault, observed);
+    Ok(())
 }
 
 fn lines_of(given: &Given) -> Vec<Line> {

@@ -4,7 +4,7 @@
 //! Plain blocking sockets on threads of their own, so that what is measured is HAProxy and not a
 //! scheduler.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -177,7 +177,8 @@ struct Shared {
     failed: AtomicU64,
     reconnected: AtomicU64,
     words: Mutex<Vec<String>>,
-    pods: Mutex<BTreeSet<String>>,
+    /// When each pod answered last.
+    pods: Mutex<BTreeMap<String, Instant>>,
 }
 
 /// What the loop counted.
@@ -220,6 +221,12 @@ impl Load {
     /// Also asks for this from now on; only the plain connections do.
     pub fn add(&self, target: Target) {
         self.shared.targets.lock().push(target);
+    }
+
+    /// When a pod answered the loop for the last time.
+    #[must_use]
+    pub fn last_seen(&self, pod: &str) -> Option<Instant> {
+        self.shared.pods.lock().get(pod).copied()
     }
 
     /// What was counted so far.
@@ -276,7 +283,7 @@ impl Shared {
                         let Answer { status, app, .. } = &answer;
                         self.fail(&target, &format!("status {status} from '{app}'"));
                     }
-                    self.pods.lock().insert(answer.pod);
+                    self.pods.lock().insert(answer.pod, Instant::now());
                     let used = connection.as_ref().map_or(0, |(_, used)| *used);
                     if answer.closes || used >= requests_max {
                         connection = None;

@@ -169,7 +169,8 @@ impl Stage {
         });
         // It never is right: what counts is when the pod was seen for the last time.
         drop(looked);
-        let time = seen.duration_since(begin);
+        let by_loop = self.load.as_ref().and_then(|load| load.last_seen(&pod.name));
+        let time = by_loop.map_or(seen, |at| at.max(seen)).duration_since(begin);
         self.report.took(change, time, &format!("{} gets its last request", pod.name));
         if time > LOOK / 2 {
             let what = format!("{} still gets requests after its removal", pod.name);

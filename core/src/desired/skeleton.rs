@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 use crate::capability::Capabilities;
 use crate::settings::Listen;
@@ -11,7 +12,7 @@ use crate::world::World;
 use crate::world::lookup::Lookup;
 
 /// Everything the skeleton depends on. Two equal values render the same text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skeleton {
     /// Binds, sockets, process options.
     pub listen: Listen,

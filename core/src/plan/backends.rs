@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use super::remedy::{self, BackendRemedy, ReloadReason};
 use super::{Draft, Inputs, Next, Phase};
 use crate::action::{MapId, RuntimeCommand, ServerState};
-use crate::applied::{Admin, LEDGER_SPARE, RunningBackend, RunningServer};
+use crate::applied::{Admin, LEDGER_SPARE, Published, RunningBackend, RunningServer};
 use crate::desired::Backend;
 use crate::desired::backend::{server_name, slot_name};
 use crate::time::Time;
@@ -120,7 +120,8 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
         .collect();
     let mut commands = Commands::new();
     let mut short_of_slots = false;
-    if !running.published && !wanted.servers.is_empty() && inputs.capabilities.dynamic_backends {
+    let unpublished = running.published != Published::Yes;
+    if unpublished && !wanted.servers.is_empty() && inputs.capabilities.dynamic_backends {
         let backend = running.physical.clone();
         push(&mut commands, &wanted.name, RuntimeCommand::PublishBackend { backend });
     }
@@ -210,7 +211,7 @@ fn remove(inputs: &Inputs<'_>, name: &Arc<str>, running: &RunningBackend) -> Nex
         return Next::Wait;
     }
     let mut commands = Commands::new();
-    if running.published && inputs.capabilities.dynamic_backends {
+    if running.published != Published::No && inputs.capabilities.dynamic_backends {
         let backend = physical.clone();
         push(&mut commands, name, RuntimeCommand::UnpublishBackend { backend });
     }

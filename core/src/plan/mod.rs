@@ -208,13 +208,8 @@ pub fn mark_differences(desired: &mut Desired, running: &Running) {
         });
     }
     for (name, backend) in image.backends.iter() {
-        let as_wanted = running.backends.get(name).is_some_and(|running| {
-            running.published
-                && running.servers.len() == backend.servers.len()
-                && running.servers.iter().zip(&backend.servers).all(|(server, address)| {
-                    server.address == *address && server.state == crate::applied::Admin::Ready
-                })
-        });
+        let as_wanted =
+            running.backends.get(name).is_some_and(|running| running.is_as_wanted(backend));
         if !as_wanted {
             keys.push(Key::Backend(name.clone()));
         }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Inputs, Next, Phase};
 use crate::action::{MapId, RuntimeCommand};
+use crate::applied::Published;
 use crate::desired::Key;
 use crate::render::maps;
 
@@ -100,5 +101,5 @@ fn can_switch(inputs: &Inputs<'_>, physical_record: &str) -> bool {
     let Some((name, running)) = found else { return false };
     let wants_none =
         inputs.desired.image().backends.get(name).is_none_or(|b| b.servers.is_empty());
-    running.published && (wants_none || running.has_ready())
+    wants_none || (running.published == Published::Yes && running.has_ready())
 }

@@ -20,6 +20,7 @@ use crate::annotations::Registry;
 use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
 use crate::problem::Problem;
 use crate::shard::{ShardKey, ShardMap};
+use crate::small::SmallSet;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, ObjectRef};
 use crate::world::{Fact, World};
@@ -59,7 +60,7 @@ pub struct Piece {
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// Backends its routes refer to.
-    pub backends: BTreeMap<Arc<str>, Arc<BackendSpec>>,
+    pub backends: Vec<(Arc<str>, Arc<BackendSpec>)>,
 }
 
 impl Piece {
@@ -90,7 +91,7 @@ pub struct Refreshed {
 #[derive(Clone, Debug, Default)]
 pub struct Projections {
     pieces: ShardMap<PieceKey, Stored>,
-    readers: ShardMap<Fact, BTreeSet<PieceKey>>,
+    readers: ShardMap<Fact, SmallSet<PieceKey>>,
     backends: ShardMap<Arc<str>, (Arc<BackendSpec>, u32)>,
     problems: BTreeMap<Problem, u32>,
 }
@@ -116,7 +117,7 @@ impl Projections {
     #[must_use]
     pub fn reads_and_readers_agree(&self) -> bool {
         let forward: usize = self.pieces.values().map(|s| s.reads.len()).sum();
-        let backward: usize = self.readers.values().map(BTreeSet::len).sum();
+        let backward: usize = self.readers.values().map(SmallSet::len).sum();
         forward == backward
             && self.pieces.iter().all(|(key, stored)| {
                 stored
@@ -138,7 +139,8 @@ impl Projections {
         let mut report = Refreshed::default();
         let mut dirty = BTreeSet::new();
         for fact in changed {
-            dirty.extend(self.readers.get(fact).into_iter().flatten().cloned());
+            let readers = self.readers.get(fact).into_iter().flat_map(|set| set.iter());
+            dirty.extend(readers.cloned());
             dirty.extend(piece_of(fact));
         }
         let mut backends = BTreeSet::new();
@@ -184,7 +186,7 @@ impl Projections {
             }
             entry.1 += 1;
         }
-        for name in old_piece.backends.keys() {
+        for (name, _) in &old_piece.backends {
             if let Some(entry) = self.backends.get_mut(name) {
                 entry.1 -= 1;
                 if entry.1 == 0 {
@@ -218,6 +220,10 @@ impl Projections {
             },
         };
         piece.contributions = normalised(core::mem::take(&mut piece.contributions));
+        piece.contributions.shrink_to_fit();
+        piece.backends.sort_unstable();
+        piece.backends.dedup();
+        piece.backends.shrink_to_fit();
         piece.problems.sort_unstable();
         piece.problems.dedup();
         (piece, lookup.into_reads())
@@ -234,7 +240,7 @@ impl Projections {
         }
         for fact in new {
             if old.binary_search(fact).is_err() {
-                self.readers.get_or_insert_with(fact.clone(), BTreeSet::new).insert(key.clone());
+                self.readers.get_or_insert_with(fact.clone(), SmallSet::default).insert(key.clone());
             }
         }
     }
@@ -324,7 +330,7 @@ fn drops_when_empty(
     }
 }
 
-fn unread(readers: &mut ShardMap<Fact, BTreeSet<PieceKey>>, fact: &Fact, key: &PieceKey) {
+fn unread(readers: &mut ShardMap<Fact, SmallSet<PieceKey>>, fact: &Fact, key: &PieceKey) {
     if let Some(keys) = readers.get_mut(fact) {
         keys.remove(key);
         if keys.is_empty() {

@@ -156,7 +156,7 @@ fn finish(
         check: backend.check.clone(),
     });
     let name = spec.name();
-    piece.backends.insert(name.clone(), spec);
+    piece.backends.push((name.clone(), spec));
     match policy.route.finish() {
         None => name.to_string(),
         Some((id, contributions)) => {

@@ -68,13 +68,13 @@ impl<'w> Lookup<'w> {
     /// The Ingresses with a rule for a host, by name.
     pub fn ingresses_of_host(&mut self, host: &Arc<str>) -> Vec<Name> {
         self.reads.insert(Fact::Host(host.clone()));
-        self.world.hosts.get(host).into_iter().flatten().cloned().collect()
+        self.world.hosts.get(host).into_iter().flat_map(|set| set.iter()).cloned().collect()
     }
 
     /// The Ingresses with a TLS entry for a host, by name.
     pub fn ingresses_of_tls_host(&mut self, host: &Arc<str>) -> Vec<Name> {
         self.reads.insert(Fact::TlsHost(host.clone()));
-        self.world.tls_hosts.get(host).into_iter().flatten().cloned().collect()
+        self.world.tls_hosts.get(host).into_iter().flat_map(|set| set.iter()).cloned().collect()
     }
 
     /// An Ingress.
@@ -93,7 +93,7 @@ impl<'w> Lookup<'w> {
     pub fn slices(&mut self, service: &Name) -> impl Iterator<Item = &'w EndpointSlice> + use<'w> {
         self.reads.insert(Fact::Slices(service.clone()));
         let world = self.world;
-        let names = world.slices_of.get(service).into_iter().flatten();
+        let names = world.slices_of.get(service).into_iter().flat_map(|set| set.iter());
         names.filter_map(move |name| world.slices.get(name).map(|s| &**s))
     }
 

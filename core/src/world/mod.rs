@@ -15,6 +15,7 @@ use crate::capability::Capabilities;
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::shard::{ShardKey, ShardMap};
+use crate::small::SmallSet;
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Object, ObjectRef,
     Secret, Service,
@@ -70,9 +71,9 @@ pub struct World {
     pub(crate) source_problems: Vec<Problem>,
     /// Kinds of which a complete list has been seen.
     pub(crate) synced: BTreeSet<Kind>,
-    pub(crate) hosts: ShardMap<Arc<str>, BTreeSet<Name>>,
-    pub(crate) tls_hosts: ShardMap<Arc<str>, BTreeSet<Name>>,
-    pub(crate) slices_of: ShardMap<Name, BTreeSet<Name>>,
+    pub(crate) hosts: ShardMap<Arc<str>, SmallSet<Name>>,
+    pub(crate) tls_hosts: ShardMap<Arc<str>, SmallSet<Name>>,
+    pub(crate) slices_of: ShardMap<Name, SmallSet<Name>>,
 }
 
 impl ShardKey for Fact {
@@ -230,7 +231,7 @@ impl World {
             }
             Put::Added => {}
         }
-        self.slices_of.get_or_insert_with(service.clone(), BTreeSet::new).insert(name);
+        self.slices_of.get_or_insert_with(service.clone(), SmallSet::default).insert(name);
         changed.insert(Fact::Slices(service));
         false
     }
@@ -426,7 +427,7 @@ fn tls_hosts_of(ingress: &Ingress) -> BTreeSet<Arc<str>> {
 }
 
 fn reindex(
-    index: &mut ShardMap<Arc<str>, BTreeSet<Name>>,
+    index: &mut ShardMap<Arc<str>, SmallSet<Name>>,
     name: &Name,
     old: &BTreeSet<Arc<str>>,
     new: &BTreeSet<Arc<str>>,
@@ -437,12 +438,12 @@ fn reindex(
         changed(host.clone());
     }
     for host in new.difference(old) {
-        index.get_or_insert_with(host.clone(), BTreeSet::new).insert(name.clone());
+        index.get_or_insert_with(host.clone(), SmallSet::default).insert(name.clone());
         changed(host.clone());
     }
 }
 
-fn unindex<K: Ord + ShardKey>(index: &mut ShardMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
+fn unindex<K: Ord + ShardKey>(index: &mut ShardMap<K, SmallSet<Name>>, key: &K, name: &Name) {
     if let Some(names) = index.get_mut(key) {
         names.remove(name);
         if names.is_empty() {

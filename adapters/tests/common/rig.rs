@@ -1,0 +1,375 @@
+//! tidegate as a child process with a HAProxy of a chosen version, on a folder of its own.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::client::{Answer, Connection, Request};
+use super::{ensure, eventually};
+
+/// HAProxy's executable of a branch.
+pub fn haproxy(version: &str) -> PathBuf {
+    let dir = match std::env::var_os("TIDEGATE_HAPROXY_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+            cache.unwrap_or_else(|| home.join(".cache")).join("tidegate/haproxy")
+        }
+    };
+    let binary = dir.join(version).join("haproxy");
+    assert!(
+        binary.is_file(),
+        "there is no HAProxy {version} at {}: run deploy/haproxy/install.sh, or name its folder in \
+         TIDEGATE_HAPROXY_DIR",
+        binary.display()
+    );
+    binary
+}
+
+/// Ports below the range that the system gives to outgoing connections.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let start = (std::process::id() % 97) as u16 * 120;
+        let port = 15_000 + (start + step) % 12_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A tidegate and its HAProxy. Both end when it is dropped.
+pub struct Rig {
+    /// HAProxy's branch.
+    pub version: &'static str,
+    /// Port for plain HTTP.
+    pub http: u16,
+    /// Port for HTTPS.
+    pub https: u16,
+    /// Port of the admin address.
+    pub admin: u16,
+    root: tempfile::TempDir,
+    arguments: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Rig {
+    /// Folders and ports; nothing runs yet.
+    pub fn new(version: &'static str) -> Rig {
+        let root = tempfile::Builder::new()
+            .prefix("rig-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
+        fs::create_dir(root.path().join("manifests")).unwrap();
+        let (http, https, admin) = (free_port(), free_port(), free_port());
+        Rig { version, http, https, admin, root, arguments: Vec::new(), child: None }
+    }
+
+    /// Adds arguments of `tidegate run`.
+    pub fn arguments(mut self, arguments: &[&str]) -> Rig {
+        self.arguments.extend(arguments.iter().map(|a| (*a).to_owned()));
+        self
+    }
+
+    /// A folder below the rig's.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Starts tidegate and waits until it is ready.
+    pub fn start(&mut self) {
+        self.spawn();
+        self.wait_ready();
+    }
+
+    /// Starts tidegate.
+    pub fn spawn(&mut self) {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command
+            .arg("run")
+            .arg("--manifests")
+            .arg(self.path("manifests"))
+            .arg("--state-dir")
+            .arg(self.path("state"))
+            .arg("--journal-dir")
+            .arg(self.path("journal"))
+            .arg("--haproxy")
+            .arg(haproxy(self.version))
+            .args(["--bind", "127.0.0.1", "--stats-port", "0", "--stop-within", "500ms"])
+            .args(["--threads", "2", "--configmap", "test/tidegate"])
+            .args(["--http-port", &self.http.to_string()])
+            .args(["--https-port", &self.https.to_string()])
+            .args(["--admin-bind", &format!("127.0.0.1:{}", self.admin)])
+            .args(["--log", "info,tidegate=debug"])
+            .args(&self.arguments);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Waits until `/readyz` says yes.
+    pub fn wait_ready(&mut self) {
+        let begin = Instant::now();
+        loop {
+            let child = self.child.as_mut().expect("tidegate was started");
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("tidegate ended with {status}\n{}", self.tail());
+            }
+            let last = match self.admin("/readyz") {
+                Ok(answer) if answer.status == 200 => return,
+                Ok(answer) => answer.body,
+                Err(error) => error.to_string(),
+            };
+            if begin.elapsed() > Duration::from_secs(20) {
+                panic!("tidegate is not ready: {last}\n{}", self.tail());
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    /// Kills tidegate as a crash would. HAProxy goes on.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Stops tidegate with SIGTERM, and HAProxy with it.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(8) {
+            if matches!(child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Puts a file of manifests in place at once.
+    pub fn put(&self, name: &str, objects: &[Value]) {
+        self.put_text(&format!("{name}.json"), &list(objects));
+    }
+
+    /// Puts a text in place at once.
+    pub fn put_text(&self, name: &str, text: &str) {
+        let dir = self.path("manifests");
+        let hidden = dir.join(format!(".{name}.new"));
+        fs::write(&hidden, text).unwrap();
+        fs::rename(hidden, dir.join(name)).unwrap();
+    }
+
+    /// Removes a file of manifests.
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.path("manifests").join(format!("{name}.json"))).unwrap();
+    }
+
+    /// Asks the admin address.
+    pub fn admin(&self, path: &str) -> std::io::Result<Answer> {
+        Connection::plain(self.admin)?.ask(&Request::get("localhost", path))
+    }
+
+    /// Sends a request on a new connection.
+    pub fn ask(&self, request: &Request) -> Result<Answer, String> {
+        let ask = || Connection::plain(self.http)?.ask(request);
+        ask().map_err(|error| format!("{} {:?}: {error}", request.target, request.host))
+    }
+
+    /// A GET on a new connection.
+    pub fn get(&self, host: &str, path: &str) -> Result<Answer, String> {
+        self.ask(&Request::get(host, path))
+    }
+
+    /// A GET whose answer must be given at once; fails the test otherwise.
+    pub fn now(&self, host: &str, path: &str) -> Answer {
+        self.get(host, path).unwrap()
+    }
+
+    /// Waits until a GET is answered with this status by this Service (empty for HAProxy itself).
+    pub fn wait(&self, host: &str, path: &str, status: u16, service: &str) -> Answer {
+        eventually(&format!("HAProxy {}: http://{host}{path}", self.version), || {
+            let answer = self.get(host, path)?;
+            ensure(answer.status == status && answer.service() == service, || {
+                format!(
+                    "{} from '{}' instead of {status} from '{service}'",
+                    answer.status,
+                    answer.service()
+                )
+            })?;
+            Ok(answer)
+        })
+    }
+
+    /// The problems there are.
+    pub fn problems(&self) -> Vec<Value> {
+        let body = self.admin("/problems").unwrap().body;
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    /// Waits for a problem with all these words in its JSON.
+    pub fn wait_problem(&self, words: &[&str]) -> Value {
+        eventually(&format!("HAProxy {}: a problem with {words:?}", self.version), || {
+            let problems = self.problems();
+            let found = problems.iter().find(|p| {
+                let text = p.to_string();
+                words.iter().all(|word| text.contains(word))
+            });
+            found.cloned().ok_or_else(|| format!("only {problems:?}"))
+        })
+    }
+
+    /// Waits until no problem has these words.
+    pub fn wait_no_problem(&self, word: &str) {
+        eventually(&format!("HAProxy {}: no problem with {word}", self.version), || {
+            match self.problems().into_iter().find(|p| p.to_string().contains(word)) {
+                None => Ok(()),
+                Some(problem) => Err(problem.to_string()),
+            }
+        });
+    }
+
+    /// The samples of one metric: labels and value.
+    pub fn metric(&self, name: &str) -> BTreeMap<String, f64> {
+        let text = self.admin("/metrics").unwrap().body;
+        let sample = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            if !labels.is_empty() && !labels.starts_with('{') {
+                return None;
+            }
+            Some((labels.trim_matches(['{', '}']).to_owned(), value.parse().ok()?))
+        };
+        text.lines().filter_map(sample).collect()
+    }
+
+    /// Reloads and starts so far, by reason and outcome.
+    pub fn reloads(&self) -> BTreeMap<String, f64> {
+        self.metric("tidegate_reloads_total")
+    }
+
+    /// Reloads other than the first start.
+    pub fn reload_count(&self) -> u64 {
+        let reloads = self.reloads();
+        let others = reloads.iter().filter(|(labels, _)| !labels.contains("first-start"));
+        others.map(|(_, count)| *count as u64).sum()
+    }
+
+    /// The reasons of every reload, from the log.
+    pub fn reload_reasons(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+        let reason = |line: &str| Some(line.split_once("reasons=")?.1.to_owned());
+        log.lines().filter_map(reason).collect()
+    }
+
+    /// Fails if an allowance of reloads was passed: none on 3.4; elsewhere the reasons are shown.
+    pub fn assert_no_reloads_on_3_4(&self, during: &str) {
+        let count = self.reload_count();
+        let reasons = self.reload_reasons();
+        if self.version == "3.4" {
+            assert_eq!(count, 0, "{during}: reloads on 3.4: {reasons:?}");
+        } else {
+            println!("HAProxy {}: {during}: {count} reloads: {reasons:?}", self.version);
+        }
+    }
+
+    /// Commands to the worker's socket.
+    pub fn worker(&self, command: &str) -> std::io::Result<String> {
+        converse(&self.path("state/run/worker.sock"), command)
+    }
+
+    /// The process id of the worker that serves.
+    pub fn worker_pid(&self) -> i32 {
+        eventually("the worker tells its pid", || {
+            let info = self.worker("show info").map_err(|error| error.to_string())?;
+            let pid = info.lines().find_map(|line| line.strip_prefix("Pid: "));
+            pid.and_then(|pid| pid.trim().parse().ok()).ok_or(info)
+        })
+    }
+
+    /// Runs another verb of tidegate on this rig's folders.
+    pub fn verb(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(arguments).current_dir(self.root.path()).output().unwrap()
+    }
+
+    /// The configuration that HAProxy would load now.
+    pub fn config(&self) -> String {
+        fs::read_to_string(self.path("state/haproxy.cfg")).unwrap_or_default()
+    }
+
+    /// The last lines of tidegate's log.
+    pub fn tail(&self) -> String {
+        let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        let masters = masters(&self.path("state"));
+        self.stop();
+        for pid in masters {
+            // Gone already when tidegate stopped it.
+            if is_haproxy(pid) && let Some(pid) = Pid::from_raw(pid) {
+                let _ = kill_process(pid, Signal::TERM);
+            }
+        }
+        if failed || std::env::var_os("TIDEGATE_TEST_LOGS").is_some() {
+            println!("HAProxy {}, end of the log:\n{}", self.version, self.tail());
+            if std::env::var_os("TIDEGATE_TEST_KEEP").is_some() {
+                self.root.disable_cleanup(true);
+                println!("kept {}", self.root.path().display());
+            }
+        }
+    }
+}
+
+/// The text of a `List`.
+pub fn list(objects: &[Value]) -> String {
+    json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
+}
+
+fn converse(socket: &Path, command: &str) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(format!("{command}\n").as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The process ids of the masters and workers that serve a state folder.
+fn masters(state: &Path) -> Vec<i32> {
+    let Ok(text) = converse(&state.join("run/master.sock"), "show proc") else { return Vec::new() };
+    let pid = |line: &str| {
+        let mut words = line.split_whitespace();
+        let pid = words.next()?.parse::<i32>().ok()?;
+        matches!(words.next()?, "master" | "worker").then_some(pid)
+    };
+    text.lines().filter_map(pid).collect()
+}
+
+fn is_haproxy(pid: i32) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim().starts_with("haproxy")
+}
