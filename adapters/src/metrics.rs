@@ -148,7 +148,7 @@ impl Metrics {
         metrics.register_process();
         // A counter that appears with its first reload would hide it from `increase()`.
         for reason in RELOAD_REASONS {
-            metrics.reloads.get_or_create(&[("reason", reason), ("outcome", "done")]);
+            drop(metrics.reloads.get_or_create(&[("reason", reason), ("outcome", "done")]));
         }
         metrics
     }

@@ -16,7 +16,12 @@ fn demo_loses_no_request_and_reloads_nothing() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let found: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(found["requests"]["failed"], 0, "{text}");
     assert_eq!(found["reloads"], 0, "{text}");

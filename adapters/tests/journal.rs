@@ -15,11 +15,14 @@ use tidegate::journal::{Journal, Options, State, Writing, text};
 use tidegate::os::files::OsFiles;
 use tidegate::ports::{Append, BoxFuture, Clock, Files, Job, Lock};
 use tidegate::vault::Vault;
-use tidegate_core::action::{Action, ActionBody};
+use tidegate_core::action::{Action, ActionBody, MapId};
+use tidegate_core::applied::{Admin, RunningServer};
 use tidegate_core::capability::Capabilities;
 use tidegate_core::controller::{Controller, Step};
 use tidegate_core::digest::Digest;
-use tidegate_core::event::{Ack, Event, Observed, Outcome, WorkerId};
+use tidegate_core::event::{
+    Ack, Event, Observed, ObservedBackend, ObservedServer, Outcome, WorkerId,
+};
 use tidegate_core::settings::Settings;
 use tidegate_core::time::Time;
 use tidegate_core::world::object::*;
@@ -210,7 +213,6 @@ impl Driven {
     fn new(mut journal: Journal) -> Driven {
         let mut settings = Settings::documented("/tmp/state");
         settings.external_names = true;
-        settings.delays.audit_ms = 0;
         journal.begin(&settings, Time(0), WALL);
         let controller = Controller::new(settings, Time(0));
         let mut driven =
@@ -270,9 +272,12 @@ impl Driven {
                     self.worker += 1;
                     (1, Some(WorkerId(self.worker)))
                 }
-                ActionBody::Save { .. }
-                | ActionBody::Check { .. }
-                | ActionBody::ReadBack { .. } => (1, None),
+                ActionBody::ReadBack { worker } => {
+                    let state = Box::new(self.read_back());
+                    acks.push(Event::Observed { worker: *worker, state });
+                    (1, None)
+                }
+                ActionBody::Save { .. } | ActionBody::Check { .. } => (1, None),
                 ActionBody::ResolveNames { .. } => continue,
             };
             let mut outcomes = vec![Outcome::Done; count];
@@ -282,6 +287,30 @@ impl Driven {
             acks.push(Event::Acked(Ack { id: *id, outcomes, worker }));
         }
         acks
+    }
+
+    /// What a worker would show that did all it was told.
+    fn read_back(&self) -> Observed {
+        let Some(running) = self.controller.running() else { return Observed::default() };
+        let map = |id: &MapId| {
+            let entries = running.map(*id).iter();
+            (*id, entries.map(|(k, v)| ((**k).into(), (*v.value).into())).collect())
+        };
+        let server = |server: &RunningServer| ObservedServer {
+            name: (*server.name()).into(),
+            address: Some(server.address),
+            ready: server.state == Admin::Ready,
+        };
+        let backends = running.backends.iter().map(|(_, backend)| ObservedBackend {
+            name: (*backend.physical).into(),
+            servers: backend.servers.iter().map(server).collect(),
+        });
+        Observed {
+            skeleton: (*running.skeleton).into(),
+            maps: MapId::ALL.iter().map(map).collect(),
+            backends: backends.collect(),
+            ..Observed::default()
+        }
     }
 
     /// Some life: applications come, change and go, a command is refused, a name is resolved.
@@ -668,7 +697,7 @@ fn golden_text(path: &Path) -> String {
 
 /// At stake: journals of users stay readable. The journal is frozen for ever; what replaying it
 /// does may change with the core, and the change is reviewed as a difference of the text file
-/// (write it anew with `TIDEGATE_BLESS=1`).
+/// (write it anew with `TIDEGATE_BLESS=1`, which also records a journal if there is none).
 #[test]
 fn the_golden_journal_is_readable_and_replays_to_the_reviewed_text() -> io::Result<()> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");

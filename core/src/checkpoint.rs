@@ -13,6 +13,7 @@ use crate::applied::Running;
 use crate::capability::Capabilities;
 use crate::controller::Controller;
 use crate::desired::{Key, Skeleton};
+use crate::digest::Digest;
 use crate::event::WorkerId;
 use crate::plan::{Trouble, mark_differences};
 use crate::problem::Problem;
@@ -42,6 +43,7 @@ pub struct Checkpoint {
     reload_trouble: Trouble,
     loaded: Option<Skeleton>,
     unsaved_since: Option<Time>,
+    saved: Option<Digest>,
     changed_at: Time,
     audited_at: Time,
 }
@@ -71,6 +73,7 @@ impl Controller {
             reload_trouble: self.reload_trouble.clone(),
             loaded: self.loaded.as_deref().cloned(),
             unsaved_since: self.unsaved_since,
+            saved: self.saved,
             changed_at: self.changed_at,
             audited_at: self.audited_at,
         })
@@ -105,6 +108,7 @@ impl Checkpoint {
             reload_trouble,
             loaded,
             unsaved_since,
+            saved,
             changed_at,
             audited_at,
         } = self;
@@ -142,6 +146,7 @@ impl Checkpoint {
         // The names were asked for before.
         let _ = controller.desired.take_resolve_names();
         controller.unsaved_since = unsaved_since;
+        controller.saved = saved;
         controller.changed_at = changed_at;
         controller.audited_at = audited_at;
         controller.settle();

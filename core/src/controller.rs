@@ -11,11 +11,13 @@ use crate::annotations::Registry;
 use crate::applied::Running;
 use crate::capability::Capabilities;
 use crate::desired::{Desired, Image, Key, Skeleton};
+use crate::digest::Digest;
 use crate::event::{Ack, Event, Outcome, WorkerId};
 use crate::plan::{self, Command, Inputs, Plan, Trouble, mark_differences, remedy::ReloadReason};
 use crate::problem::Problem;
 use crate::project::{self, PieceKey, Projections, Refreshed};
 use crate::quarantine::Search;
+use crate::render;
 use crate::settings::Settings;
 use crate::time::{Time, WakeAt, WakeReason};
 use crate::world::{Fact, World};
@@ -34,6 +36,8 @@ pub struct Step {
     pub closed: Vec<Problem>,
     /// Whether everything told so far has taken effect: what is left is collecting garbage.
     pub effective: bool,
+    /// After an audit: in how many keys HAProxy's memory differed though nothing of ours was open.
+    pub audit: Option<u64>,
     /// Facts that changed and pieces that were computed, for traces.
     pub trace: Trace,
 }
@@ -53,7 +57,7 @@ pub struct Trace {
 #[derive(Clone, Debug)]
 pub(crate) enum RuntimeFlight {
     Commands { id: ActionId, commands: Vec<Command> },
-    ReadBack { id: ActionId },
+    ReadBack { id: ActionId, audit: bool },
 }
 
 /// A files action that is not acked yet.
@@ -92,6 +96,8 @@ pub struct Controller {
     pub(crate) search: Option<Search>,
     /// Since when the files are behind; `None` when they are not.
     pub(crate) unsaved_since: Option<Time>,
+    /// What the files of a controller before this one hold, until that was compared.
+    pub(crate) saved: Option<Digest>,
     pub(crate) changed_at: Time,
     pub(crate) audited_at: Time,
 }
@@ -127,6 +133,7 @@ impl Controller {
             reasons: BTreeSet::new(),
             search: None,
             unsaved_since: None,
+            saved: None,
             changed_at: now,
             audited_at: now,
         }
@@ -231,10 +238,17 @@ impl Controller {
                 }
             }
             Event::Observed { worker, state } => {
-                let asked = matches!(self.runtime, Some(RuntimeFlight::ReadBack { .. }));
-                if self.worker == Some(worker) && asked {
+                let Some(RuntimeFlight::ReadBack { audit, .. }) = self.runtime else { return };
+                if self.worker == Some(worker) {
+                    if self.loaded.is_none() {
+                        self.saved = state.saved;
+                    }
                     let running = Running::observed(worker, &state, self.now);
                     self.take_running(running);
+                    if audit {
+                        self.settle();
+                        step.audit = Some(self.desired.dirty().len() as u64);
+                    }
                 }
             }
             Event::Acked(ack) => self.acked(ack, changed),
@@ -354,8 +368,9 @@ impl Controller {
         let audit = self.world.settings.delays.audit_ms;
         let audit_due = audit > 0 && self.now >= self.audited_at.plus_ms(audit);
         if self.doubt || (audit_due && self.is_quiet()) {
+            let audit = !self.doubt;
             let id = self.emit(ActionBody::ReadBack { worker }, step);
-            self.runtime = Some(RuntimeFlight::ReadBack { id });
+            self.runtime = Some(RuntimeFlight::ReadBack { id, audit });
             return;
         }
         if !self.world.is_synced() || self.world.capabilities.is_none() {
@@ -390,6 +405,10 @@ impl Controller {
             let id = self.emit(body, step);
             self.files = Some(FilesFlight::Reload { id, image });
             return;
+        }
+        let saved = self.saved.take_if(|_| self.unsaved_since.is_some());
+        if saved.is_some_and(|saved| saved == render::image_digest(self.desired.image())) {
+            self.unsaved_since = None;
         }
         let due = self.save_due();
         if due.is_some_and(|due| self.now >= due) {
@@ -432,7 +451,7 @@ impl Controller {
                 self.take_outcomes(commands, outcomes, changed);
                 return;
             }
-            Some(RuntimeFlight::ReadBack { id: flight }) if flight == id => {
+            Some(RuntimeFlight::ReadBack { id: flight, audit: _ }) if flight == id => {
                 // A failed read-back leaves the doubt, and is tried again.
                 self.doubt |= !matches!(outcomes.as_slice(), [Outcome::Done]);
                 return;

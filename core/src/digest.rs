@@ -78,6 +78,25 @@ impl Digest {
     }
 }
 
+/// Takes text in piece by piece, for the digest of what nobody needs to hold whole.
+#[derive(Clone, Debug, Default)]
+pub struct DigestWriter(Sha256);
+
+impl DigestWriter {
+    /// The digest of what was written.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest::truncate(&self.0.finalize().into())
+    }
+}
+
+impl fmt::Write for DigestWriter {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
 fn push_hex(out: &mut String, byte: u8) {
     for nibble in [byte >> 4, byte & 15] {
         out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));

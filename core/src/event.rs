@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionId, MapId};
 use crate::capability::Capabilities;
+use crate::digest::Digest;
 use crate::problem::Problem;
 use crate::world::object::{Kind, Object, ObjectRef};
 
@@ -100,6 +101,8 @@ pub struct Observed {
     pub authorities: Vec<Box<str>>,
     /// Lines of the crt-list: file name and SNI filters.
     pub crt_list: Vec<(Box<str>, Vec<Box<str>>)>,
+    /// What the files hold that the next start loads: `render::image_digest`; `None` if unknown.
+    pub saved: Option<Digest>,
 }
 
 /// One backend, as read back.

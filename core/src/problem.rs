@@ -44,8 +44,6 @@ pub enum Reason {
     FailedClosed,
     /// Not allowed by the operator's settings.
     Forbidden,
-    /// A certificate expires soon or has expired.
-    Expiry,
     /// The source (a file, the API) cannot be read in part.
     Source,
 }
@@ -67,7 +65,6 @@ impl Reason {
             Reason::Refused => "Refused",
             Reason::FailedClosed => "FailedClosed",
             Reason::Forbidden => "Forbidden",
-            Reason::Expiry => "Expiry",
             Reason::Source => "Source",
         }
     }

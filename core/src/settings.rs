@@ -70,8 +70,6 @@ pub struct Limits {
     pub commands_per_action_max: u32,
     /// New backends in one plan beyond which a reload is cheaper for the traffic.
     pub backends_per_plan_max: u32,
-    /// Objects of all kinds.
-    pub objects_max: u32,
 }
 
 /// Delays, in milliseconds.
@@ -119,7 +117,6 @@ impl Settings {
                 path_bytes_max: 4_096,
                 commands_per_action_max: 2_000,
                 backends_per_plan_max: 4_000,
-                objects_max: 1_000_000,
             },
             delays: Delays {
                 save_quiet_ms: 500,

@@ -23,6 +23,9 @@ use crate::run::Verdict;
 /// Rounds of answering within which everything must be settled.
 const ROUNDS_MAX: usize = 400;
 
+/// Audits to wait for after refusals without reason.
+const AUDITS_MAX: usize = 3;
+
 /// What a property wants to be watched besides the invariants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
@@ -79,6 +82,7 @@ pub struct Drive {
     files: VecDeque<Open>,
     wake_at: Option<WakeAt>,
     next_worker: u64,
+    was_rough: bool,
     last_action: u64,
 }
 
@@ -111,6 +115,7 @@ impl Drive {
             files: VecDeque::new(),
             wake_at: None,
             next_worker: 1,
+            was_rough: false,
             last_action: 0,
         }
     }
@@ -144,7 +149,7 @@ impl Drive {
     }
 
     fn take(&mut self, step: Step) -> Verdict {
-        let Step { actions, wake_at, opened, closed, effective, trace } = step;
+        let Step { actions, wake_at, opened, closed, effective, trace, .. } = step;
         let rest = format!("{wake_at:?} {opened:?} {closed:?} {effective} {trace:?}");
         self.steps.push(Given { actions: actions.clone(), rest });
         if let Some(wake) = wake_at.filter(|w| w.at <= self.now) {
@@ -233,6 +238,7 @@ impl Drive {
     /// # Errors
     /// A broken invariant, or that it never ends.
     pub fn settle(&mut self) -> Verdict {
+        let mut audits = 0;
         for _ in 0..ROUNDS_MAX {
             self.answer_all()?;
             if self.is_settled() {
@@ -242,7 +248,11 @@ impl Drive {
                 return Err(format!("stuck for ever: {}", self.condition()));
             };
             let overdue = wake.at <= self.now.plus_ms(1);
-            if wake.reason == WakeReason::Audit && self.worker.is_some() && !overdue {
+            let far = wake.reason == WakeReason::Audit && self.worker.is_some() && !overdue;
+            // Retries after refusals come later and later.
+            let troubled = self.was_rough && audits < AUDITS_MAX;
+            audits += usize::from(far);
+            if far && !troubled {
                 return Err(format!("stuck until the next audit: {}", self.condition()));
             }
             if overdue {
@@ -305,6 +315,7 @@ impl Drive {
     }
 
     fn answer(&mut self, lane: Lane, fate: Fate) -> Verdict {
+        self.was_rough |= !matches!(fate, Fate::Done | Fate::Twice);
         self.run(lane, fate)?;
         let Some(Open::Answered(mut events, mut ack)) = self.queue(lane).pop_front() else {
             return Ok(());

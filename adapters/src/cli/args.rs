@@ -137,9 +137,6 @@ pub struct LimitArgs {
     /// New backends in one change beyond which a reload disturbs traffic less
     #[arg(long, value_name = "COUNT", default_value_t = 4_000)]
     pub backends_per_plan_max: u32,
-    /// Objects of all kinds
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
-    pub objects_max: u32,
 }
 
 /// Delays.
@@ -306,7 +303,6 @@ impl LimitArgs {
             path_bytes_max,
             commands_per_action_max,
             backends_per_plan_max,
-            objects_max,
         } = self;
         Limits {
             paths_per_ingress_max,
@@ -315,7 +311,6 @@ impl LimitArgs {
             path_bytes_max,
             commands_per_action_max,
             backends_per_plan_max,
-            objects_max,
         }
     }
 }

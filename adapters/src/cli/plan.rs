@@ -15,7 +15,6 @@ use tidegate_core::action::ActionBody;
 use tidegate_core::plan::{Command, Phase};
 use tidegate_core::problem::Problem;
 use tidegate_core::render::FileContent;
-use tidegate_core::settings::Settings;
 
 use super::args::SettingsArgs;
 use super::offline::{Assumed, Given, Offline};

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use tidegate_core::action::MapId;
 use tidegate_core::desired::Image;
+use tidegate_core::digest::Digest;
 use tidegate_core::render::{self, FileContent, crt_list};
 
 use crate::ports::Files;
@@ -32,6 +33,9 @@ const SECRET_MODE: u32 = 0o640;
 const CONFIG: &str = "haproxy.cfg";
 /// Empty file in a generation that HAProxy has loaded.
 const LOADED: &str = "loaded";
+
+/// File in a generation with the digest of its image.
+const DIGEST: &str = "digest";
 
 /// The generations in a state folder. Cheap to clone; one task writes at a time.
 #[derive(Clone)]
@@ -68,6 +72,14 @@ impl Generations {
     pub fn current(&self) -> Option<Generation> {
         let target = self.files.pointee(&self.config()).ok()?;
         number_of(target.parent()?.file_name()?.to_str()?)
+    }
+
+    /// The digest of the image in the generation that the link points to.
+    #[must_use]
+    pub fn saved(&self) -> Option<Digest> {
+        let path = self.dir(self.current()?).join(DIGEST);
+        let text = self.files.read(&path).ok()?;
+        Digest::from_hex(std::str::from_utf8(&text).ok()?)
     }
 
     /// Writes an image as a new generation. Nothing points to it yet.
@@ -177,6 +189,8 @@ impl Generations {
             self.write_text(&dir.join(map.file()), |out| render::map(image, map, out))?;
         }
         self.write_text(&dir.join(crt_list::FILE), |out| render::crt_list(image, out))?;
+        let digest = render::image_digest(image);
+        self.write_text(&dir.join(DIGEST), |out| out.write_str(&digest.hex()))?;
         let path = dir.to_str().ok_or("the state folder's name is not UTF-8")?;
         self.write_text(&dir.join(CONFIG), |out| render::config(image, path, out))
     }

@@ -154,6 +154,7 @@ impl Proxy {
             endpoint: options.worker_endpoint(),
             vault: Arc::clone(&vault),
             patience: options.answer_patience,
+            generations: generations.clone(),
             events: events.clone(),
             suspect,
             worker: None,

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::capabilities::Release;
 use super::command::{self, Limits, Part};
+use super::files::Generations;
 use super::readback;
 use super::reply::{self, Installed};
 use super::socket::Connection;
@@ -37,6 +38,8 @@ pub(super) enum Control {
 
 /// The lane.
 pub(super) struct RuntimeLane {
+    /// Tells what the files hold.
+    pub generations: Generations,
     pub net: Arc<dyn Net>,
     pub endpoint: Endpoint,
     pub vault: Arc<Vault>,
@@ -187,7 +190,8 @@ impl RuntimeLane {
             return Ok(Outcome::Unknown);
         };
         match readback::read(connection).await {
-            Ok((_, observed)) => {
+            Ok((_, mut observed)) => {
+                observed.saved = self.generations.saved();
                 let state = Box::new(observed);
                 self.events.send(Event::Observed { worker, state }).await?;
                 Ok(Outcome::Done)

@@ -50,6 +50,21 @@ pub enum ReadError {
         /// Why.
         why: String,
     },
+    /// An entry is whole but this version does not understand it: its types have changed since.
+    #[error(
+        "{path}: the entry at byte {offset} was written by version {version}, which knows other \
+         entries: replay it with that version ({why})"
+    )]
+    Foreign {
+        /// File.
+        path: PathBuf,
+        /// Where its frame begins, in bytes.
+        offset: u64,
+        /// The version that wrote it.
+        version: String,
+        /// What does not fit.
+        why: String,
+    },
 }
 
 /// Where to start.
@@ -182,22 +197,28 @@ impl Segment {
     /// The next entry with the offset of its frame in bytes; `None` at the end.
     ///
     /// # Errors
-    /// [`ReadError::Corrupt`].
+    /// [`ReadError::Corrupt`], [`ReadError::Foreign`].
     pub fn next_entry(&mut self) -> Result<Option<(u64, EntryV1)>, ReadError> {
         let rest = self.bytes.get(self.offset..).unwrap_or_default();
         if rest.is_empty() || self.torn.is_some() {
             return Ok(None);
         }
         let offset = self.offset as u64;
-        let corrupt =
-            |why: String| ReadError::Corrupt { path: self.path.clone(), offset, why };
+        let path = || self.path.clone();
         match codec::frame(rest) {
             Ok(frame) => {
-                let entry = codec::entry(frame.payload).map_err(|e| corrupt(e.to_string()))?;
+                let entry = codec::entry(frame.payload).map_err(|error| ReadError::Foreign {
+                    path: path(),
+                    offset,
+                    version: self.header.as_ref().map_or("?", |header| &header.version).into(),
+                    why: error.to_string(),
+                })?;
                 self.offset += frame.length;
                 Ok(Some((offset, entry)))
             }
-            Err(bad) if holds_a_frame(rest) => Err(corrupt(bad.to_string())),
+            Err(bad) if holds_a_frame(rest) => {
+                Err(ReadError::Corrupt { path: path(), offset, why: bad.to_string() })
+            }
             Err(_) => {
                 self.tear();
                 Ok(None)

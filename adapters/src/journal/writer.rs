@@ -271,18 +271,21 @@ impl Writer {
 
     /// Drops the oldest segments until `more` bytes fit.
     fn make_room(&mut self, more: u64) -> io::Result<()> {
-        let keep = self.current.as_ref().map(|current| current.number);
+        let (keep, held) = match &self.current {
+            Some(current) => (Some(current.number), current.bytes),
+            None => (None, 0),
+        };
         let max = self.options.total_bytes_max;
+        if held + more > max {
+            // Dropping the others would not help.
+            let text = format!("one segment would pass the bound of {max} bytes");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+        }
         loop {
             let segments = self.segments()?;
             let total: u64 = segments.values().sum();
-            if total + more <= max {
-                return Ok(());
-            }
-            let Some(oldest) = segments.keys().next().copied().filter(|n| Some(*n) != keep) else {
-                let text = format!("the bound of {max} bytes is passed by one segment");
-                return Err(io::Error::new(io::ErrorKind::StorageFull, text));
-            };
+            let oldest = segments.keys().next().copied().filter(|n| Some(*n) != keep);
+            let Some(oldest) = oldest.filter(|_| total + more > max) else { return Ok(()) };
             self.files.remove(&self.options.folder.join(segment_name(oldest)))?;
             if let Some(segments) = &mut self.segments {
                 segments.remove(&oldest);

@@ -81,13 +81,9 @@ pub async fn run(
     };
     let mut servers = JoinSet::new();
     serve_admin(&options, &ports, &shell.report, &mut servers).await?;
-    let outcome = shell.serve(from_proxy, from_source, &mut servers, stop).await;
+    let delay = options.drain_delay;
+    let outcome = shell.serve(from_proxy, from_source, &mut servers, stop, delay).await;
     drop(folder);
-    if outcome.is_ok() {
-        shell.report.readiness(Readiness::Draining);
-        tracing::info!(delay_s = options.drain_delay.as_secs(), "draining");
-        tokio::time::sleep(options.drain_delay).await;
-    }
     let Shell { proxy, journal, .. } = shell;
     if let Some(journal) = journal {
         journal.close();
@@ -149,16 +145,28 @@ impl Shell {
         mut from_source: mpsc::Receiver<Vec<Event>>,
         servers: &mut JoinSet<std::io::Result<()>>,
         mut stop: watch::Receiver<bool>,
+        drain_delay: Duration,
     ) -> anyhow::Result<()> {
+        // While draining, what still arrives is served, and endpoints still change.
+        let mut drained: Option<tokio::time::Instant> = None;
         let mut tidy = tokio::time::interval(TIDY);
         tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let wake = self.until_wake();
+            let far = tokio::time::Instant::now() + Duration::from_secs(60);
             let mut events = Vec::new();
             tokio::select! {
                 biased;
                 // A dropped sender is a stop too.
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                _ = stop.wait_for(|stop| *stop), if drained.is_none() => {
+                    self.report.readiness(Readiness::Draining);
+                    tracing::info!(delay_s = drain_delay.as_secs(), "draining");
+                    drained = Some(tokio::time::Instant::now() + drain_delay);
+                    continue;
+                }
+                () = tokio::time::sleep_until(drained.unwrap_or(far)), if drained.is_some() => {
+                    return Ok(());
+                }
                 ended = self.proxy.ended() => {
                     ended.context("a task of the HAProxy adapter panicked")?;
                     anyhow::bail!("the HAProxy adapter ended");
@@ -220,13 +228,16 @@ impl Shell {
         if let Some(journal) = &mut self.journal {
             journal.after(&step);
         }
-        let Step { actions, wake_at, opened, closed, effective, trace: _ } = step;
+        let Step { actions, wake_at, opened, closed, effective, audit, trace: _ } = step;
         for Action { id, body } in actions {
             self.report.acting(id, &body);
             match body {
                 ActionBody::ResolveNames { names } => self.resolver.keep(names),
                 body => self.proxy.send(Action { id, body }),
             }
+        }
+        if let Some(differences) = audit {
+            self.report.audited(differences);
         }
         if effective {
             self.propagation.effective(&self.report.metrics);

@@ -92,6 +92,14 @@ impl Report {
         }
     }
 
+    /// HAProxy's memory was compared with what is wanted.
+    pub fn audited(&self, differences: u64) {
+        self.metrics.audited(differences);
+        if differences > 0 {
+            tracing::warn!(differences, "HAProxy's memory differed; somebody else changed it");
+        }
+    }
+
     /// A step was taken.
     pub fn stepped(&mut self, controller: &Controller, opened: &[Problem], closed: &[Problem]) {
         for problem in opened {
@@ -107,7 +115,8 @@ impl Report {
             self.metrics.problems_changed(opened, closed);
             self.status.problems_changed(opened, closed);
         }
-        if self.serving != controller.is_serving() {
+        let draining = self.status.readiness() == Readiness::Draining;
+        if !draining && self.serving != controller.is_serving() {
             self.serving = controller.is_serving();
             self.readiness(if self.serving {
                 tracing::info!("serving");

@@ -162,6 +162,7 @@ async fn accept(
     me: Arc<Me>,
     mut orders: watch::Receiver<Order>,
 ) {
+    let for_connections = orders.clone();
     loop {
         tokio::select! {
             biased;
@@ -170,7 +171,7 @@ async fn accept(
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);
                 me.inside.connections.fetch_add(1, Ordering::SeqCst);
-                let (speech, me, orders) = (speech.clone(), me.clone(), orders.clone());
+                let (speech, me, orders) = (speech.clone(), me.clone(), for_connections.clone());
                 tokio::spawn(async move {
                     match speech {
                         Speech::Http1 => converse(stream, false, None, me, orders).await,

@@ -71,6 +71,39 @@ impl BackendSpec {
     }
 }
 
+impl BackendSpec {
+    /// Whether its servers are checked actively.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.keywords.split(' ').any(|word| word == "check")
+    }
+
+    /// The server keywords, without those of checks unless these are on.
+    #[must_use]
+    pub fn server_keywords(&self, checks: bool) -> Arc<str> {
+        if checks || !self.is_checked() {
+            return self.keywords.clone();
+        }
+        let mut kept = String::new();
+        let mut words = self.keywords.split(' ');
+        while let Some(word) = words.next() {
+            match word {
+                "check" | "check-ssl" => {}
+                "inter" | "check-alpn" | "check-sni" => {
+                    words.next();
+                }
+                word => {
+                    if !kept.is_empty() {
+                        kept.push(' ');
+                    }
+                    kept.push_str(word);
+                }
+            }
+        }
+        kept.into()
+    }
+}
+
 /// The name of the server for an address where servers are made at run time.
 #[must_use]
 pub fn server_name(address: &SocketAddr) -> Arc<str> {

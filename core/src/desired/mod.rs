@@ -145,6 +145,7 @@ pub struct Desired {
     parked_until: BTreeSet<(Time, Key)>,
     header_names: BTreeMap<Arc<str>, u32>,
     default_certificates: BTreeMap<Digest, u32>,
+    checked_servers: u64,
     resolve_names: BTreeMap<Box<str>, u32>,
     names_changed: bool,
 }
@@ -168,6 +169,7 @@ impl Desired {
             parked_until: BTreeSet::new(),
             header_names: BTreeMap::new(),
             default_certificates: BTreeMap::new(),
+            checked_servers: 0,
             resolve_names: BTreeMap::new(),
             names_changed: false,
         }
@@ -222,6 +224,12 @@ impl Desired {
         if let Some(until) = self.parked.remove(key) {
             self.parked_until.remove(&(until, key.clone()));
         }
+    }
+
+    /// Servers that are to be checked actively: each costs HAProxy a descriptor.
+    #[must_use]
+    pub fn checked_servers(&self) -> u64 {
+        self.checked_servers
     }
 
     /// Header names in use.
@@ -287,7 +295,9 @@ impl Desired {
                 }
             }
             Contribution::Backend(backend) => {
-                self.image.backends.insert(backend.name.clone(), backend.clone());
+                let old = self.image.backends.insert(backend.name.clone(), backend.clone());
+                self.checked_servers += checked(backend);
+                self.checked_servers -= old.map_or(0, |old| checked(&old));
                 self.touch(Key::Backend(backend.name.clone()));
             }
             Contribution::Certificate(digest, host) => {
@@ -344,6 +354,7 @@ impl Desired {
                 let current = self.image.backends.get(&backend.name);
                 if current.is_some_and(|b| Arc::ptr_eq(b, backend) || **b == **backend) {
                     self.image.backends.remove(&backend.name);
+                    self.checked_servers -= checked(backend);
                     self.touch(Key::Backend(backend.name.clone()));
                 }
             }
@@ -404,6 +415,10 @@ impl Desired {
             self.touch(Key::DefaultCertificate);
         }
     }
+}
+
+fn checked(backend: &Backend) -> u64 {
+    if backend.spec.is_checked() { backend.servers.len() as u64 } else { 0 }
 }
 
 /// Calls `f` for each element of `a` that is not in `b`; both are sorted.

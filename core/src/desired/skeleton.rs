@@ -20,6 +20,9 @@ pub struct Skeleton {
     pub capabilities: Arc<Capabilities>,
     /// Header names with a static rule each; empty where names are data.
     pub header_names: Vec<Arc<str>>,
+    /// Whether servers are checked when asked for; not when that took more descriptors than
+    /// HAProxy may open.
+    pub checks: bool,
     /// Options of the frontend and the defaults, from the controller's ConfigMap: directive to
     /// encoded value.
     pub options: BTreeMap<Box<str>, Box<str>>,
@@ -33,6 +36,7 @@ impl Skeleton {
             listen: world.settings.listen.clone(),
             capabilities: Lookup::new(world).capabilities(),
             header_names: Vec::new(),
+            checks: true,
             options: BTreeMap::new(),
         }
     }

@@ -59,7 +59,7 @@ fn create(inputs: &Inputs<'_>, wanted: &Backend, draft: &mut Draft) -> Next {
         }
     };
     for address in &wanted.servers {
-        add_server(&mut commands, wanted, &physical, address);
+        add_server(inputs, &mut commands, wanted, &physical, address);
     }
     Next::Commands(Phase::Build, commands)
 }
@@ -73,13 +73,15 @@ fn push(commands: &mut Commands, name: &Arc<str>, command: RuntimeCommand) {
 }
 
 fn add_server(
+    inputs: &Inputs<'_>,
     commands: &mut Commands,
     wanted: &Backend,
     physical: &Arc<str>,
     address: &SocketAddr,
 ) {
     let (backend, server) = (physical.clone(), server_name(address));
-    let keywords = wanted.spec.keywords.clone();
+    let checks = inputs.desired.image().skeleton.checks;
+    let keywords = wanted.spec.server_keywords(checks);
     let add = RuntimeCommand::AddServer {
         backend: backend.clone(),
         server: server.clone(),
@@ -87,7 +89,7 @@ fn add_server(
         keywords: keywords.clone(),
     };
     push(commands, &wanted.name, add);
-    if keywords.split(' ').any(|word| word == "check") {
+    if checks && wanted.spec.is_checked() {
         let (backend, server) = (backend.clone(), server.clone());
         push(commands, &wanted.name, RuntimeCommand::EnableHealth { backend, server });
     }
@@ -137,7 +139,7 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
             let (physical, name) = (&running.physical, wanted.name.clone());
             set_state(&mut commands, name, physical, server.name(), ServerState::Ready);
         } else if inputs.capabilities.dynamic_servers {
-            add_server(&mut commands, wanted, &running.physical, address);
+            add_server(inputs, &mut commands, wanted, &running.physical, address);
         } else if let Some(slot) = slots.pop() {
             let (backend, server) = (running.physical.clone(), slot_name(slot));
             let set = RuntimeCommand::SetServerAddress {

@@ -154,6 +154,10 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
         plan.reasons.insert(ReloadReason::Bulk(draft.new_backends));
         plan.commands.retain(|c| c.phase == Phase::Urgent);
     }
+    if phase == Phase::Switch {
+        // Longer paths before their prefixes: a host's new root must not shadow what comes after.
+        plan.commands.reverse();
+    }
     limit(&mut plan.commands, inputs.settings.limits.commands_per_action_max as usize);
     plan
 }

@@ -96,7 +96,7 @@ pub fn new_backend(
 /// In what two static parts differ, in words.
 #[must_use]
 pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
-    let Some(Skeleton { listen, capabilities, header_names, options }) = old else {
+    let Some(Skeleton { listen, capabilities, header_names, checks, options }) = old else {
         return "the running one is not what this tidegate renders".into();
     };
     let mut differences: Vec<String> = Vec::new();
@@ -105,6 +105,10 @@ pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
     }
     if *capabilities != new.capabilities {
         differences.push("what HAProxy can do".into());
+    }
+    if *checks != new.checks {
+        let now = if new.checks { "on again" } else { "off, for want of descriptors" };
+        differences.push(format!("active health checks are {now}"));
     }
     for name in &new.header_names {
         if header_names.binary_search(name).is_err() {

@@ -102,7 +102,8 @@ fn collect<'w>(
     lookup: &Lookup<'_>,
     claims: &mut Vec<Claim<'w>>,
 ) {
-    let max = lookup.settings().limits.paths_per_ingress_max as usize;
+    let limits = &lookup.settings().limits;
+    let (max, bytes_max) = (limits.paths_per_ingress_max as usize, limits.path_bytes_max as usize);
     let mut total = 0;
     let mut named = false;
     for (r, rule) in ingress.rules.iter().enumerate() {
@@ -110,7 +111,7 @@ fn collect<'w>(
         named |= ours;
         for (p, path) in rule.paths.iter().enumerate() {
             total += 1;
-            if !ours || total > max {
+            if !ours || total > max || path.path.len() > bytes_max {
                 continue;
             }
             let Ok(key) = PathKey::parse(&path.path, path.path_type) else { continue };

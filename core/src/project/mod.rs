@@ -94,6 +94,8 @@ pub struct Projections {
     readers: ShardMap<Fact, SmallSet<PieceKey>>,
     backends: ShardMap<Arc<str>, (Arc<BackendSpec>, u32)>,
     problems: BTreeMap<Problem, u32>,
+    /// The problem of too many active checks, if there is one.
+    too_many_checks: Vec<Problem>,
 }
 
 impl Projections {
@@ -155,7 +157,7 @@ impl Projections {
             let key = PieceKey::Backend(name);
             self.refresh_piece(world, registry, key, desired, &mut BTreeSet::new(), &mut report);
         }
-        self.refresh_skeleton(world, registry, desired);
+        self.refresh_skeleton(world, registry, desired, &mut report);
         report.opened.sort_unstable();
         report.closed.sort_unstable();
         cancel_out(&mut report.opened, &mut report.closed);
@@ -245,7 +247,13 @@ impl Projections {
         }
     }
 
-    fn refresh_skeleton(&self, world: &World, registry: &Registry, desired: &mut Desired) {
+    fn refresh_skeleton(
+        &mut self,
+        world: &World,
+        registry: &Registry,
+        desired: &mut Desired,
+        report: &mut Refreshed,
+    ) {
         let mut lookup = Lookup::new(world);
         let capabilities = lookup.capabilities();
         let header_names: Vec<Arc<str>> = if capabilities.headers_bin {
@@ -254,9 +262,15 @@ impl Projections {
             desired.header_names().cloned().collect()
         };
         let options = global::options(&mut lookup, registry);
+        let excess = global::too_many_checks(&capabilities, desired.checked_servers(), world);
+        let checks = excess.is_none();
+        let excess: Vec<Problem> = excess.into_iter().collect();
+        count(&mut self.problems, &self.too_many_checks, &excess, report);
+        self.too_many_checks = excess;
         let current = &desired.image().skeleton;
         if *current.capabilities == *capabilities
             && current.header_names == header_names
+            && current.checks == checks
             && current.options == options
         {
             return;
@@ -265,6 +279,7 @@ impl Projections {
             listen: world.settings.listen.clone(),
             capabilities,
             header_names,
+            checks,
             options,
         }));
     }

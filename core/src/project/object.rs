@@ -116,6 +116,7 @@ fn hosts_and_paths(
         instead: "it is not served".to_string(),
         fix: "see spec.rules in the Ingress reference".to_string(),
     };
+    let bytes_max = lookup.settings().limits.path_bytes_max as usize;
     let mut total = 0;
     for (r, rule) in ingress.rules.iter().enumerate() {
         if let Err(why) = host::parse(&rule.host) {
@@ -124,7 +125,10 @@ fn hosts_and_paths(
         }
         for (p, path) in rule.paths.iter().enumerate() {
             total += 1;
-            if let Err(why) = PathKey::parse(&path.path, path.path_type) {
+            if path.path.len() > bytes_max {
+                let what = format!("a path has more than {bytes_max} bytes");
+                problems.push(bad(format!("spec.rules[{r}].http.paths[{p}].path"), what));
+            } else if let Err(why) = PathKey::parse(&path.path, path.path_type) {
                 let what = format!("path {} {why}", quoted(&path.path));
                 problems.push(bad(format!("spec.rules[{r}].http.paths[{p}].path"), what));
             }

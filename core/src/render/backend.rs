@@ -8,7 +8,7 @@ use core::fmt::{self, Write};
 
 use crate::capability::Capabilities;
 use crate::desired::backend::{server_name, slot_name};
-use crate::desired::{Backend, Image};
+use crate::desired::{Backend, Image, Skeleton};
 
 /// Prefix of the names of spare backends.
 const SPARE: &str = "spare:";
@@ -18,9 +18,8 @@ const SPARE: &str = "spare:";
 /// # Errors
 /// Those of `out`.
 pub fn write_all(image: &Image, out: &mut dyn Write) -> fmt::Result {
-    let capabilities = &image.skeleton.capabilities;
     for (_, backend) in image.backends.sorted() {
-        write(backend, capabilities, out)?;
+        write(backend, &image.skeleton, out)?;
     }
     for (profile, names) in spares(image) {
         for name in names {
@@ -30,8 +29,10 @@ pub fn write_all(image: &Image, out: &mut dyn Write) -> fmt::Result {
     Ok(())
 }
 
-fn write(backend: &Backend, capabilities: &Capabilities, out: &mut dyn Write) -> fmt::Result {
+fn write(backend: &Backend, skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     let Backend { name, spec, servers } = backend;
+    let capabilities = &skeleton.capabilities;
+    let keywords = spec.server_keywords(skeleton.checks);
     writeln!(out, "backend {name} from {}", spec.profile)?;
     let mut slot = 0;
     for address in servers {
@@ -39,11 +40,11 @@ fn write(backend: &Backend, capabilities: &Capabilities, out: &mut dyn Write) ->
         let server =
             if capabilities.dynamic_servers { server_name(address) } else { slot_name(slot) };
         write!(out, "  server {server} {address}")?;
-        end_server(&spec.keywords, "", out)?;
+        end_server(&keywords, "", out)?;
     }
     for slot in slot + 1..=slots(capabilities, servers.len()) {
         write!(out, "  server {} 127.0.0.1:1", slot_name(slot))?;
-        end_server(&spec.keywords, " disabled", out)?;
+        end_server(&keywords, " disabled", out)?;
     }
     out.write_char('\n')
 }

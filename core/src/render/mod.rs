@@ -15,7 +15,7 @@ use core::fmt::{self, Write};
 
 use crate::action::MapId;
 use crate::desired::{Image, ServerFile, Skeleton};
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestWriter};
 
 /// What a file of a generation holds; the adapter has the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +72,19 @@ pub fn files(image: &Image) -> Vec<(Arc<str>, FileContent)> {
     }
     files.sort_unstable();
     files
+}
+
+/// What names an image: the digest of all its text, wherever it is written to. Costs a rendering.
+#[must_use]
+pub fn image_digest(image: &Image) -> Digest {
+    let mut out = DigestWriter::default();
+    // Writing to a digest cannot fail.
+    let _ = config(image, "", &mut out);
+    for id in MapId::ALL {
+        let _ = map(image, id, &mut out);
+    }
+    let _ = crt_list(image, &mut out);
+    out.finish()
 }
 
 /// What names a static part: the digest of its text, in hex.

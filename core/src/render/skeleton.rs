@@ -13,9 +13,9 @@ use crate::annotations::redirect::CODES;
 use crate::annotations::{FAMILIES, Family, RuleText, Section, field_position, flag_of};
 use crate::desired::Skeleton;
 
-/// The host of a request as routes are keyed: lower case, without port. What comes after a slash
+/// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
 /// is dropped, so that no Host header can pass for another host with a path.
-const HOST: &str = "req.hdr(host),lower,field(1,:),field(1,/)";
+const HOST: &str = "req.hdr(host),lower,field(1,:),field(1,/),rtrim(.)";
 
 /// Writes everything but the tenants' backends.
 ///
@@ -114,7 +114,7 @@ fn routing(out: &mut dyn Write) -> fmt::Result {
     let lookup = "concat(,txn.path,/>),map_beg(maps/route.map)";
     out.write_str(
         "  http-request deny deny_status 400 if METH_CONNECT\n\
-         \x20 http-request deny deny_status 400 if { path -m sub /. %2e %2E > } \
+         \x20 http-request deny deny_status 400 if { path -m sub /. %2e %2E %2f. %2F. > } \
          { path -m reg -i '(/|%2f)(\\.|%2e){1,2}(/|%2f|$)|>' }\n\
          \x20 option forwardfor\n\
          \x20 http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n\

@@ -350,6 +350,7 @@ impl Haproxy {
             (file.as_str().into(), hosts.iter().map(|h| h.as_str().into()).collect())
         };
         Observed {
+            saved: None,
             skeleton: self.skeleton.as_str().into(),
             maps: self.maps.iter().map(|(id, entries)| (*id, boxed(entries))).collect(),
             backends: tenants.map(|(name, b)| observed_backend(name, b)).collect(),

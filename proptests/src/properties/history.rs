@@ -160,7 +160,7 @@ enum Exact {
 
 fn same_step(given: &Given, step: &Step, exact: Exact) -> Verdict {
     same_actions(&given.actions, &step.actions)?;
-    let Step { actions: _, wake_at, opened, closed, effective, trace } = step;
+    let Step { wake_at, opened, closed, effective, trace, .. } = step;
     let rest = format!("{wake_at:?} {opened:?} {closed:?} {effective} {trace:?}");
     if exact == Exact::Yes && given.rest != rest {
         return Err(format!("{} against {rest}", given.rest));

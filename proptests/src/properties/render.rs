@@ -192,12 +192,9 @@ fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
     let skeleton = &image.skeleton;
     let names = (0..skeleton.header_names.len()).map(|n| format!("x-benign-{n}").into());
     let options = skeleton.options.keys().map(|directive| (directive.clone(), "1s".into()));
-    let benign = Skeleton {
-        listen: skeleton.listen.clone(),
-        capabilities: skeleton.capabilities.clone(),
-        header_names: names.collect(),
-        options: options.collect(),
-    };
+    let mut benign: Skeleton = (**skeleton).clone();
+    benign.header_names = names.collect();
+    benign.options = options.collect();
     let mut text = String::new();
     let _ = render::skeleton::write(&benign, "/tmp/x", "0", &mut text);
     let intended = lexer::config(&text)?;
