@@ -1,8 +1,8 @@
 //! Drives a controller against the model of HAProxy: turns acts into events, executes actions as
 //! the adapters would, and checks after every step what must always hold.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tidegate_core::action::{Action, ActionBody, Lane, RuntimeCommand};
@@ -457,7 +457,8 @@ impl Drive {
                 }
             }
             if let (Some(before), Some(worker)) = (before, &self.worker) {
-                no_gap(&before, [then, &wanted], &answers(&worker.memory))
+                let alive = alive(self.controller.desired().image());
+                no_gap(&before, [then, &wanted], &answers(&worker.memory), &alive)
                     .map_err(|probe| format!("S7: after {command:?}, {probe} of {commands:#?}"))?;
             }
         }
@@ -553,13 +554,26 @@ pub fn answers_of_image(image: &Image) -> Vec<Answer> {
     answers(&load::sketch(image))
 }
 
+/// Every endpoint there is, by what is wanted.
+fn alive(image: &Image) -> BTreeSet<SocketAddr> {
+    image.backends.iter().flat_map(|(_, b)| b.servers.iter().copied()).collect()
+}
+
 /// What was wanted when the action was asked for, and what is wanted now, both count: an action
-/// under way cannot be called back.
-fn no_gap(before: &[Answer], wanted: [&[Answer]; 2], after: &[Answer]) -> Verdict {
+/// under way cannot be called back. Servers that are gone for good serve nobody.
+fn no_gap(
+    before: &[Answer],
+    wanted: [&[Answer]; 2],
+    after: &[Answer],
+    alive: &BTreeSet<SocketAddr>,
+) -> Verdict {
     let serves = |answers: &[Answer], at| matches!(answers.get(at), Some(Answer::Servers(_)));
     for (at, probe) in PROBES.iter().enumerate() {
-        let needed = serves(before, at) && wanted.iter().all(|answers| serves(answers, at));
-        if needed && !serves(after, at) {
+        let had = match before.get(at) {
+            Some(Answer::Servers(servers)) => !servers.is_disjoint(alive),
+            Some(Answer::NotFound | Answer::Unavailable) | None => false,
+        };
+        if had && wanted.iter().all(|answers| serves(answers, at)) && !serves(after, at) {
             let [before, after] = [before, after].map(|answers| answers.get(at));
             let wanted = wanted.map(|answers| answers.get(at));
             return Err(format!("{probe:?} meets {after:?}, was {before:?}, is to be {wanted:?}"));
