@@ -1,5 +1,7 @@
 //! The manifests of the benchmarks, as YAML of the kind that `kubectl get -o yaml` prints.
 
+#![allow(dead_code, reason = "each benchmark uses its own part")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;

@@ -87,7 +87,7 @@ fn a_new_application_is_planned_without_a_reload_where_that_is_possible() {
         steps.as_array().unwrap().iter().filter_map(|step| step["text"].as_str()).collect();
     // The backend before the route that refers to it.
     let at = |wanted: &str| texts.iter().position(|text| text.starts_with(wanted));
-    assert!(at("add backend demo_blog_80").unwrap() < at("add map maps/route.map").unwrap());
+    assert!(at("add backend demo_blog_http").unwrap() < at("add map maps/route.map").unwrap());
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn rendered_files_hold_no_secret_unless_asked() {
     };
     let text = show(&[]);
     assert!(text.contains("==> maps/route.map <=="), "{text}");
-    assert!(text.contains("shop.localhost/ |demo_shop_80|"), "{text}");
+    assert!(text.contains("shop.localhost/ |demo_shop_http|"), "{text}");
     assert!(!text.contains("PRIVATE KEY"));
     assert!(show(&["--with-secrets"]).contains("PRIVATE KEY"));
 }

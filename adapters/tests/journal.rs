@@ -774,10 +774,10 @@ fn why_names_event_fact_piece_and_key() -> io::Result<()> {
     };
     let text = print(&args);
     for wanted in [
-        "add server default_shop_80",
+        "add server default_shop_http",
         "event: upserted EndpointSlice default/shop-1",
         "fact: the endpoints of Service default/shop",
-        "computed: servers of default_shop_80",
+        "computed: servers of default_shop_http",
         "identical: chain ",
     ] {
         assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");

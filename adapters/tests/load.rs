@@ -53,7 +53,8 @@ fn reload(rig: &Rig) {
         });
         traffic.pass(300);
     }
-    let reloads = rig.reloads();
+    let mut reloads = rig.reloads();
+    reloads.retain(|_, count| *count > 0.0);
     assert!(reloads.keys().any(|labels| labels.contains("static-part")), "{reloads:?}");
     assert!(reloads.keys().all(|labels| labels.contains("done")), "{reloads:?}");
     traffic.finish(&format!("HAProxy {}: 4 reloads", rig.version));

@@ -37,6 +37,8 @@ pub struct Checkpoint {
     worker: Option<WorkerId>,
     running: Option<Running>,
     doubt: bool,
+    doubt_until: Time,
+    lost: WorkerId,
     next_id: u64,
     trouble: BTreeMap<Key, Trouble>,
     repairs: BTreeMap<Key, Box<str>>,
@@ -67,6 +69,8 @@ impl Controller {
             worker: self.worker,
             running: self.running.clone(),
             doubt: self.doubt,
+            doubt_until: self.doubt_until,
+            lost: self.lost,
             next_id: self.next_id,
             trouble: self.trouble.clone(),
             repairs: self.repairs.clone(),
@@ -102,6 +106,8 @@ impl Checkpoint {
             worker,
             running,
             doubt,
+            doubt_until,
+            lost,
             next_id,
             trouble,
             repairs,
@@ -138,6 +144,8 @@ impl Checkpoint {
         controller.worker = worker;
         controller.running = running;
         controller.doubt = doubt;
+        controller.doubt_until = doubt_until;
+        controller.lost = lost;
         controller.next_id = next_id;
         controller.trouble = trouble;
         controller.repairs = repairs;

@@ -18,9 +18,13 @@ use crate::problem::Problem;
 use crate::project::{self, PieceKey, Projections, Refreshed};
 use crate::quarantine::Search;
 use crate::render;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Settings;
 use crate::time::{Time, WakeAt, WakeReason};
 use crate::world::{Fact, World};
+
+/// Pause between a read-back that failed and the next, in milliseconds.
+const DOUBT_PAUSE_MS: u64 = 100;
 
 /// The outcome of one step.
 #[must_use]
@@ -82,6 +86,10 @@ pub struct Controller {
     pub(crate) running: Option<Running>,
     /// What a worker is known to have must be read back before anything else is sent to it.
     pub(crate) doubt: bool,
+    /// A read-back that failed is not tried again before then.
+    pub(crate) doubt_until: Time,
+    /// The last worker that was lost: none up to it comes back.
+    pub(crate) lost: WorkerId,
     pub(crate) loaded: Option<Arc<Skeleton>>,
     pub(crate) runtime: Option<RuntimeFlight>,
     pub(crate) files: Option<FilesFlight>,
@@ -123,6 +131,8 @@ impl Controller {
             worker: None,
             running: None,
             doubt: false,
+            doubt_until: now,
+            lost: WorkerId(0),
             loaded: None,
             runtime: None,
             files: None,
@@ -230,6 +240,7 @@ impl Controller {
             Event::ProxyFound(found) => self.world.set_capabilities(found, changed),
             Event::WorkerSeen(worker) => self.meet(worker),
             Event::WorkerLost(worker) => {
+                self.lost = self.lost.max(worker);
                 if self.worker == Some(worker) {
                     self.worker = None;
                     self.running = None;
@@ -270,6 +281,7 @@ impl Controller {
         self.running = None;
         self.runtime = None;
         self.doubt = true;
+        self.doubt_until = self.now;
     }
 
     fn take_running(&mut self, running: Running) {
@@ -367,6 +379,9 @@ impl Controller {
         let Some(worker) = self.worker.filter(|_| self.runtime.is_none()) else { return };
         let audit = self.world.settings.delays.audit_ms;
         let audit_due = audit > 0 && self.now >= self.audited_at.plus_ms(audit);
+        if self.doubt && self.now < self.doubt_until {
+            return;
+        }
         if self.doubt || (audit_due && self.is_quiet()) {
             let audit = !self.doubt;
             let id = self.emit(ActionBody::ReadBack { worker }, step);
@@ -454,6 +469,9 @@ impl Controller {
             Some(RuntimeFlight::ReadBack { id: flight, audit: _ }) if flight == id => {
                 // A failed read-back leaves the doubt, and is tried again.
                 self.doubt |= !matches!(outcomes.as_slice(), [Outcome::Done]);
+                if self.doubt {
+                    self.doubt_until = self.now.plus_ms(DOUBT_PAUSE_MS);
+                }
                 return;
             }
             other => self.runtime = other,
@@ -490,6 +508,9 @@ impl Controller {
                 Outcome::Refused(why) => {
                     refused.entry(command.key.clone()).or_insert((command, why));
                 }
+                Outcome::Unknown if is_planted(Mistake::UnknownIsDone) => {
+                    running.apply(&command.command, command.backend.as_ref(), self.now);
+                }
                 Outcome::Unknown => self.doubt = true,
             }
         }
@@ -501,7 +522,8 @@ impl Controller {
     fn saved(&mut self, version: u64, outcome: Outcome) {
         match outcome {
             Outcome::Done => {
-                let behind = self.desired.image().version != version;
+                let behind = self.desired.image().version != version
+                    && !is_planted(Mistake::SavedAtWrite);
                 self.unsaved_since = behind.then_some(self.now);
                 self.reload_trouble = Trouble::default();
             }
@@ -512,7 +534,7 @@ impl Controller {
 
     fn reloaded(&mut self, image: &Arc<Image>, outcome: Outcome, worker: Option<WorkerId>) {
         match (outcome, worker) {
-            (Outcome::Done, Some(worker)) => {
+            (Outcome::Done, Some(worker)) if worker > self.lost => {
                 self.worker = Some(worker);
                 // What was sent meanwhile went to the worker before.
                 self.runtime = None;
@@ -524,7 +546,7 @@ impl Controller {
                 let behind = self.desired.image().version != image.version;
                 self.unsaved_since = behind.then_some(self.now);
             }
-            (Outcome::Done, None) | (Outcome::Unknown, _) => {
+            (Outcome::Done, _) | (Outcome::Unknown, _) => {
                 self.doubt = self.worker.is_some();
                 self.delay_reload("the outcome of the reload is unknown".into());
             }
@@ -588,6 +610,9 @@ impl Controller {
             }
         }
         let audit = self.world.settings.delays.audit_ms;
+        if self.doubt && self.runtime.is_none() {
+            ask(self.doubt_until, WakeReason::Retry);
+        }
         let audit_at = self.audited_at.plus_ms(audit);
         if audit > 0 && self.running.is_some() && (audit_at > self.now || self.is_quiet()) {
             ask(audit_at, WakeReason::Audit);

@@ -57,6 +57,7 @@ pub mod problem;
 pub mod project;
 pub mod quarantine;
 pub mod render;
+pub mod sabotage;
 pub mod settings;
 pub mod shard;
 pub mod small;

@@ -94,7 +94,7 @@ fn every_tier_renders_and_grows() {
         let image = driven.last_image.clone().unwrap();
         let mut text = String::new();
         render::config(&image, "/tmp/state/gen-1", &mut text).unwrap();
-        assert!(text.contains("backend default_shop_80_"), "{text}");
+        assert!(text.contains("backend default_shop_http_"), "{text}");
         if let Ok(dir) = std::env::var("TIDEGATE_DUMP") {
             let dir = format!("{dir}/{name}");
             std::fs::create_dir_all(format!("{dir}/maps")).unwrap();

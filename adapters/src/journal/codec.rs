@@ -42,7 +42,7 @@ pub enum Logged {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum EntryV1 {
     /// A controller was made from nothing: the first entry of a process's first segment.
-    Begun(BegunV1),
+    Begun(Box<BegunV1>),
     /// The state between two steps: the first entry of every other segment.
     Restored(Box<RestoredV1>),
     /// A step was taken.

@@ -285,8 +285,7 @@ impl Journal {
     }
 
     fn is_flowing(&self) -> bool {
-        self.epoch > self.overflowed
-            && self.epoch > self.shared.failed.load(Ordering::Acquire)
+        self.epoch > self.overflowed && self.epoch > self.shared.failed.load(Ordering::Acquire)
     }
 
     fn start(&mut self, first: First) {

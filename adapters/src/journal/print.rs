@@ -13,9 +13,7 @@ use serde_json::json;
 
 use super::explain::{Because, Explainer, Why};
 use super::reader::StartAt;
-use super::replay::{
-    AfterDifference, Differs, Replayed, ReplayOptions, Report, replay,
-};
+use super::replay::{AfterDifference, Differs, ReplayOptions, Replayed, Report, replay};
 use super::text;
 use crate::os::files::OsFiles;
 

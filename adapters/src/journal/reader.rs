@@ -116,10 +116,8 @@ pub fn segments(files: &dyn Files, path: &Path, from: StartAt) -> Result<Vec<Pat
         Err(_) if files.length(path).is_ok() => return Ok(vec![path.to_owned()]),
         Err(source) => return Err(ReadError::Io { path: path.to_owned(), source }),
     };
-    let mut numbered: Vec<(u64, PathBuf)> = names
-        .iter()
-        .filter_map(|name| Some((segment_number(name)?, path.join(name))))
-        .collect();
+    let mut numbered: Vec<(u64, PathBuf)> =
+        names.iter().filter_map(|name| Some((segment_number(name)?, path.join(name)))).collect();
     numbered.sort_unstable();
     if numbered.is_empty() {
         return Err(ReadError::Nothing(path.to_owned()));
@@ -160,9 +158,8 @@ impl Segment {
     /// # Errors
     /// When it cannot be read, is no journal or has another format.
     pub fn open(files: &dyn Files, path: &Path) -> Result<Segment, ReadError> {
-        let bytes = files
-            .read(path)
-            .map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        let bytes =
+            files.read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
         let mut segment =
             Segment { path: path.to_owned(), header: None, bytes, offset: 0, torn: None };
         match codec::header(&segment.bytes) {

@@ -200,7 +200,8 @@ impl Replay {
         watch: &mut dyn FnMut(&Replayed<'_>) -> std::io::Result<()>,
     ) -> Result<Go, ReplayError> {
         match entry {
-            EntryV1::Begun(BegunV1 { settings, now, wall_unix_ms: _ }) => {
+            EntryV1::Begun(begun) => {
+                let BegunV1 { settings, now, wall_unix_ms: _ } = *begun;
                 self.report.begun += 1;
                 self.running = Some(Running {
                     controller: Controller::new(settings, now),

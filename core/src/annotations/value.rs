@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::Refusal;
+use crate::sabotage::{Mistake, is_planted};
 
 /// `true` or `false`; `on`, `off`, `enabled`, `disabled` are taken too, as haproxytech does.
 ///
@@ -79,7 +80,11 @@ pub fn integer(text: &str, min: u64, max: u64) -> Result<u64, Refusal> {
 pub fn header_name(text: &str) -> Result<String, Refusal> {
     // Of the token characters only those that mean nothing to HAProxy's configuration: before 3.4
     // names stand in static rules.
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let is_token = |b: u8| {
+        b.is_ascii_alphanumeric()
+            || b"-_.".contains(&b)
+            || is_planted(Mistake::AnyHeaderName) && b.is_ascii_graphic()
+    };
     if text.is_empty() || text.len() > 256 || !text.bytes().all(is_token) {
         return Err(Refusal::new(
             format!("{} is not a header name", quoted(text)),

@@ -4,6 +4,7 @@
 //! profile and the same server keywords. So a change of options is a new backend, built beside
 //! the old one and switched to by one map write, and what runs can be read back by name.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -46,16 +47,21 @@ pub struct BackendSpec {
 }
 
 impl BackendSpec {
-    /// The backend's name: `namespace_service_port`, and for other than default options the digest
-    /// of them. Injective for valid names, as none contains `_` or `.` in these places.
+    /// The backend's name: `namespace_service_port`, the port by its name if it has one, and for
+    /// other than default options the digest of them. Injective, as no part contains `_`.
     #[must_use]
     pub fn name(&self) -> Arc<str> {
-        let BackendSpec { service, port_name: _, port, profile, keywords, files: _, check } = self;
+        let BackendSpec { service, port_name, port, profile, keywords, files: _, check } = self;
         let mut name = String::with_capacity(64);
-        name.push_str(&service.namespace);
+        name.push_str(&label(&service.namespace));
         name.push('_');
-        name.push_str(&service.name);
-        name.push_str(&format!("_{port}"));
+        name.push_str(&label(&service.name));
+        name.push('_');
+        if port_name.is_empty() {
+            name.push_str(&format!("{port}"));
+        } else {
+            name.push_str(&label(port_name));
+        }
         let plain =
             **profile == *crate::render::profile::DEFAULT && keywords.is_empty() && check.is_none();
         if !plain {
@@ -101,6 +107,17 @@ impl BackendSpec {
             }
         }
         kept.into()
+    }
+}
+
+/// A name as part of a backend's name: itself if it is what Kubernetes admits, else its digest. A
+/// port's name has a letter (RFC 6335), so it is no number.
+fn label(text: &str) -> Cow<'_, str> {
+    let admitted = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    if !text.is_empty() && text.len() <= 253 && text.bytes().all(admitted) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("x{}", Digest::of(text.as_bytes()).short()))
     }
 }
 

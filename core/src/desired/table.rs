@@ -5,6 +5,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Number of shards. A write after a snapshot copies 1/SHARDS of the table.
@@ -130,7 +131,12 @@ impl<V: Clone + Eq> Eq for Table<V> {}
 
 impl<V: Clone + Serialize> Serialize for Table<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
+        // Formats without terminators need the length first.
+        let mut entries = serializer.serialize_seq(Some(self.len))?;
+        for entry in self.iter() {
+            entries.serialize_element(&entry)?;
+        }
+        entries.end()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::action::{MapId, RuntimeCommand, ServerState};
 use crate::applied::{Admin, LEDGER_SPARE, Published, RunningBackend, RunningServer};
 use crate::desired::Backend;
 use crate::desired::backend::{server_name, slot_name};
+use crate::sabotage::{Mistake, is_planted};
 use crate::time::Time;
 
 type Commands = Vec<(RuntimeCommand, Option<Arc<str>>)>;
@@ -127,7 +128,7 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
         let backend = running.physical.clone();
         push(&mut commands, &wanted.name, RuntimeCommand::PublishBackend { backend });
     }
-    if kept > 0 || missing.is_empty() {
+    if kept > 0 || missing.is_empty() || is_planted(Mistake::BreakBeforeMake) {
         for server in &leaving {
             let (physical, name) = (&running.physical, wanted.name.clone());
             set_state(&mut commands, name, physical, server.name(), ServerState::Maint);

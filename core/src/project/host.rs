@@ -17,6 +17,7 @@ use crate::action::MapId;
 use crate::annotations::Registry;
 use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
+use crate::sabotage::{Mistake, is_planted};
 use crate::world::host;
 use crate::world::lookup::Lookup;
 use crate::world::object::{BackendRef, Ingress, Kind, Name, ObjectRef, PathType};
@@ -52,7 +53,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
         let is_default = |c: &Claim<'_>| c.rank == Rank::Default;
         is_default(a)
             .cmp(&is_default(b))
-            .then_with(|| a.ingress.meta.seniority().cmp(&b.ingress.meta.seniority()))
+            .then_with(|| seniority(a).cmp(&seniority(b)))
             .then_with(|| a.rank.cmp(&b.rank))
     });
     let mut winners: BTreeMap<PathKey, Claim<'_>> = BTreeMap::new();
@@ -89,6 +90,11 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
         }
     }
     piece
+}
+
+fn seniority<'w>(claim: &Claim<'w>) -> (i64, &'w Name) {
+    let (created, name) = claim.ingress.meta.seniority();
+    (if is_planted(Mistake::NameBeforeAge) { 0 } else { created }, name)
 }
 
 fn add(piece: &mut Piece, host: &str, path: &PathKey, record: &str) {

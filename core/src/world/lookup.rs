@@ -10,6 +10,7 @@ use core::net::IpAddr;
 use super::object::{ConfigMap, EndpointSlice, Ingress, IngressClass, Name, ObjectRef, Secret, Service};
 use super::{Fact, World};
 use crate::capability::Capabilities;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Settings;
 
 /// A recording reader of a [`World`].
@@ -85,8 +86,11 @@ impl<'w> Lookup<'w> {
 
     /// A Service.
     pub fn service(&mut self, name: &Name) -> Option<&'w Service> {
-        self.reads.insert(Fact::Service(name.clone()));
-        self.world.services.get(name).map(|o| &**o)
+        let found = self.world.services.get(name).map(|o| &**o);
+        if found.is_some() || !is_planted(Mistake::UnrecordedMiss) {
+            self.reads.insert(Fact::Service(name.clone()));
+        }
+        found
     }
 
     /// The slices of a Service, by name.

@@ -73,6 +73,12 @@ pub const TEXTS: &[&str] = &[
     "a/../b/tls",
     "1.2.3.4, ,x",
     "::ffff:1.2.3.4/200",
+    "-m x",
+    "-f",
+    ". x",
+    "_ -",
+    "if x",
+    "unless if",
 ];
 
 /// A text from the corpus, two of them joined, or anything at all.
