@@ -322,7 +322,8 @@ impl Fleet {
         }
         report.add("reload, ConfigMap written to done, ms", spread(lasted));
         report.add("endpoint change during a reload, event to verified, ms", events.figures());
-        report.add("endpoint change during a reload, file to first right answer, ms", spread(probes));
+        report
+            .add("endpoint change during a reload, file to first right answer, ms", spread(probes));
         report.add("probes that answered wrong right after the reload", json!({"reloads": late}));
     }
 

@@ -32,9 +32,22 @@ struct Stage {
 }
 
 const APPS: [&str; 16] = [
-    "foo-bar-com", "wildcard-foo-com", "foo-exact", "foo-prefix", "aaa-slash-bbb-prefix",
-    "aaa-prefix", "aaa-slash-bbb-slash-prefix", "foo-slash-exact", "root", "precise", "old",
-    "young", "implementation", "echo-service", "plain", "fallback",
+    "foo-bar-com",
+    "wildcard-foo-com",
+    "foo-exact",
+    "foo-prefix",
+    "aaa-slash-bbb-prefix",
+    "aaa-prefix",
+    "aaa-slash-bbb-slash-prefix",
+    "foo-slash-exact",
+    "root",
+    "precise",
+    "old",
+    "young",
+    "implementation",
+    "echo-service",
+    "plain",
+    "fallback",
 ];
 
 fn conformance(version: &'static str) {
@@ -71,8 +84,8 @@ fn conformance(version: &'static str) {
 }
 
 fn stage(version: &'static str) -> Stage {
-    let rig = Rig::new(version)
-        .arguments(&["--default-certificate", "test/default", "--external-names"]);
+    let rig =
+        Rig::new(version).arguments(&["--default-certificate", "test/default", "--external-names"]);
     let mut pods = BTreeMap::new();
     for name in APPS {
         let count = if name == "echo-service" { 10 } else { 1 };
@@ -103,7 +116,8 @@ fn stage(version: &'static str) -> Stage {
         "metadata": {"name": "external", "namespace": "test"},
         "spec": {"type": "ExternalName", "externalName": "localhost"}}));
     let port = external.to_string();
-    objects.push(ingress("external").rule("external.test", "Prefix", "/", "external", &port).into());
+    objects
+        .push(ingress("external").rule("external.test", "Prefix", "/", "external", &port).into());
     rig.put("all", &objects);
     Stage { rig, pods, authority, certificates, external, six, _others: others }
 }
@@ -128,7 +142,13 @@ fn routes() -> Vec<Value> {
             .rule("mixed-path-rules", "Prefix", "/foo", "foo-prefix", "8080")
             .into(),
         exact("trailing", "trailing-slash-path-rules", "/foo/", "foo-slash-exact")
-            .rule("trailing-slash-path-rules", "Prefix", "/aaa/bbb/", "aaa-slash-bbb-slash-prefix", "8080")
+            .rule(
+                "trailing-slash-path-rules",
+                "Prefix",
+                "/aaa/bbb/",
+                "aaa-slash-bbb-slash-prefix",
+                "8080",
+            )
             .into(),
         ingress("nested")
             .rule("nested.test", "Prefix", "/", "root", "8080")
@@ -158,7 +178,9 @@ fn routes() -> Vec<Value> {
             .rule("impl.test", "ImplementationSpecific", "/bar", "implementation", "8080")
             .rule("impl.test", "Prefix", "/bar", "foo-prefix", "8080")
             .into(),
-        ingress("impl-empty").rule("empty.test", "ImplementationSpecific", "", "implementation", "8080").into(),
+        ingress("impl-empty")
+            .rule("empty.test", "ImplementationSpecific", "", "implementation", "8080")
+            .into(),
         ingress("a-young").all("contended.test", "young").created("2024-06-01T00:00:00Z").into(),
         ingress("z-old").all("contended.test", "old").created("2024-05-01T00:00:00Z").into(),
         ingress("a-same").all("same-age.test", "old").into(),
@@ -184,7 +206,10 @@ fn routes() -> Vec<Value> {
         ingress("two-rsa").all("two.test", "plain").tls(&["two.test"], "rsa").into(),
         ingress("two-ecdsa").tls(&["two.test"], "ecdsa").into(),
         ingress("no-secret").all("nosecret.test", "plain").tls(&["nosecret.test"], "").into(),
-        ingress("gone-secret").all("gone.test", "plain").tls(&["gone.test"], "no-such-secret").into(),
+        ingress("gone-secret")
+            .all("gone.test", "plain")
+            .tls(&["gone.test"], "no-such-secret")
+            .into(),
         ingress("torn-secret").all("torn.test", "plain").tls(&["torn.test"], "torn").into(),
         ingress("wild-tls")
             .rule("*.wild.test", "Prefix", "/", "plain", "8080")
@@ -209,31 +234,72 @@ fn odd_services(pods: &mut Vec<Pod>) -> (Vec<Value>, bool) {
         service("empty"),
         slice("empty", &[]),
         service("bare"),
-        service_ports("ports", json!([
-            {"name": "web", "port": 80, "targetPort": "http"},
-            {"name": "admin", "port": 81, "targetPort": 9000}
-        ])),
-        slice_of("ports-1", "ports", port("web", &web[0]), vec![one(&web[0], json!({"ready": true}))]),
-        slice_of("ports-2", "ports", port("web", &web[1]), vec![one(&web[1], json!({"ready": true}))]),
+        service_ports(
+            "ports",
+            json!([
+                {"name": "web", "port": 80, "targetPort": "http"},
+                {"name": "admin", "port": 81, "targetPort": 9000}
+            ]),
+        ),
+        slice_of(
+            "ports-1",
+            "ports",
+            port("web", &web[0]),
+            vec![one(&web[0], json!({"ready": true}))],
+        ),
+        slice_of(
+            "ports-2",
+            "ports",
+            port("web", &web[1]),
+            vec![one(&web[1], json!({"ready": true}))],
+        ),
         slice_of("ports-3", "ports", port("admin", &admin), vec![one(&admin, json!({}))]),
         service("slices"),
-        slice_of("slices-1", "slices", port("http", &slices[0]), slices.iter().map(|p| one(p, json!({"ready": true}))).collect()),
-        slice_of("slices-2", "slices", port("http", &slices[0]), vec![one(&slices[1], json!({"ready": true}))]),
+        slice_of(
+            "slices-1",
+            "slices",
+            port("http", &slices[0]),
+            slices.iter().map(|p| one(p, json!({"ready": true}))).collect(),
+        ),
+        slice_of(
+            "slices-2",
+            "slices",
+            port("http", &slices[0]),
+            vec![one(&slices[1], json!({"ready": true}))],
+        ),
         service("conditions"),
-        slice_of("conditions-1", "conditions", port("http", ready), vec![
-            one(ready, json!({})), one(unready, never.clone()), one(leaving, goes.clone()),
-        ]),
+        slice_of(
+            "conditions-1",
+            "conditions",
+            port("http", ready),
+            vec![one(ready, json!({})), one(unready, never.clone()), one(leaving, goes.clone())],
+        ),
         service("leaving"),
-        slice_of("leaving-1", "leaving", port("http", ready), vec![one(unready, never.clone()), one(leaving, goes)]),
+        slice_of(
+            "leaving-1",
+            "leaving",
+            port("http", ready),
+            vec![one(unready, never.clone()), one(leaving, goes)],
+        ),
         service("unready"),
         slice_of("unready-1", "unready", port("http", ready), vec![one(unready, never)]),
         service("dual"),
     ];
     let four = Pod::start("dual");
     let six = Pod::at("dual", Speech::Http1, SocketAddr::from((Ipv6Addr::LOCALHOST, 0)));
-    objects.push(slice_of("dual-4", "dual", port("http", &four), vec![one(&four, json!({"ready": true}))]));
+    objects.push(slice_of(
+        "dual-4",
+        "dual",
+        port("http", &four),
+        vec![one(&four, json!({"ready": true}))],
+    ));
     if let Some(six) = &six {
-        objects.push(slice_of("dual-6", "dual", port("http", six), vec![one(six, json!({"ready": true}))]));
+        objects.push(slice_of(
+            "dual-6",
+            "dual",
+            port("http", six),
+            vec![one(six, json!({"ready": true}))],
+        ));
     }
     let has_six = six.is_some();
     pods.extend(web);
@@ -272,13 +338,16 @@ fn check(stage: &Stage, rows: &[(&str, &str, u16, &str)]) {
 }
 
 fn host_rules(stage: &Stage) {
-    check(stage, &[
-        ("foo.bar.com", "/", 200, "foo-bar-com"),
-        ("subdomain.bar.com", "/", 404, ""),
-        ("bar.foo.com", "/", 200, "wildcard-foo-com"),
-        ("baz.bar.foo.com", "/", 404, ""),
-        ("foo.com", "/", 404, ""),
-    ]);
+    check(
+        stage,
+        &[
+            ("foo.bar.com", "/", 200, "foo-bar-com"),
+            ("subdomain.bar.com", "/", 404, ""),
+            ("bar.foo.com", "/", 200, "wildcard-foo-com"),
+            ("baz.bar.foo.com", "/", 404, ""),
+            ("foo.com", "/", 404, ""),
+        ],
+    );
 }
 
 fn host_rules_tls(stage: &Stage) {
@@ -294,52 +363,58 @@ fn host_rules_tls(stage: &Stage) {
 }
 
 fn path_rules(stage: &Stage) {
-    check(stage, &[
-        ("exact-path-rules", "/foo", 200, "foo-exact"),
-        ("exact-path-rules", "/foo/", 404, ""),
-        ("exact-path-rules", "/FOO", 404, ""),
-        ("exact-path-rules", "/bar", 404, ""),
-        ("prefix-path-rules", "/foo", 200, "foo-prefix"),
-        ("prefix-path-rules", "/foo/", 200, "foo-prefix"),
-        ("prefix-path-rules", "/FOO", 404, ""),
-        ("prefix-path-rules", "/aaa/bbb", 200, "aaa-slash-bbb-prefix"),
-        ("prefix-path-rules", "/aaa/bbb/ccc", 200, "aaa-slash-bbb-prefix"),
-        ("prefix-path-rules", "/aaa/ccc", 200, "aaa-prefix"),
-        ("prefix-path-rules", "/aaaccc", 404, ""),
-        ("mixed-path-rules", "/foo", 200, "foo-exact"),
-        ("trailing-slash-path-rules", "/aaa/bbb", 200, "aaa-slash-bbb-slash-prefix"),
-        ("trailing-slash-path-rules", "/aaa/bbb/", 200, "aaa-slash-bbb-slash-prefix"),
-        ("trailing-slash-path-rules", "/foo", 404, ""),
-        ("trailing-slash-path-rules", "/foo/", 200, "foo-slash-exact"),
-    ]);
+    check(
+        stage,
+        &[
+            ("exact-path-rules", "/foo", 200, "foo-exact"),
+            ("exact-path-rules", "/foo/", 404, ""),
+            ("exact-path-rules", "/FOO", 404, ""),
+            ("exact-path-rules", "/bar", 404, ""),
+            ("prefix-path-rules", "/foo", 200, "foo-prefix"),
+            ("prefix-path-rules", "/foo/", 200, "foo-prefix"),
+            ("prefix-path-rules", "/FOO", 404, ""),
+            ("prefix-path-rules", "/aaa/bbb", 200, "aaa-slash-bbb-prefix"),
+            ("prefix-path-rules", "/aaa/bbb/ccc", 200, "aaa-slash-bbb-prefix"),
+            ("prefix-path-rules", "/aaa/ccc", 200, "aaa-prefix"),
+            ("prefix-path-rules", "/aaaccc", 404, ""),
+            ("mixed-path-rules", "/foo", 200, "foo-exact"),
+            ("trailing-slash-path-rules", "/aaa/bbb", 200, "aaa-slash-bbb-slash-prefix"),
+            ("trailing-slash-path-rules", "/aaa/bbb/", 200, "aaa-slash-bbb-slash-prefix"),
+            ("trailing-slash-path-rules", "/foo", 404, ""),
+            ("trailing-slash-path-rules", "/foo/", 200, "foo-slash-exact"),
+        ],
+    );
 }
 
 fn truth_table(stage: &Stage) {
-    check(stage, &[
-        ("prefix-path-rules", "/foo/bar", 200, "foo-prefix"),
-        ("prefix-path-rules", "/foobar", 404, ""),
-        ("prefix-path-rules", "/bar", 404, ""),
-        ("prefix-path-rules", "/ccc", 404, ""),
-        ("slash.test", "/foo", 200, "foo-prefix"),
-        ("slash.test", "/foo/", 200, "foo-prefix"),
-        ("slash.test", "/foo/bar", 200, "foo-prefix"),
-        ("slash.test", "/", 200, "root"),
-        ("slash.test", "/x", 404, ""),
-        ("short.test", "/aaa/bbb", 404, ""),
-        ("short.test", "/aaa/bb/b", 200, "aaa-prefix"),
-        ("prefix-path-rules", "/aaa/bbb/", 200, "aaa-slash-bbb-prefix"),
-        ("prefix-path-rules", "/aaa/bbbxyz", 200, "aaa-prefix"),
-        ("nested.test", "/", 200, "root"),
-        ("nested.test", "/aaa/ccc", 200, "aaa-prefix"),
-        ("nested.test", "/aaa/bbb/x", 200, "aaa-slash-bbb-prefix"),
-        ("nested.test", "/aaa/bbbxyz", 200, "aaa-prefix"),
-        ("nested.test", "/ccc", 200, "root"),
-        ("mixed-path-rules", "/foo/", 200, "foo-prefix"),
-        ("mixed-path-rules", "/foo/x", 200, "foo-prefix"),
-        ("exact-path-rules", "/foo?x=/bar", 200, "foo-exact"),
-        ("exact-path-rules", "/foo/x", 404, ""),
-        ("exact-path-rules", "/bar?/foo", 404, ""),
-    ]);
+    check(
+        stage,
+        &[
+            ("prefix-path-rules", "/foo/bar", 200, "foo-prefix"),
+            ("prefix-path-rules", "/foobar", 404, ""),
+            ("prefix-path-rules", "/bar", 404, ""),
+            ("prefix-path-rules", "/ccc", 404, ""),
+            ("slash.test", "/foo", 200, "foo-prefix"),
+            ("slash.test", "/foo/", 200, "foo-prefix"),
+            ("slash.test", "/foo/bar", 200, "foo-prefix"),
+            ("slash.test", "/", 200, "root"),
+            ("slash.test", "/x", 404, ""),
+            ("short.test", "/aaa/bbb", 404, ""),
+            ("short.test", "/aaa/bb/b", 200, "aaa-prefix"),
+            ("prefix-path-rules", "/aaa/bbb/", 200, "aaa-slash-bbb-prefix"),
+            ("prefix-path-rules", "/aaa/bbbxyz", 200, "aaa-prefix"),
+            ("nested.test", "/", 200, "root"),
+            ("nested.test", "/aaa/ccc", 200, "aaa-prefix"),
+            ("nested.test", "/aaa/bbb/x", 200, "aaa-slash-bbb-prefix"),
+            ("nested.test", "/aaa/bbbxyz", 200, "aaa-prefix"),
+            ("nested.test", "/ccc", 200, "root"),
+            ("mixed-path-rules", "/foo/", 200, "foo-prefix"),
+            ("mixed-path-rules", "/foo/x", 200, "foo-prefix"),
+            ("exact-path-rules", "/foo?x=/bar", 200, "foo-exact"),
+            ("exact-path-rules", "/foo/x", 404, ""),
+            ("exact-path-rules", "/bar?/foo", 404, ""),
+        ],
+    );
 }
 
 fn load_balancing(stage: &Stage) {
@@ -356,55 +431,64 @@ fn load_balancing(stage: &Stage) {
 }
 
 fn classes_of_others(stage: &Stage) {
-    check(stage, &[
-        ("theirs.test", "/", 404, ""),
-        ("unknown.test", "/", 404, ""),
-        ("classless.test", "/", 404, ""),
-        ("legacy.test", "/", 200, "plain"),
-    ]);
+    check(
+        stage,
+        &[
+            ("theirs.test", "/", 404, ""),
+            ("unknown.test", "/", 404, ""),
+            ("classless.test", "/", 404, ""),
+            ("legacy.test", "/", 200, "plain"),
+        ],
+    );
     let problems = stage.rig.problems();
     let theirs = problems.iter().filter(|p| p["name"] == "theirs" || p["name"] == "unknown");
     assert_eq!(theirs.count(), 0, "an Ingress of another class is none of our business");
 }
 
 fn precise_beats_wildcard(stage: &Stage) {
-    check(stage, &[
-        ("a.both.test", "/a", 200, "precise"),
-        ("b.both.test", "/a", 200, "wildcard-foo-com"),
-        // As ingress-nginx: a known host does not fall back to the wildcard.
-        ("a.both.test", "/b", 404, ""),
-        ("x.b.both.test", "/", 404, ""),
-    ]);
+    check(
+        stage,
+        &[
+            ("a.both.test", "/a", 200, "precise"),
+            ("b.both.test", "/a", 200, "wildcard-foo-com"),
+            // As ingress-nginx: a known host does not fall back to the wildcard.
+            ("a.both.test", "/b", 404, ""),
+            ("x.b.both.test", "/", 404, ""),
+        ],
+    );
 }
 
 fn implementation_specific(stage: &Stage) {
-    check(stage, &[
-        ("impl.test", "/foo", 200, "foo-exact"),
-        ("impl.test", "/foo/x", 200, "implementation"),
-        ("impl.test", "/foox", 404, ""),
-        ("impl.test", "/bar", 200, "foo-prefix"),
-        ("empty.test", "/anything", 200, "implementation"),
-    ]);
+    check(
+        stage,
+        &[
+            ("impl.test", "/foo", 200, "foo-exact"),
+            ("impl.test", "/foo/x", 200, "implementation"),
+            ("impl.test", "/foox", 404, ""),
+            ("impl.test", "/bar", 200, "foo-prefix"),
+            ("empty.test", "/anything", 200, "implementation"),
+        ],
+    );
 }
 
 fn oldest_wins(stage: &Stage) {
-    check(stage, &[
-        ("contended.test", "/", 200, "old"),
-        ("same-age.test", "/", 200, "old"),
-    ]);
+    check(stage, &[("contended.test", "/", 200, "old"), ("same-age.test", "/", 200, "old")]);
     stage.rig.wait_problem(&["Conflict", "\"name\":\"a-young\"", "\"error\""]);
     stage.rig.wait_problem(&["Conflict", "\"name\":\"z-old\"", "\"warning\""]);
 }
 
 fn missing_service(stage: &Stage) {
-    check(stage, &[
-        ("gaps.test", "/", 200, "plain"),
-        ("gaps.test", "/missing", 503, ""),
-        ("gaps.test", "/missing/below", 503, ""),
-        ("gaps.test", "/missingx", 200, "plain"),
-        ("gaps.test", "/port", 503, ""),
-        ("gaps.test", "/name", 503, ""),
-    ]);
+    check(
+        stage,
+        &[
+            ("gaps.test", "/", 200, "plain"),
+            ("gaps.test", "/missing", 503, ""),
+            ("gaps.test", "/missing/below", 503, ""),
+            ("gaps.test", "/missingx", 200, "plain"),
+            ("gaps.test", "/port", 503, ""),
+            ("gaps.test", "/name", 503, ""),
+        ],
+    );
     stage.rig.wait_problem(&["NotFound", "no-such-service", "\"name\":\"gaps\""]);
     stage.rig.wait_problem(&["NotFound", "no port 9999"]);
     stage.rig.wait_problem(&["NotFound", "no port named nosuch"]);
@@ -422,7 +506,10 @@ fn named_ports(stage: &Stage) {
             (0..10).map(|_| stage.rig.now("ports.test", path).name().to_owned()).collect();
         assert_eq!(pods.len(), 2, "{path}: each pod has its own port: {pods:?}");
     }
-    check(stage, &[("ports.test", "/admin", 200, "ports-admin"), ("ports.test", "/", 200, "ports")]);
+    check(
+        stage,
+        &[("ports.test", "/admin", 200, "ports-admin"), ("ports.test", "/", 200, "ports")],
+    );
 }
 
 fn several_slices(stage: &Stage) {
@@ -437,11 +524,14 @@ fn several_slices(stage: &Stage) {
 
 fn conditions(stage: &Stage) {
     for _ in 0..6 {
-        check(stage, &[
-            ("conditions.test", "/", 200, "is-ready"),
-            ("leaving.test", "/", 200, "is-leaving"),
-            ("unready.test", "/", 503, ""),
-        ]);
+        check(
+            stage,
+            &[
+                ("conditions.test", "/", 200, "is-ready"),
+                ("leaving.test", "/", 200, "is-leaving"),
+                ("unready.test", "/", 503, ""),
+            ],
+        );
     }
 }
 
@@ -463,7 +553,10 @@ fn any_scheme() -> Vec<rustls::SignatureScheme> {
 }
 
 fn two_algorithms(stage: &Stage) {
-    assert!(presented(stage, "two.test", &client::ECDSA) == stage.certificates["ecdsa"].der, "ECDSA");
+    assert!(
+        presented(stage, "two.test", &client::ECDSA) == stage.certificates["ecdsa"].der,
+        "ECDSA"
+    );
     assert!(presented(stage, "two.test", &client::RSA) == stage.certificates["rsa"].der, "RSA");
 }
 
@@ -499,43 +592,61 @@ fn external_name(stage: &Stage) {
 }
 
 fn host_spelling(stage: &Stage) {
-    check(stage, &[
-        ("foo.bar.com:80", "/", 200, "foo-bar-com"),
-        ("foo.bar.com:12345", "/", 200, "foo-bar-com"),
-        ("FOO.Bar.com", "/", 200, "foo-bar-com"),
-        ("Any.FOO.com:8080", "/", 200, "wildcard-foo-com"),
-        // The dot that says that a name is absolute (RFC 3986, 3.2.2); browsers send it.
-        ("foo.bar.com.", "/", 200, "foo-bar-com"),
-    ]);
+    check(
+        stage,
+        &[
+            ("foo.bar.com:80", "/", 200, "foo-bar-com"),
+            ("foo.bar.com:12345", "/", 200, "foo-bar-com"),
+            ("FOO.Bar.com", "/", 200, "foo-bar-com"),
+            ("Any.FOO.com:8080", "/", 200, "wildcard-foo-com"),
+            // The dot that says that a name is absolute (RFC 3986, 3.2.2); browsers send it.
+            ("foo.bar.com.", "/", 200, "foo-bar-com"),
+        ],
+    );
 }
 
 fn refused_paths(stage: &Stage) {
     for path in [
-        "/foo/../bar", "/..", "/foo/..", "/./foo", "/foo/.", "/foo/%2e%2e/bar", "/foo/%2E./bar",
-        "/foo/.%2e/bar", "/foo%2f../bar", "/foo%2F%2e%2e%2Fbar", "/foo/%2e%2e",
+        "/foo/../bar",
+        "/..",
+        "/foo/..",
+        "/./foo",
+        "/foo/.",
+        "/foo/%2e%2e/bar",
+        "/foo/%2E./bar",
+        "/foo/.%2e/bar",
+        "/foo%2f../bar",
+        "/foo%2F%2e%2e%2Fbar",
+        "/foo/%2e%2e",
     ] {
         let answer = stage.rig.now("nested.test", path);
         assert_eq!((answer.status, answer.service()), (400, ""), "{path}");
     }
     let answer = stage.rig.get("nested.test", "/aaa/>");
     assert!(answer.as_ref().is_ok_and(|a| a.status == 400), "{answer:?}");
-    check(stage, &[
-        ("nested.test", "/a..b", 200, "root"),
-        ("nested.test", "/.well-known/x", 200, "root"),
-        ("nested.test", "/x?y=../z", 200, "root"),
-        ("nested.test", "/...", 200, "root"),
-    ]);
+    check(
+        stage,
+        &[
+            ("nested.test", "/a..b", 200, "root"),
+            ("nested.test", "/.well-known/x", 200, "root"),
+            ("nested.test", "/x?y=../z", 200, "root"),
+            ("nested.test", "/...", 200, "root"),
+        ],
+    );
 }
 
 fn path_spelling(stage: &Stage) {
-    check(stage, &[
-        ("exact-path-rules", "//foo", 200, "foo-exact"),
-        ("prefix-path-rules", "//aaa///bbb//c", 200, "aaa-slash-bbb-prefix"),
-        ("nested.test", "//", 200, "root"),
-        // Percent-encoding is not decoded.
-        ("exact-path-rules", "/%66oo", 404, ""),
-        ("nested.test", "/aaa%2fbbb", 200, "root"),
-    ]);
+    check(
+        stage,
+        &[
+            ("exact-path-rules", "//foo", 200, "foo-exact"),
+            ("prefix-path-rules", "//aaa///bbb//c", 200, "aaa-slash-bbb-prefix"),
+            ("nested.test", "//", 200, "root"),
+            // Percent-encoding is not decoded.
+            ("exact-path-rules", "/%66oo", 404, ""),
+            ("nested.test", "/aaa%2fbbb", 200, "root"),
+        ],
+    );
     let answer = stage.rig.now("nested.test", "/aaa/bbb/%41?q=%20");
     assert_eq!(answer.path(), "/aaa/bbb/%41?q=%20", "the pod sees what the client sent");
     // The absolute form, as clients of a proxy send it.
@@ -546,7 +657,8 @@ fn path_spelling(stage: &Stage) {
 
 fn default_class(stage: &Stage) {
     let mut default = class("tidegate", "tidegate.io/ingress-controller");
-    default["metadata"]["annotations"] = json!({"ingressclass.kubernetes.io/is-default-class": "true"});
+    default["metadata"]["annotations"] =
+        json!({"ingressclass.kubernetes.io/is-default-class": "true"});
     // The same object in another file: the file whose name comes first or last may win, so the
     // class with the annotation has a name of its own.
     default["metadata"]["name"] = json!("standard");
@@ -559,7 +671,10 @@ fn default_class(stage: &Stage) {
 
 fn default_backend(stage: &Stage) {
     let rig = &stage.rig;
-    rig.put("default", &[ingress("default-backend").default_backend("echo-service", "8080").into()]);
+    rig.put(
+        "default",
+        &[ingress("default-backend").default_backend("echo-service", "8080").into()],
+    );
     rig.wait("my-host", "/", 200, "echo-service");
     let address = format!("127.0.0.1:{}", rig.http);
     for (method, host, path) in [

@@ -613,8 +613,7 @@ fn authorities_come_from_ca_crt_or_from_a_keyless_bundle() {
 #[test]
 fn the_vault_forgets_only_what_nobody_needs() {
     let vault = vault();
-    let (held, live, idle) =
-        (vault.admit(vec![1]), vault.admit(vec![2]), vault.admit(vec![3]));
+    let (held, live, idle) = (vault.admit(vec![1]), vault.admit(vec![2]), vault.admit(vec![3]));
     vault.hold("file a", vec![held]);
     let keep = [live].into();
     for _ in 0..tidegate::vault::IDLE_SWEEPS_MAX {

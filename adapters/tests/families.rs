@@ -84,10 +84,14 @@ fn timed(stage: &Stage, request: &Request) -> (u16, Duration) {
 }
 
 fn timeouts(stage: &Stage) {
-    routes(stage, "timeouts", &[
-        ("t-server", "app", &[("timeout-server", "300ms")]),
-        ("t-tunnel", "app", &[("timeout-tunnel", "400ms")]),
-    ]);
+    routes(
+        stage,
+        "timeouts",
+        &[
+            ("t-server", "app", &[("timeout-server", "300ms")]),
+            ("t-tunnel", "app", &[("timeout-tunnel", "400ms")]),
+        ],
+    );
     stage.rig.wait("t-server.test", "/", 200, "app");
     stage.rig.wait("t-tunnel.test", "/", 200, "app");
     let (status, after) = timed(stage, &Request::get("t-server.test", "/?delay=3000"));
@@ -121,11 +125,15 @@ fn newer_timeouts(stage: &Stage) {
     objects.push(service("full"));
     objects.push(full.slice.clone());
     rig.put("newer-services", &objects);
-    routes(stage, "newer", &[
-        ("t-client", "app", &[("timeout-client", "300ms")]),
-        ("t-connect", "full", &[("timeout-connect", "100ms")]),
-        ("t-queue", "slow", &[("timeout-queue", "200ms"), ("pod-maxconn", "1")]),
-    ]);
+    routes(
+        stage,
+        "newer",
+        &[
+            ("t-client", "app", &[("timeout-client", "300ms")]),
+            ("t-connect", "full", &[("timeout-connect", "100ms")]),
+            ("t-queue", "slow", &[("timeout-queue", "200ms"), ("pod-maxconn", "1")]),
+        ],
+    );
     rig.wait("t-client.test", "/", 200, "app");
     rig.wait("t-queue.test", "/", 200, "slow");
     let refused = |key: &str| rig.wait_problem(&[&format!("tidegate.io/{key}"), "HAProxy"]);
@@ -134,7 +142,8 @@ fn newer_timeouts(stage: &Stage) {
     } else {
         let mut slow = Connection::plain(rig.http).unwrap();
         let begin = Instant::now();
-        slow.write(b"POST / HTTP/1.1\r\nhost: t-client.test\r\ncontent-length: 5\r\n\r\nab").unwrap();
+        slow.write(b"POST / HTTP/1.1\r\nhost: t-client.test\r\ncontent-length: 5\r\n\r\nab")
+            .unwrap();
         let answer = slow.answer(false);
         let after = begin.elapsed();
         assert!(after < Duration::from_secs(3), "timeout-client: {answer:?} after {after:?}");
@@ -200,7 +209,12 @@ fn full_pod() -> Full {
 }
 
 /// How many of `count` requests each pod got.
-fn spread(stage: &Stage, host: &str, count: u32, request: impl Fn(u32) -> Request) -> BTreeMap<String, u32> {
+fn spread(
+    stage: &Stage,
+    host: &str,
+    count: u32,
+    request: impl Fn(u32) -> Request,
+) -> BTreeMap<String, u32> {
     let mut pods = BTreeMap::new();
     for number in 0..count {
         let answer = stage.rig.ask(&request(number)).unwrap();
@@ -250,7 +264,8 @@ fn balance(stage: &Stage) {
             assert_eq!(pods.len(), 1, "hdr: {user} {value}");
         }
     }
-    let many = count("lb-header", &|n| Request::get("", "/").header("x-user", &format!("user-{n}")));
+    let many =
+        count("lb-header", &|n| Request::get("", "/").header("x-user", &format!("user-{n}")));
     assert!(many.len() > 1, "hdr, many users: {many:?}");
     let pods = count("lb-parameter", &|n| Request::get("", &format!("/{n}?a=b&uid=7&x={n}")));
     assert_eq!(pods.len(), 1, "url_param");
@@ -261,10 +276,14 @@ fn balance(stage: &Stage) {
 fn limits(stage: &Stage) {
     let pod = Pod::start("limited");
     stage.rig.put("limited", &app("limited", &[&pod]));
-    routes(stage, "limits", &[
-        ("maxconn", "limited", &[("pod-maxconn", "2")]),
-        ("maxqueue", "limited", &[("pod-maxconn", "9"), ("pod-maxqueue", "7")]),
-    ]);
+    routes(
+        stage,
+        "limits",
+        &[
+            ("maxconn", "limited", &[("pod-maxconn", "2")]),
+            ("maxqueue", "limited", &[("pod-maxconn", "9"), ("pod-maxqueue", "7")]),
+        ],
+    );
     stage.rig.wait("maxconn.test", "/", 200, "limited");
     stage.rig.wait("maxqueue.test", "/", 200, "limited");
     let port = stage.rig.http;
@@ -289,12 +308,18 @@ fn checks(stage: &Stage) {
     let pods = Pod::several("checked", 2);
     pods[0].inside.sick.store(true, Ordering::SeqCst);
     stage.rig.put("checked", &app("checked", &pods.iter().collect::<Vec<_>>()));
-    routes(stage, "checks", &[
-        ("check-http", "checked", &[
-            ("check", "true"), ("check-http", "GET /healthz"), ("check-interval", "100ms"),
-        ]),
-        ("check-tcp", "checked", &[("check", "true"), ("check-interval", "100ms")]),
-    ]);
+    routes(
+        stage,
+        "checks",
+        &[
+            (
+                "check-http",
+                "checked",
+                &[("check", "true"), ("check-http", "GET /healthz"), ("check-interval", "100ms")],
+            ),
+            ("check-tcp", "checked", &[("check", "true"), ("check-interval", "100ms")]),
+        ],
+    );
     let names = |host: &str| -> Result<BTreeSet<String>, String> {
         let answers: Result<Vec<Answer>, String> =
             (0..8).map(|_| stage.rig.get(host, "/")).collect();
@@ -321,7 +346,11 @@ fn checks(stage: &Stage) {
         let now = pods[0].inside.checks.load(Ordering::SeqCst);
         ensure(now >= before + 5, || format!("{} checks", now - before))
     });
-    assert!(begin.elapsed() < Duration::from_secs(3), "check-interval 100ms: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(3),
+        "check-interval 100ms: {:?}",
+        begin.elapsed()
+    );
     // Checks end with what asked for them.
     stage.rig.remove("checks");
     stage.rig.wait("check-http.test", "/", 404, "");
@@ -376,12 +405,20 @@ fn redirects(stage: &Stage) {
 }
 
 fn rewriting(stage: &Stage) {
-    routes(stage, "rewriting", &[
-        ("rw-groups", "app", &[("path-rewrite", "^/api/(.*) /v2/\\1")]),
-        ("rw-whole", "app", &[("path-rewrite", "/one")]),
-        ("rw-steps", "app", &[("path-rewrite", "^/a/(.*) /b/\\1\n^/b/(.*) /c/\\1\nnever /never\n/z$ /end")]),
-        ("rw-middle", "app", &[("path-rewrite", "/(x|y)+/z /got/\\1")]),
-    ]);
+    routes(
+        stage,
+        "rewriting",
+        &[
+            ("rw-groups", "app", &[("path-rewrite", "^/api/(.*) /v2/\\1")]),
+            ("rw-whole", "app", &[("path-rewrite", "/one")]),
+            (
+                "rw-steps",
+                "app",
+                &[("path-rewrite", "^/a/(.*) /b/\\1\n^/b/(.*) /c/\\1\nnever /never\n/z$ /end")],
+            ),
+            ("rw-middle", "app", &[("path-rewrite", "/(x|y)+/z /got/\\1")]),
+        ],
+    );
     for (host, path, seen) in [
         ("rw-groups.test", "/api/a/b?c=d", "/v2/a/b?c=d"),
         ("rw-groups.test", "/other/api/a", "/other/api/a"),
@@ -398,16 +435,25 @@ fn rewriting(stage: &Stage) {
 }
 
 fn headers(stage: &Stage) {
-    routes(stage, "headers", &[
-        ("headers", "app", &[
-            ("request-set-header", "X-Tenant blue\nX-Words \"two words; \\\\ | %\"\nHost inner.example.com"),
-            ("request-add-header", "X-Seen-By edge-1"),
-            ("request-remove-header", "X-Debug\nX-Trace"),
-            ("response-set-header", "X-Frame-Options DENY\nX-Pod set"),
-            ("response-add-header", "Vary Accept-Language"),
-            ("response-remove-header", "Server"),
-        ]),
-    ]);
+    routes(
+        stage,
+        "headers",
+        &[(
+            "headers",
+            "app",
+            &[
+                (
+                    "request-set-header",
+                    "X-Tenant blue\nX-Words \"two words; \\\\ | %\"\nHost inner.example.com",
+                ),
+                ("request-add-header", "X-Seen-By edge-1"),
+                ("request-remove-header", "X-Debug\nX-Trace"),
+                ("response-set-header", "X-Frame-Options DENY\nX-Pod set"),
+                ("response-add-header", "Vary Accept-Language"),
+                ("response-remove-header", "Server"),
+            ],
+        )],
+    );
     stage.rig.wait("headers.test", "/", 200, "app");
     let request = Request::get("headers.test", "/")
         .header("X-Tenant", "red")
@@ -426,9 +472,11 @@ fn headers(stage: &Stage) {
     assert_eq!(answer.all("vary"), ["Accept-Language"]);
     assert_eq!(answer.header("server"), None, "response-remove-header");
     let long = "v".repeat(300);
-    routes(stage, "headers-long", &[
-        ("headers-long", "app", &[("request-set-header", &format!("X-Long {long}"))]),
-    ]);
+    routes(
+        stage,
+        "headers-long",
+        &[("headers-long", "app", &[("request-set-header", &format!("X-Long {long}"))])],
+    );
     let answer = stage.rig.wait("headers-long.test", "/", 200, "app");
     assert_eq!(answer.seen("x-long"), Some(&*long));
     let answer = stage.rig.now("plain.test", "/");
@@ -436,14 +484,18 @@ fn headers(stage: &Stage) {
 }
 
 fn access(stage: &Stage) {
-    routes(stage, "access", &[
-        ("allow-in", "app", &[("allow-list", "10.0.0.0/8, 127.0.0.0/10")]),
-        ("allow-out", "app", &[("allow-list", "10.0.0.0/8,2001:db8::/32")]),
-        ("deny-in", "app", &[("deny-list", "127.0.0.1")]),
-        ("deny-out", "app", &[("deny-list", "127.0.0.2, ::/0")]),
-        ("deny-first", "app", &[("allow-list", "127.0.0.0/8"), ("deny-list", "127.0.0.0/30")]),
-        ("allow-all", "app", &[("allow-list", "0.0.0.0/0")]),
-    ]);
+    routes(
+        stage,
+        "access",
+        &[
+            ("allow-in", "app", &[("allow-list", "10.0.0.0/8, 127.0.0.0/10")]),
+            ("allow-out", "app", &[("allow-list", "10.0.0.0/8,2001:db8::/32")]),
+            ("deny-in", "app", &[("deny-list", "127.0.0.1")]),
+            ("deny-out", "app", &[("deny-list", "127.0.0.2, ::/0")]),
+            ("deny-first", "app", &[("allow-list", "127.0.0.0/8"), ("deny-list", "127.0.0.0/30")]),
+            ("allow-all", "app", &[("allow-list", "0.0.0.0/0")]),
+        ],
+    );
     for (host, status) in [
         ("allow-in.test", 200),
         ("allow-out.test", 403),
@@ -461,11 +513,15 @@ fn access(stage: &Stage) {
 
 fn broken_access(stage: &Stage) {
     let before: u64 = stage.pods.iter().map(Pod::requests).sum();
-    routes(stage, "broken-access", &[
-        ("bad-allow", "app", &[("allow-list", "127.0.0.0/8, not-an-address")]),
-        ("bad-deny", "app", &[("deny-list", "300.0.0.1")]),
-        ("empty-allow", "app", &[("allow-list", "")]),
-    ]);
+    routes(
+        stage,
+        "broken-access",
+        &[
+            ("bad-allow", "app", &[("allow-list", "127.0.0.0/8, not-an-address")]),
+            ("bad-deny", "app", &[("deny-list", "300.0.0.1")]),
+            ("empty-allow", "app", &[("allow-list", "")]),
+        ],
+    );
     for name in ["bad-allow", "bad-deny", "empty-allow"] {
         stage.rig.wait(&format!("{name}.test"), "/", 503, "");
         stage.rig.wait_problem(&["FailedClosed", &format!("\"name\":\"{name}\""), "-list"]);
@@ -524,19 +580,33 @@ fn tls(stage: &Stage) {
     objects.push(secret("pods-ca", &[("ca.crt", &inner.pem)]));
     stage.rig.put("secure", &objects);
     let verified: &[(&str, &str)] = &[("server-ca", "pods-ca"), ("server-name", "app.internal")];
-    routes(stage, "tls", &[
-        ("tls-plain", "secure", &[("server-tls", "true")]),
-        ("tls-verified", "secure", verified),
-        ("tls-any-name", "secure", &[("server-ca", "pods-ca")]),
-        ("tls-h2", "secure", &[verified[0], verified[1], ("server-protocol", "h2")]),
-        ("tls-checked", "secure", &[
-            verified[0], verified[1], ("check", "true"), ("check-interval", "100ms"),
-            ("check-http", "GET /healthz"),
-        ]),
-        ("tls-wrong-name", "secure", &[verified[0], ("server-name", "other.internal")]),
-    ]);
+    routes(
+        stage,
+        "tls",
+        &[
+            ("tls-plain", "secure", &[("server-tls", "true")]),
+            ("tls-verified", "secure", verified),
+            ("tls-any-name", "secure", &[("server-ca", "pods-ca")]),
+            ("tls-h2", "secure", &[verified[0], verified[1], ("server-protocol", "h2")]),
+            (
+                "tls-checked",
+                "secure",
+                &[
+                    verified[0],
+                    verified[1],
+                    ("check", "true"),
+                    ("check-interval", "100ms"),
+                    ("check-http", "GET /healthz"),
+                ],
+            ),
+            ("tls-wrong-name", "secure", &[verified[0], ("server-name", "other.internal")]),
+        ],
+    );
     let answer = stage.rig.wait("tls-plain.test", "/", 200, "secure");
-    assert_eq!((&answer.pod["version"], &answer.pod["tls"]["client"]), (&json!("1.1"), &json!(false)));
+    assert_eq!(
+        (&answer.pod["version"], &answer.pod["tls"]["client"]),
+        (&json!("1.1"), &json!(false))
+    );
     let answer = stage.rig.wait("tls-verified.test", "/", 200, "secure");
     assert_eq!(answer.pod["tls"]["sni"], "app.internal");
     let answer = stage.rig.wait("tls-any-name.test", "/", 200, "secure");
@@ -567,13 +637,26 @@ fn mutual_tls(stage: &Stage) {
     objects.push(secret("mutual-ca", &[("ca.crt", &inner.pem)]));
     objects.push(client.secret("client-cert"));
     stage.rig.put("mutual", &objects);
-    routes(stage, "mutual-routes", &[
-        ("mutual", "mutual", &[
-            ("server-ca", "mutual-ca"), ("server-name", "app.internal"),
-            ("server-certificate", "client-cert"),
-        ]),
-        ("mutual-none", "mutual", &[("server-ca", "mutual-ca"), ("server-name", "app.internal")]),
-    ]);
+    routes(
+        stage,
+        "mutual-routes",
+        &[
+            (
+                "mutual",
+                "mutual",
+                &[
+                    ("server-ca", "mutual-ca"),
+                    ("server-name", "app.internal"),
+                    ("server-certificate", "client-cert"),
+                ],
+            ),
+            (
+                "mutual-none",
+                "mutual",
+                &[("server-ca", "mutual-ca"), ("server-name", "app.internal")],
+            ),
+        ],
+    );
     assert_eq!(stage.rig.wait("mutual.test", "/", 200, "mutual").pod["tls"]["client"], true);
     let before = pod.requests();
     eventually("a client without a certificate is refused", || {
@@ -621,7 +704,10 @@ fn broken_authority(stage: &Stage) {
 
 fn precedence(stage: &Stage) {
     let rig = &stage.rig;
-    rig.put("config", &[config_map(&[("request-set-header", "X-From config"), ("no-such-key", "1")])]);
+    rig.put(
+        "config",
+        &[config_map(&[("request-set-header", "X-From config"), ("no-such-key", "1")])],
+    );
     eventually("the ConfigMap holds", || {
         let answer = rig.get("plain.test", "/")?;
         ensure(answer.seen("x-from") == Some("config"), || format!("{:?}", answer.seen("x-from")))
@@ -645,7 +731,8 @@ fn precedence(stage: &Stage) {
     let slow = Pod::start("narrow");
     let mut objects = app("narrow", &[&slow]);
     objects[0]["metadata"]["annotations"]["tidegate.io/timeout-server"] = json!("300ms");
-    objects.push(ingress("narrow").all("narrow.test", "narrow").with("timeout-server", "30s").into());
+    objects
+        .push(ingress("narrow").all("narrow.test", "narrow").with("timeout-server", "30s").into());
     rig.put("narrow", &objects);
     rig.wait("narrow.test", "/", 200, "narrow");
     assert_eq!(rig.now("narrow.test", "/?delay=2000").status, 504, "the Service wins");
@@ -660,10 +747,15 @@ fn unknown_keys(stage: &Stage) {
         .annotation("example.com/anything", "at all");
     stage.rig.put("typo", &[route.into()]);
     stage.rig.wait_problem(&["UnknownKey", "alow-list", "did you mean tidegate.io/allow-list?"]);
-    stage.rig.wait_problem(&["UnknownKey", "path-rewrit", "did you mean haproxy.org/path-rewrite?"]);
+    stage.rig.wait_problem(&[
+        "UnknownKey",
+        "path-rewrit",
+        "did you mean haproxy.org/path-rewrite?",
+    ]);
     stage.rig.wait_problem(&["WrongScope", "timeout-http-request"]);
     stage.rig.wait("typo.test", "/", 200, "app");
-    let strange = stage.rig.problems().iter().filter(|p| p.to_string().contains("example.com")).count();
+    let strange =
+        stage.rig.problems().iter().filter(|p| p.to_string().contains("example.com")).count();
     assert_eq!(strange, 0, "other programs' annotations are none of our business");
 }
 
@@ -689,7 +781,8 @@ fn examples(stage: &Stage) {
     let mut names = Vec::new();
     for row in FAMILIES.iter().flat_map(|family| family.keys).filter(|r| r.scopes != Scopes::C) {
         let ours = [format!("tidegate.io/{}", row.key)];
-        let theirs = row.haproxy.map(|name| HAPROXY_PREFIXES.map(|prefix| format!("{prefix}{name}")));
+        let theirs =
+            row.haproxy.map(|name| HAPROXY_PREFIXES.map(|prefix| format!("{prefix}{name}")));
         for (number, key) in ours.into_iter().chain(theirs.into_iter().flatten()).enumerate() {
             let name = format!("example-{}-{number}", row.key);
             let route = ingress(&name).all(&format!("{name}.test"), "app");
@@ -724,9 +817,10 @@ fn examples(stage: &Stage) {
 fn static_timeouts(stage: &Stage) {
     let rig = &stage.rig;
     let before = rig.reload_count();
-    rig.put("config", &[config_map(&[
-        ("timeout-http-request", "300ms"), ("timeout-http-keep-alive", "400ms"),
-    ])]);
+    rig.put(
+        "config",
+        &[config_map(&[("timeout-http-request", "300ms"), ("timeout-http-keep-alive", "400ms")])],
+    );
     eventually("the reload", || {
         let now = rig.reload_count();
         ensure(now > before, || format!("{now} reloads"))
@@ -736,20 +830,29 @@ fn static_timeouts(stage: &Stage) {
     let begin = Instant::now();
     let answer = slow.answer(false);
     assert!(answer.as_ref().is_ok_and(|a| a.status == 408), "{answer:?}");
-    assert!(begin.elapsed() < Duration::from_secs(2), "timeout-http-request: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(2),
+        "timeout-http-request: {:?}",
+        begin.elapsed()
+    );
     let mut idle = Connection::plain(rig.http).unwrap();
     assert_eq!(idle.ask(&Request::get("plain.test", "/")).unwrap().status, 200);
     let begin = Instant::now();
     let end = idle.read(&mut [0]);
     assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
-    assert!(begin.elapsed() < Duration::from_secs(2), "timeout-http-keep-alive: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(2),
+        "timeout-http-keep-alive: {:?}",
+        begin.elapsed()
+    );
     let reasons = rig.reload_reasons();
     assert!(reasons.iter().any(|r| r.contains("timeout http-request")), "{reasons:?}");
     // Bad values are Problems, and nothing else.
     let before = rig.reload_count();
-    rig.put("config", &[config_map(&[
-        ("timeout-http-request", "300ms"), ("timeout-http-keep-alive", "soon"),
-    ])]);
+    rig.put(
+        "config",
+        &[config_map(&[("timeout-http-request", "300ms"), ("timeout-http-keep-alive", "soon")])],
+    );
     rig.wait_problem(&["BadValue", "data.timeout-http-keep-alive"]);
     rig.wait("plain.test", "/", 200, "app");
     assert!(rig.reload_count() <= before + 1);

@@ -134,17 +134,24 @@ fn the_first_batch_lists_every_kind_once() {
             "kind: List\napiVersion: v1\nitems:\n- kind: Namespace\n  apiVersion: v1\n  \
              metadata: {name: n}\n",
         ),
-        ("config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: tidegate}\n---\n\
-                         apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n"),
+        (
+            "config.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: tidegate}\n---\n\
+                         apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n",
+        ),
         ("ignored.txt", "not: [yaml"),
         (".hidden.yaml", "not: [yaml"),
         ("deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n"),
         ("empty.yaml", "# nothing\n---\n"),
     ]);
-    let kinds: Vec<Kind> = rig.first.iter().filter_map(|event| match event {
-        Event::Relisted { kind, .. } => Some(*kind),
-        _ => None,
-    }).collect();
+    let kinds: Vec<Kind> = rig
+        .first
+        .iter()
+        .filter_map(|event| match event {
+            Event::Relisted { kind, .. } => Some(*kind),
+            _ => None,
+        })
+        .collect();
     assert_eq!(kinds, Kind::ALL);
     assert_eq!(rig.first.len(), Kind::ALL.len(), "no problems: {:?}", rig.first.last());
     assert_eq!(
@@ -357,9 +364,9 @@ fn secrets_stay_in_the_vault_while_their_file_is_there() {
     });
     let Some(Object::Secret(secret)) = secret else { panic!() };
     let digest = secret.certificate.clone().unwrap().unwrap().digest;
-    let sweep = |rig: &Rig| (0..=tidegate::vault::IDLE_SWEEPS_MAX).map(|_| {
-        rig.vault.sweep(&[].into())
-    }).sum::<usize>();
+    let sweep = |rig: &Rig| {
+        (0..=tidegate::vault::IDLE_SWEEPS_MAX).map(|_| rig.vault.sweep(&[].into())).sum::<usize>()
+    };
     assert_eq!(sweep(&rig), 0);
     assert!(rig.vault.certificate(&digest).is_some());
     fs::remove_file(rig.path("secret.yaml")).unwrap();

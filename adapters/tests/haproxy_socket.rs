@@ -163,8 +163,7 @@ impl Bench {
     }
 
     fn skeleton(&self, capabilities: &Capabilities, options: &[(&str, &str)]) -> Skeleton {
-        let mut listen =
-            Settings::documented(&self.options.state_dir.display().to_string()).listen;
+        let mut listen = Settings::documented(&self.options.state_dir.display().to_string()).listen;
         listen.addresses = vec![[127, 0, 0, 1].into()];
         listen.http_port = self.port;
         listen.https_port = self.port + 1;
@@ -348,10 +347,8 @@ fn map_entries_arrive_as_they_were_sent() -> Result {
             key: key.into(),
             value: value.into(),
         };
-        let delete = |key: &str| RuntimeCommand::DeleteMapEntry {
-            map: MapId::Policy,
-            key: key.into(),
-        };
+        let delete =
+            |key: &str| RuntimeCommand::DeleteMapEntry { map: MapId::Policy, key: key.into() };
         let outcomes = bench
             .run(
                 worker,
@@ -380,8 +377,7 @@ fn a_bad_entry_in_a_bulk_addition_is_the_only_one_refused() -> Result {
         let keys = ["^a", "^b", "(broken", "^c", "(again", "^d"];
         let outcomes =
             bench.run(worker, keys.map(|key| add(MapId::Rewrite, key, "x")).into()).await?;
-        let refused: Vec<_> =
-            outcomes.iter().map(|o| matches!(o, Outcome::Refused(_))).collect();
+        let refused: Vec<_> = outcomes.iter().map(|o| matches!(o, Outcome::Refused(_))).collect();
         assert_eq!(refused, [false, false, true, false, true, false], "{outcomes:?}");
         let observed = bench.read_back(worker).await?;
         let keys: Vec<_> = map_of(&observed, MapId::Rewrite).into_keys().collect();
@@ -528,10 +524,8 @@ fn certificates_are_installed_listed_and_removed() -> Result {
         let mut answer = Vec::new();
         tokio::io::AsyncReadExt::read_buf(&mut stream, &mut answer).await?;
         drop(stream);
-        let install = |file: &str, digest| RuntimeCommand::InstallCertificate {
-            file: file.into(),
-            digest,
-        };
+        let install =
+            |file: &str, digest| RuntimeCommand::InstallCertificate { file: file.into(), digest };
         let commands = vec![
             install("certs/one.pem", one),
             install("certs/bad.pem", bad),
@@ -600,10 +594,7 @@ fn a_reload_moves_to_a_new_worker_and_a_refused_one_does_not() -> Result {
         assert_eq!(ack.outcomes, [Outcome::Done]);
         let second = ack.worker.ok_or("no worker")?;
         assert!(second > first);
-        assert_eq!(
-            bench.run(first, vec![add(MapId::Policy, "x", "v")]).await?,
-            [Outcome::Unknown]
-        );
+        assert_eq!(bench.run(first, vec![add(MapId::Policy, "x", "v")]).await?, [Outcome::Unknown]);
         let observed = bench.read_back(second).await?;
         assert_eq!(map_of(&observed, MapId::Policy).get("k"), Some(&"from-file"));
         let digest = tidegate_core::render::skeleton_digest(&image.skeleton);

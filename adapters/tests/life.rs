@@ -35,10 +35,13 @@ fn life(version: &'static str) {
     rig.start();
     rig.wait("shop.test", "/", 200, "shop");
     let mut scenarios = Scenarios::new(version);
-    let traffic = Traffic::start(rig.http, 2, 1, Duration::from_millis(3), &[
-        ("shop.test", "/", "shop"),
-        ("shop.test", "/blog", "blog"),
-    ]);
+    let traffic = Traffic::start(
+        rig.http,
+        2,
+        1,
+        Duration::from_millis(3),
+        &[("shop.test", "/", "shop"), ("shop.test", "/blog", "blog")],
+    );
     scenarios.run("edits", || edits(&rig, &traffic, &shop, &blog));
     scenarios.run("routes move between Services", || moves(&rig));
     scenarios.run("certificates", || certificates(&rig));
@@ -163,7 +166,8 @@ fn wait_certificate(rig: &Rig, name: &str, der: Option<&[u8]>, not: &[&[u8]]) {
 fn certificates(rig: &Rig) {
     let authority = Authority::new();
     let (one, two) = (authority.issue(&["tls.test"]), authority.issue(&["tls.test"]));
-    let route = || -> Value { ingress("tls").all("tls.test", "shop").tls(&["tls.test"], "tls").into() };
+    let route =
+        || -> Value { ingress("tls").all("tls.test", "shop").tls(&["tls.test"], "tls").into() };
     rig.put("tls", &[route(), one.secret("tls")]);
     wait_certificate(rig, "tls.test", Some(&one.der), &[]);
     let config = client::trusting(&authority.roots());
@@ -188,7 +192,10 @@ fn certificates(rig: &Rig) {
 fn broken_file(rig: &Rig, traffic: &Traffic) {
     rig.put_text("shop.json", "{\"kind\": \"List\", \"items\": [}");
     let problem = rig.wait_problem(&["Source", "shop.json"]);
-    assert!(problem.to_string().contains("line") || problem.to_string().contains(":1"), "{problem}");
+    assert!(
+        problem.to_string().contains("line") || problem.to_string().contains(":1"),
+        "{problem}"
+    );
     traffic.pass(20);
     rig.wait("shop.test", "/", 200, "shop");
     // The rest goes on: other files take effect.
@@ -284,8 +291,13 @@ fn adoption(rig: &mut Rig, traffic: &Traffic) {
     rig.start();
     wait_settled(rig);
     let done = actions(rig);
-    let others: Vec<_> = done.iter().filter(|(name, count)| *name != "read-back" && **count > 0).collect();
-    assert!(others.is_empty(), "adopting what runs needs nothing but a read-back: {done:?}\n{}", rig.tail());
+    let others: Vec<_> =
+        done.iter().filter(|(name, count)| *name != "read-back" && **count > 0).collect();
+    assert!(
+        others.is_empty(),
+        "adopting what runs needs nothing but a read-back: {done:?}\n{}",
+        rig.tail()
+    );
     assert_eq!(starts(rig), 0, "{:?}", rig.reloads());
     assert_eq!(rig.worker_pid(), worker, "the worker is the same");
     traffic.assert_nothing_lost("adoption");
@@ -325,7 +337,11 @@ fn worker_killed(rig: &Rig) {
     });
     rig.wait("late.test", "/", 200, "blog");
     let right = back.elapsed();
-    println!("HAProxy {}: back {:?} after the kill, right {right:?} later", rig.version, back - killed);
+    println!(
+        "HAProxy {}: back {:?} after the kill, right {right:?} later",
+        rig.version,
+        back - killed
+    );
     assert!(right < Duration::from_secs(1), "right only {right:?} after the return");
     assert_ne!(rig.worker_pid(), pid);
     rig.wait("again.test", "/", 200, "blog");

@@ -21,7 +21,10 @@ const CHANGES: usize = 2_000;
 fn main() {
     let mut clusters: Vec<(usize, Driven)> =
         SIZES.iter().map(|size| (*size, cluster(*size))).collect();
-    println!("{:>10} {:>12} {:>12} {:>12} {:>12}", "ingresses", "p50 µs", "p99 µs", "max µs", "ack p50 µs");
+    println!(
+        "{:>10} {:>12} {:>12} {:>12} {:>12}",
+        "ingresses", "p50 µs", "p99 µs", "max µs", "ack p50 µs"
+    );
     let mut samples: Vec<(Vec<u64>, Vec<u64>)> = vec![Default::default(); SIZES.len()];
     let mut turns: Vec<Vec<usize>> = SIZES.iter().map(|size| vec![0; *size]).collect();
     for round in 0..ROUNDS {
@@ -42,7 +45,10 @@ fn main() {
         };
         println!(
             "{size:>10} {:>12.1} {:>12.1} {:>12.1} {:>12.1}",
-            at(&changes, 0.5), at(&changes, 0.99), at(&changes, 1.0), at(&acks, 0.5)
+            at(&changes, 0.5),
+            at(&changes, 0.99),
+            at(&changes, 1.0),
+            at(&acks, 0.5)
         );
     }
 }
@@ -74,7 +80,13 @@ fn cluster(size: usize) -> Driven {
     Driven::new(Capabilities::tier_a(), objects)
 }
 
-fn measure(driven: &mut Driven, app: usize, turn: usize, changes: &mut Vec<u64>, acks: &mut Vec<u64>) {
+fn measure(
+    driven: &mut Driven,
+    app: usize,
+    turn: usize,
+    changes: &mut Vec<u64>,
+    acks: &mut Vec<u64>,
+) {
     let event = vec![Event::Upserted(slice_of(app, turn))];
     driven.now += 1;
     let started = Instant::now();

@@ -13,9 +13,7 @@ use crate::event::WorkerId;
 use crate::plan::remedy::ReloadReason;
 
 /// Number of an action; strictly increasing within one controller.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ActionId(pub u64);
 
 /// Actions of one lane run one after another; lanes are independent.

@@ -121,9 +121,9 @@ impl RunningBackend {
         let servers = self.servers.iter().filter(counts);
         (self.published == Published::Yes || wanted.servers.is_empty())
             && servers.clone().count() == wanted.servers.len()
-            && servers.zip(&wanted.servers).all(|(server, address)| {
-                server.address == *address && server.state == Admin::Ready
-            })
+            && servers
+                .zip(&wanted.servers)
+                .all(|(server, address)| server.address == *address && server.state == Admin::Ready)
     }
 
     /// Whether any server takes traffic.

@@ -522,8 +522,8 @@ impl Controller {
     fn saved(&mut self, version: u64, outcome: Outcome) {
         match outcome {
             Outcome::Done => {
-                let behind = self.desired.image().version != version
-                    && !is_planted(Mistake::SavedAtWrite);
+                let behind =
+                    self.desired.image().version != version && !is_planted(Mistake::SavedAtWrite);
                 self.unsaved_since = behind.then_some(self.now);
                 self.reload_trouble = Trouble::default();
             }

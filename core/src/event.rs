@@ -59,9 +59,7 @@ pub enum Event {
 }
 
 /// A worker process of HAProxy. Numbered by the adapter; each new process gets a higher number.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerId(pub u64);
 
 /// The answer to one action.

@@ -117,7 +117,8 @@ fn ingresses_with(
         if let PieceKey::Host(host) = key
             && piece.contributions.binary_search(entry).is_ok()
         {
-            candidates.extend(world.hosts.get(host).into_iter().flat_map(|set| set.iter()).cloned());
+            candidates
+                .extend(world.hosts.get(host).into_iter().flat_map(|set| set.iter()).cloned());
         }
     }
     let mut owners = Vec::new();
@@ -172,27 +173,29 @@ impl Search {
         let mut named = BTreeSet::new();
         for (key, piece) in projections.pieces() {
             for contribution in &piece.contributions {
-                let digest = match contribution {
-                    Contribution::Certificate(digest, _)
-                    | Contribution::DefaultCertificate(digest)
-                    | Contribution::File(
-                        ServerFile::Authority(digest) | ServerFile::ClientCertificate(digest),
-                    ) => digest,
-                    Contribution::Map(map, ..) if is_risky(*map) => {
-                        if let PieceKey::Host(host) = key {
-                            let names = world.hosts.get(host).into_iter().flat_map(|set| set.iter());
-                            suspects.extend(names.map(|name| ObjectRef {
-                                kind: Kind::Ingress,
-                                name: name.clone(),
-                            }));
+                let digest =
+                    match contribution {
+                        Contribution::Certificate(digest, _)
+                        | Contribution::DefaultCertificate(digest)
+                        | Contribution::File(
+                            ServerFile::Authority(digest) | ServerFile::ClientCertificate(digest),
+                        ) => digest,
+                        Contribution::Map(map, ..) if is_risky(*map) => {
+                            if let PieceKey::Host(host) = key {
+                                let names =
+                                    world.hosts.get(host).into_iter().flat_map(|set| set.iter());
+                                suspects.extend(names.map(|name| ObjectRef {
+                                    kind: Kind::Ingress,
+                                    name: name.clone(),
+                                }));
+                            }
+                            continue;
                         }
-                        continue;
-                    }
-                    Contribution::Map(..)
-                    | Contribution::Backend(_)
-                    | Contribution::HeaderName(_)
-                    | Contribution::ResolveName(_) => continue,
-                };
+                        Contribution::Map(..)
+                        | Contribution::Backend(_)
+                        | Contribution::HeaderName(_)
+                        | Contribution::ResolveName(_) => continue,
+                    };
                 let owners = secrets_with(world, digest);
                 if why.contains(&digest.hex()) {
                     named.extend(owners.iter().cloned());

@@ -53,7 +53,8 @@ fn a_new_application_needs_no_reload_on_tier_a() {
         matches!(c, RuntimeCommand::AddMapEntry { map: MapId::Route, key, .. }
             if &**key == "new.example.com/")
     });
-    let ready = driven.commands.iter().position(|c| matches!(c, RuntimeCommand::SetServerState { .. }));
+    let ready =
+        driven.commands.iter().position(|c| matches!(c, RuntimeCommand::SetServerState { .. }));
     assert!(ready.unwrap() < route.unwrap(), "make before break: {:#?}", driven.commands);
     assert!(driven.controller.is_quiet());
 

@@ -419,7 +419,8 @@ impl Drive {
     }
 
     fn refused(&mut self, why: &str) -> Verdict {
-        let planted = why.contains("regex") || why.contains("unable to load the certificate")
+        let planted = why.contains("regex")
+            || why.contains("unable to load the certificate")
             || Haproxy::refuses_file(why);
         self.refusals.push(why.to_owned());
         if self.watch.refusals && !planted {
@@ -500,7 +501,9 @@ impl Drive {
                     let profile = image.backends.get(name).map(|b| b.spec.profile.to_string());
                     let exists = m.backends.contains_key(&**name);
                     let spares = m.spares(&profile.unwrap_or_default());
-                    !self.setup.capabilities().dynamic_backends && !exists && spares <= image.backends.len()
+                    !self.setup.capabilities().dynamic_backends
+                        && !exists
+                        && spares <= image.backends.len()
                 }
                 (ReloadReason::SlotsExhausted(name), Some(m)) => {
                     let slots = m.backends.get(&**name).map_or(0, |b| b.servers.len());

@@ -43,8 +43,12 @@ fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
 ///
 /// # Panics
 /// When the property does not hold.
-pub fn holds<S>(name: &str, base: u32, strategy: impl Fn() -> S + Sync, property: fn(&S::Value) -> Verdict)
-where
+pub fn holds<S>(
+    name: &str,
+    base: u32,
+    strategy: impl Fn() -> S + Sync,
+    property: fn(&S::Value) -> Verdict,
+) where
     S: Strategy,
     S::Value: Debug + Send,
 {
@@ -87,7 +91,8 @@ where
         let strategy = &strategy;
         let mut workers = Vec::new();
         for thread in 0..threads {
-            workers.push(scope.spawn(move || run_share(budget, share, thread, strategy(), property)));
+            workers
+                .push(scope.spawn(move || run_share(budget, share, thread, strategy(), property)));
         }
         let mut first = None;
         for worker in workers {

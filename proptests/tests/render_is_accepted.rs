@@ -77,7 +77,8 @@ fn write(folder: &Path, generation: &Generation) -> std::io::Result<()> {
         std::fs::create_dir_all(folder.join(sub))?;
     }
     let here = folder.display().to_string();
-    let config = generation.config.replace("/tmp/tidegate-proptests/gen-1", "/tmp/tidegate-proptests");
+    let config =
+        generation.config.replace("/tmp/tidegate-proptests/gen-1", "/tmp/tidegate-proptests");
     let config = config.replace("/tmp/tidegate-proptests", &here);
     std::fs::write(folder.join("haproxy.cfg"), config)?;
     for (name, text) in &generation.maps {

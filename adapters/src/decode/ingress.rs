@@ -8,9 +8,7 @@ use std::sync::Arc;
 use serde::de::MapAccess;
 use tidegate_core::world::object::{BackendRef, Path, PathType, PortRef, Rule, Tls};
 
-use super::lenient::{
-    Context, Field, Got, List, Object, Port, Record, SharedText, Text, take,
-};
+use super::lenient::{Context, Field, Got, List, Object, Port, Record, SharedText, Text, take};
 
 /// `spec.rules[]`.
 #[derive(Clone, Copy)]
@@ -183,11 +181,7 @@ impl<'de> Record<'de> for SlimBackend {
 impl<'de> Field<'de> for BackendField {
     type Out = BackendRef;
     const EXPECTED: &'static str = "an object";
-    fn map<A: MapAccess<'de>>(
-        self,
-        cx: &mut Context,
-        map: A,
-    ) -> Result<Got<BackendRef>, A::Error> {
+    fn map<A: MapAccess<'de>>(self, cx: &mut Context, map: A) -> Result<Got<BackendRef>, A::Error> {
         let Got::Good(slim) = Object::<SlimBackend>::of().map(cx, map)? else {
             return Ok(Got::Bad);
         };
@@ -350,4 +344,3 @@ impl<'de> Field<'de> for TlsField {
         Ok(if bad { Got::Bad } else { Got::Good(Tls { hosts, secret }) })
     }
 }
-

@@ -258,8 +258,7 @@ pub fn unix_seconds(text: &str) -> Option<i64> {
         })
     };
     let is = |at: usize, wanted: &[u8]| bytes.get(at).is_some_and(|b| wanted.contains(b));
-    let separated =
-        is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":");
+    let separated = is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":");
     if !separated {
         return None;
     }

@@ -16,16 +16,14 @@ mod meta;
 mod secret;
 mod service;
 
-use serde::de::{DeserializeSeed, Deserialize, Deserializer, IgnoredAny, MapAccess};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use tidegate_core::world::object::{
-    BackendRef, Endpoint, Ingress, Kind, Note, Object, ObjectRef, Rule, ServicePort, SlicePort,
-    Tls,
+    BackendRef, Endpoint, Ingress, Kind, Note, Object, ObjectRef, Rule, ServicePort, SlicePort, Tls,
 };
 
 use crate::vault::Vault;
 use lenient::{
-    Context, Field, Got, KindHint, Lenient, Object as ObjectField, Record, Text, take,
-    take_list,
+    Context, Field, Got, KindHint, Lenient, Object as ObjectField, Record, Text, take, take_list,
 };
 use meta::{Pairs, SlimMeta};
 
@@ -362,9 +360,7 @@ impl Slim {
                 let class = class::ingress_class(meta, spec.controller, is_default);
                 Object::IngressClass(class.into())
             }
-            Kind::Secret => {
-                Object::Secret(secret::secret(meta, &data, &string_data, vault).into())
-            }
+            Kind::Secret => Object::Secret(secret::secret(meta, &data, &string_data, vault).into()),
             Kind::Service => {
                 let Spec { service_type, external_name, ports, .. } = spec;
                 let service = service::service(meta, service_type, external_name, ports);

@@ -13,9 +13,7 @@ use rustls::sign::SigningKey;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::{self, PemObject, SectionKind};
 use std::sync::Arc;
-use tidegate_core::world::object::{
-    AuthorityFacts, CertificateFacts, KeyAlgorithm, Meta, Secret,
-};
+use tidegate_core::world::object::{AuthorityFacts, CertificateFacts, KeyAlgorithm, Meta, Secret};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
@@ -115,10 +113,8 @@ fn authority_of(
     no_key: bool,
     vault: &Vault,
 ) -> Option<Result<AuthorityFacts, Box<str>>> {
-    let admit = |AuthorityBundle { pem, not_after }| AuthorityFacts {
-        digest: vault.admit(pem),
-        not_after,
-    };
+    let admit =
+        |AuthorityBundle { pem, not_after }| AuthorityFacts { digest: vault.admit(pem), not_after };
     if let Some(authority) = authority {
         return Some(authority.and_then(|text| authority_bundle(AUTHORITY, &text)).map(admit));
     }
@@ -142,8 +138,10 @@ pub fn certificate_bundle(certificate: &[u8], key: &[u8]) -> Result<CertificateB
     let private = PrivateKeyDer::try_from(key_der.as_slice())
         .ok()
         .and_then(|der| any_supported_type(&der).ok())
-        .ok_or("the key in tls.key is not one tidegate can check (RSA of 2048 to 8192 bits, ECDSA \
-                P-256 or P-384, Ed25519)")?;
+        .ok_or(
+            "the key in tls.key is not one tidegate can check (RSA of 2048 to 8192 bits, ECDSA \
+                P-256 or P-384, Ed25519)",
+        )?;
     let leaf = parsed
         .iter()
         .position(|certificate| is_key_of(private.as_ref(), certificate))

@@ -287,8 +287,7 @@ impl<'t> SeqAccess<'t> for Sequence<'_, 't> {
         seed: T,
     ) -> Result<Option<T::Value>, GiveUp> {
         let Some(content) = self.cursor.line else { return Ok(None) };
-        if content.indent < self.indent
-            || (content.indent == self.indent && !is_item(content.text))
+        if content.indent < self.indent || (content.indent == self.indent && !is_item(content.text))
         {
             return Ok(None);
         }
@@ -327,8 +326,7 @@ impl<'t> MapAccess<'t> for Mapping<'_, 't> {
             return Ok(None);
         }
         let (key, after) = key_of(content.text).ok_or(GiveUp)?;
-        if content.indent > self.indent || self.keys.len() >= KEYS_MAX || self.keys.contains(&key)
-        {
+        if content.indent > self.indent || self.keys.len() >= KEYS_MAX || self.keys.contains(&key) {
             return Err(GiveUp);
         }
         self.keys.push(key);

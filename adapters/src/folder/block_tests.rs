@@ -30,8 +30,8 @@ impl Dice {
 
 fn mutate(text: &str, dice: &mut Dice) -> String {
     const PIECES: [&str; 22] = [
-        " ", "  ", "\n", ":", ": ", "-", "- ", "#", " #", "\"", "'", "[", "]", "{", "}", ",",
-        "|", "1", ".", "e", "a: b\n", "\n  ",
+        " ", "  ", "\n", ":", ": ", "-", "- ", "#", " #", "\"", "'", "[", "]", "{", "}", ",", "|",
+        "1", ".", "e", "a: b\n", "\n  ",
     ];
     let mut chars: Vec<char> = text.chars().collect();
     for _ in 0..=dice.roll(4) {

@@ -83,10 +83,8 @@ impl Folder {
         check(&settings.path)?;
         // Notifications name absolute paths.
         let absolute = std::path::absolute(&settings.path);
-        let settings = FolderSettings {
-            path: absolute.unwrap_or_else(|_| settings.path.clone()),
-            ..settings
-        };
+        let settings =
+            FolderSettings { path: absolute.unwrap_or_else(|_| settings.path.clone()), ..settings };
         let path = settings.path.clone();
         let (signals, inbox) = mpsc::channel();
         let unwatchable = |source| FolderError::Unwatchable { path, source };

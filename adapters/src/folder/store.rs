@@ -214,10 +214,7 @@ impl Store {
 /// Objects that are new or differ, and those that are gone.
 struct Changes(Vec<(ObjectRef, Option<Object>)>);
 
-fn changes(
-    old: &BTreeMap<ObjectRef, &Object>,
-    now: &BTreeMap<ObjectRef, &Object>,
-) -> Changes {
+fn changes(old: &BTreeMap<ObjectRef, &Object>, now: &BTreeMap<ObjectRef, &Object>) -> Changes {
     let gone = old.keys().filter(|name| !now.contains_key(*name));
     let new = now.iter().filter(|(name, object)| old.get(*name) != Some(*object));
     let new = new.map(|(name, object)| (name.clone(), Some((*object).clone())));

@@ -139,10 +139,7 @@ impl Watch {
     /// Reads everything.
     fn first(&mut self) -> Vec<Event> {
         if let Some(found) = self.walk() {
-            let by = Reader {
-                vault: &self.vault,
-                config_map: self.settings.config_map.as_ref(),
-            };
+            let by = Reader { vault: &self.vault, config_map: self.settings.config_map.as_ref() };
             let stamps = load::all(&self.settings.path, found, &mut self.store, by);
             self.stamps = stamps.into_iter().collect();
         }

@@ -235,9 +235,8 @@ fn decode_yaml(text: &str) -> Result<Vec<Slim>, Mistake> {
         with_snippet: false,
         strict_booleans: true,
     };
-    let decode = |deserializer: serde_saphyr::Deserializer<'_, '_>| {
-        SlimSeed(None).deserialize(deserializer)
-    };
+    let decode =
+        |deserializer: serde_saphyr::Deserializer<'_, '_>| SlimSeed(None).deserialize(deserializer);
     match serde_saphyr::with_deserializer_from_str_with_options(text, options, decode) {
         Ok(slim) => Ok(vec![slim]),
         Err(error) => {

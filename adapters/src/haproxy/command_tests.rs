@@ -35,8 +35,7 @@ fn words_are_escaped_so_that_nothing_ends_early() {
 
 #[test]
 fn additions_to_one_map_share_a_payload() {
-    let other =
-        RuntimeCommand::DeleteMapEntry { map: MapId::Policy, key: "old".into() };
+    let other = RuntimeCommand::DeleteMapEntry { map: MapId::Policy, key: "old".into() };
     let (text, script) = text_of(&[add("a", "1;"), add("b", "2 3"), other, add("c", "x y")]);
     assert_eq!(
         text,

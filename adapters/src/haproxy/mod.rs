@@ -131,8 +131,7 @@ impl Proxy {
     ) -> io::Result<ProxyHandle> {
         ports.files.create_dir(&options.run_dir(), 0o755)?;
         let lock = lock_state(&ports, &options).await?;
-        let found =
-            capabilities::of_binary(&ports, &options.binary, &options.run_dir()).await;
+        let found = capabilities::of_binary(&ports, &options.binary, &options.run_dir()).await;
         let discovery = match (found, &options.mode) {
             (Ok(discovery), _) => Some(discovery),
             (Err(error), Mode::Spawn) => {

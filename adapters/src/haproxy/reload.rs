@@ -124,9 +124,9 @@ pub fn words(log: &str) -> String {
 
 /// Parses `show proc`.
 fn parse_family(answer: &str) -> Option<Family> {
-    let line = answer.lines().find(|line| {
-        line.split_whitespace().nth(1) == Some("master") && !line.starts_with('#')
-    })?;
+    let line = answer
+        .lines()
+        .find(|line| line.split_whitespace().nth(1) == Some("master") && !line.starts_with('#'))?;
     let mut words = line.split_whitespace();
     let master = words.next()?.parse().ok()?;
     let reloads = words.nth(1)?.parse().ok()?;

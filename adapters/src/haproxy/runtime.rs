@@ -237,8 +237,8 @@ impl Batch<'_> {
                     self.settle_bulk(connection, first, count, words).await?;
                 }
                 FollowUp::Blocked { command, other } => {
-                    let (kind, _) = command::installed_file(&self.commands[command])
-                        .unwrap_or(("cert", ""));
+                    let (kind, _) =
+                        command::installed_file(&self.commands[command]).unwrap_or(("cert", ""));
                     connection.ask(&format!("abort ssl {kind} {other}")).await?;
                     // Still blocked: somebody else is at work. Core tries again.
                     self.send(connection, command, command + 1).await?;

@@ -78,11 +78,7 @@ pub(super) struct State {
 }
 
 impl Supervisor {
-    pub async fn run(
-        mut self,
-        mut orders: mpsc::Receiver<Order>,
-        mut suspect: mpsc::Receiver<()>,
-    ) {
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut suspect: mpsc::Receiver<()>) {
         if self.arrive().await.is_err() {
             return;
         }

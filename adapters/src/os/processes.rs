@@ -82,10 +82,8 @@ impl Processes for OsProcesses {
     }
 
     fn signal(&self, pid: u32, signal: Signal) -> io::Result<()> {
-        let pid = i32::try_from(pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let pid =
+            i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
         let signal = match signal {
             Signal::SoftStop => rustix::process::Signal::USR1,
             Signal::Stop => rustix::process::Signal::TERM,
@@ -112,10 +110,7 @@ fn hard_limit(limits: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-async fn bounded<T>(
-    limit: Duration,
-    work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+async fn bounded<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match tokio::time::timeout(limit, work).await {
         Ok(result) => result,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),

@@ -93,11 +93,7 @@ pub async fn run(
     outcome
 }
 
-fn open_journal(
-    options: &RunOptions,
-    ports: &Ports,
-    now: Time,
-) -> anyhow::Result<Option<Journal>> {
+fn open_journal(options: &RunOptions, ports: &Ports, now: Time) -> anyhow::Result<Option<Journal>> {
     let Some(wanted) = &options.journal else { return Ok(None) };
     let mut documented = journal::Options::documented(wanted.dir.clone());
     documented.total_bytes_max = wanted.bytes_max;

@@ -157,7 +157,8 @@ impl Connection {
     pub fn tls(port: u16, name: &str, config: &Arc<ClientConfig>) -> io::Result<Connection> {
         let mut socket = dial(port)?;
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        let mut session =
+            ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }

@@ -44,7 +44,14 @@ pub fn port_ref(port: &str) -> Value {
 
 impl Ingress {
     /// Adds a rule: path type `Exact`, `Prefix` or `ImplementationSpecific`; port name or number.
-    pub fn rule(mut self, host: &str, path_type: &str, path: &str, service: &str, port: &str) -> Self {
+    pub fn rule(
+        mut self,
+        host: &str,
+        path_type: &str,
+        path: &str,
+        service: &str,
+        port: &str,
+    ) -> Self {
         let path = json!({"path": path, "pathType": path_type,
             "backend": {"service": {"name": service, "port": port_ref(port)}}});
         let mut rule = json!({"http": {"paths": [path]}});
@@ -62,7 +69,8 @@ impl Ingress {
 
     /// Sets the default backend.
     pub fn default_backend(mut self, service: &str, port: &str) -> Self {
-        self.0["spec"]["defaultBackend"] = json!({"service": {"name": service, "port": port_ref(port)}});
+        self.0["spec"]["defaultBackend"] =
+            json!({"service": {"name": service, "port": port_ref(port)}});
         self
     }
 
@@ -89,7 +97,8 @@ impl Ingress {
 
     /// Sets the class; none when empty.
     pub fn class(mut self, class: &str) -> Self {
-        self.0["spec"]["ingressClassName"] = if class.is_empty() { Value::Null } else { json!(class) };
+        self.0["spec"]["ingressClassName"] =
+            if class.is_empty() { Value::Null } else { json!(class) };
         self
     }
 

@@ -24,7 +24,9 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) ->
     loop {
         match look() {
             Ok(found) => return found,
-            Err(why) if begin.elapsed() > PATIENCE => panic!("{what}: after {PATIENCE:?} still {why}"),
+            Err(why) if begin.elapsed() > PATIENCE => {
+                panic!("{what}: after {PATIENCE:?} still {why}")
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(3)),
         }
     }

@@ -330,7 +330,9 @@ impl Drop for Rig {
         self.stop();
         for pid in masters {
             // Gone already when tidegate stopped it.
-            if is_haproxy(pid) && let Some(pid) = Pid::from_raw(pid) {
+            if is_haproxy(pid)
+                && let Some(pid) = Pid::from_raw(pid)
+            {
                 let _ = kill_process(pid, Signal::TERM);
             }
         }

@@ -30,11 +30,18 @@ struct Shared {
 impl Traffic {
     /// Starts `kept` threads that keep their connection and `fresh` ones that make a new one for
     /// each request. `pause` is between two requests of a thread.
-    pub fn start(port: u16, kept: usize, fresh: usize, pause: Duration, targets: &[(&str, &str, &str)]) -> Traffic {
+    pub fn start(
+        port: u16,
+        kept: usize,
+        fresh: usize,
+        pause: Duration,
+        targets: &[(&str, &str, &str)],
+    ) -> Traffic {
         let targets = targets.iter().map(|(host, path, service)| {
             ((*host).to_owned(), (*path).to_owned(), (*service).to_owned())
         });
-        let shared = Arc::new(Shared { targets: Mutex::new(targets.collect()), ..Shared::default() });
+        let shared =
+            Arc::new(Shared { targets: Mutex::new(targets.collect()), ..Shared::default() });
         let threads = (0..kept + fresh).map(|number| {
             let shared = Arc::clone(&shared);
             std::thread::spawn(move || shared.repeat(port, number, number < kept, pause))
@@ -68,7 +75,13 @@ impl Traffic {
 
     /// Fails if a request was lost so far.
     pub fn assert_nothing_lost(&self, during: &str) {
-        assert_eq!(self.failed(), 0, "{during}: of {} requests were lost: {:?}", self.sent(), self.words());
+        assert_eq!(
+            self.failed(),
+            0,
+            "{during}: of {} requests were lost: {:?}",
+            self.sent(),
+            self.words()
+        );
     }
 
     /// Stops, and fails if a request was lost.
@@ -111,7 +124,10 @@ impl Shared {
                 Ok(answer) => {
                     if answer.status != 200 || answer.service() != service {
                         let got = answer.service();
-                        self.fail(&request, &format!("{} from '{got}' not '{service}'", answer.status));
+                        self.fail(
+                            &request,
+                            &format!("{} from '{got}' not '{service}'", answer.status),
+                        );
                     }
                     if answer.closes() || !keeps {
                         connection = None;

@@ -90,10 +90,7 @@ fn protocol(text: &str, draft: &mut BackendDraft, _: &mut Context<'_, '_>) -> Re
             draft.values.insert("protocol", version.to_string());
             Ok(())
         }
-        other => Err(Refusal::new(
-            format!("{} is not a protocol", quoted(other)),
-            "use h1 or h2",
-        )),
+        other => Err(Refusal::new(format!("{} is not a protocol", quoted(other)), "use h1 or h2")),
     }
 }
 
@@ -189,7 +186,10 @@ fn usable<'w>(
 }
 
 fn bad_secret(name: &Name, why: &str, keys: &str) -> Refusal {
-    Refusal::new(format!("Secret {name} cannot be used: {why}"), format!("put PEM text into {keys}"))
+    Refusal::new(
+        format!("Secret {name} cannot be used: {why}"),
+        format!("put PEM text into {keys}"),
+    )
 }
 
 /// Takes the Service port's `appProtocol` as the default protocol.

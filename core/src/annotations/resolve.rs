@@ -207,11 +207,9 @@ pub fn refused(
             Severity::Warning,
             format!("the wider scope's value or the default ({}) holds", annotation.default),
         ),
-        OnError::Close => (
-            Reason::FailedClosed,
-            Severity::Error,
-            "the routes it protects answer 503".to_string(),
-        ),
+        OnError::Close => {
+            (Reason::FailedClosed, Severity::Error, "the routes it protects answer 503".to_string())
+        }
     };
     Problem {
         object: source.object(),

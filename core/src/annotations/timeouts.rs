@@ -18,12 +18,36 @@ pub const FAMILY: Family = Family {
     fields: &["t-server", "t-tunnel", "t-client", "t-connect", "t-queue"],
     keys: &[
         row("timeout-server", "60s", "Longest silence of a pod.", "30s", server),
-        row("timeout-tunnel", "1h", "Longest silence of a WebSocket or other tunnel.", "2h", tunnel),
-        row("timeout-client", "60s", "Longest silence of a client. HAProxy 3.0 and later.", "45s", client),
-        row("timeout-connect", "1s", "Longest wait for a pod to accept a connection, before \
-             another one is tried. HAProxy 3.4 and later.", "500ms", connect),
-        row("timeout-queue", "60s", "Longest wait for a free connection slot (`pod-maxconn`). \
-             HAProxy 3.4 and later.", "5s", queue),
+        row(
+            "timeout-tunnel",
+            "1h",
+            "Longest silence of a WebSocket or other tunnel.",
+            "2h",
+            tunnel,
+        ),
+        row(
+            "timeout-client",
+            "60s",
+            "Longest silence of a client. HAProxy 3.0 and later.",
+            "45s",
+            client,
+        ),
+        row(
+            "timeout-connect",
+            "1s",
+            "Longest wait for a pod to accept a connection, before \
+             another one is tried. HAProxy 3.4 and later.",
+            "500ms",
+            connect,
+        ),
+        row(
+            "timeout-queue",
+            "60s",
+            "Longest wait for a free connection slot (`pod-maxconn`). \
+             HAProxy 3.4 and later.",
+            "5s",
+            queue,
+        ),
         Annotation {
             key: "timeout-http-request",
             haproxy: Some("timeout-http-request"),
@@ -102,21 +126,33 @@ fn tunnel(text: &str, draft: &mut BackendDraft, _: &mut Context<'_, '_>) -> Resu
     set("t-tunnel", text, draft)
 }
 
-fn client(text: &str, draft: &mut BackendDraft, context: &mut Context<'_, '_>) -> Result<(), Refusal> {
+fn client(
+    text: &str,
+    draft: &mut BackendDraft,
+    context: &mut Context<'_, '_>,
+) -> Result<(), Refusal> {
     if !context.lookup.capabilities().timeout_client {
         return Err(unsupported("3.0"));
     }
     set("t-client", text, draft)
 }
 
-fn connect(text: &str, draft: &mut BackendDraft, context: &mut Context<'_, '_>) -> Result<(), Refusal> {
+fn connect(
+    text: &str,
+    draft: &mut BackendDraft,
+    context: &mut Context<'_, '_>,
+) -> Result<(), Refusal> {
     if !context.lookup.capabilities().timeout_connect {
         return Err(unsupported("3.4"));
     }
     set("t-connect", text, draft)
 }
 
-fn queue(text: &str, draft: &mut BackendDraft, context: &mut Context<'_, '_>) -> Result<(), Refusal> {
+fn queue(
+    text: &str,
+    draft: &mut BackendDraft,
+    context: &mut Context<'_, '_>,
+) -> Result<(), Refusal> {
     if !context.lookup.capabilities().timeout_connect {
         return Err(unsupported("3.4"));
     }

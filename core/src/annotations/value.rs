@@ -16,10 +16,9 @@ pub fn boolean(text: &str) -> Result<bool, Refusal> {
     match text.trim() {
         "true" | "on" | "enabled" => Ok(true),
         "false" | "off" | "disabled" => Ok(false),
-        other => Err(Refusal::new(
-            format!("{} is not a boolean", quoted(other)),
-            "write true or false",
-        )),
+        other => {
+            Err(Refusal::new(format!("{} is not a boolean", quoted(other)), "write true or false"))
+        }
     }
 }
 
@@ -213,7 +212,8 @@ pub fn host_and_port(text: &str) -> Result<(String, Option<u16>), Refusal> {
 /// A value as a message shows it: short, without control characters.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(60).map(|c| if c.is_control() { '?' } else { c }).collect();
+    let mut shown: String =
+        text.chars().take(60).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().nth(60).is_some() {
         shown.push('…');
     }

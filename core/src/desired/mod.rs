@@ -7,8 +7,8 @@ pub mod backend;
 pub mod skeleton;
 pub mod table;
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -107,8 +107,15 @@ impl Image {
 impl PartialEq for Image {
     /// Equal content; the version does not count.
     fn eq(&self, other: &Self) -> bool {
-        let Image { version: _, skeleton, maps, backends, certificates, files, default_certificate } =
-            self;
+        let Image {
+            version: _,
+            skeleton,
+            maps,
+            backends,
+            certificates,
+            files,
+            default_certificate,
+        } = self;
         *skeleton == other.skeleton
             && *maps == other.maps
             && *backends == other.backends
@@ -422,7 +429,11 @@ fn checked(backend: &Backend) -> u64 {
 }
 
 /// Calls `f` for each element of `a` that is not in `b`; both are sorted.
-fn for_difference<'a>(a: &'a [Contribution], b: &[Contribution], mut f: impl FnMut(&'a Contribution)) {
+fn for_difference<'a>(
+    a: &'a [Contribution],
+    b: &[Contribution],
+    mut f: impl FnMut(&'a Contribution),
+) {
     let mut rest = b.iter().peekable();
     for item in a {
         while rest.peek().is_some_and(|other| **other < *item) {

@@ -119,11 +119,7 @@ impl<V: Clone> Table<V> {
 impl<V: Clone + PartialEq> PartialEq for Table<V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len
-            && self
-                .shards
-                .iter()
-                .zip(&other.shards)
-                .all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+            && self.shards.iter().zip(&other.shards).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
     }
 }
 

@@ -34,31 +34,31 @@ fn create(inputs: &Inputs<'_>, wanted: &Backend, draft: &mut Draft) -> Next {
     }
     let name = &wanted.name;
     let mut commands = Commands::new();
-    let physical = match remedy::new_backend(
-        inputs.capabilities,
-        inputs.running,
-        wanted,
-        &draft.claimed,
-    ) {
-        BackendRemedy::Reload => {
-            return Next::Reload(ReloadReason::NewBackend((**name).into()));
-        }
-        BackendRemedy::Add => {
-            draft.new_backends += 1;
-            let profile = wanted.spec.profile.clone();
-            push(&mut commands, name, RuntimeCommand::AddBackend { backend: name.clone(), profile });
-            push(&mut commands, name, RuntimeCommand::PublishBackend { backend: name.clone() });
-            name.clone()
-        }
-        BackendRemedy::Claim(spare) => {
-            *draft.claimed.entry(wanted.spec.profile.clone()).or_insert(0) += 1;
-            let key = alloc::format!("{LEDGER_SPARE}{spare}").into();
-            let value = name.clone();
-            let claim = RuntimeCommand::AddMapEntry { map: MapId::Ledger, key, value };
-            push(&mut commands, name, claim);
-            spare
-        }
-    };
+    let physical =
+        match remedy::new_backend(inputs.capabilities, inputs.running, wanted, &draft.claimed) {
+            BackendRemedy::Reload => {
+                return Next::Reload(ReloadReason::NewBackend((**name).into()));
+            }
+            BackendRemedy::Add => {
+                draft.new_backends += 1;
+                let profile = wanted.spec.profile.clone();
+                push(
+                    &mut commands,
+                    name,
+                    RuntimeCommand::AddBackend { backend: name.clone(), profile },
+                );
+                push(&mut commands, name, RuntimeCommand::PublishBackend { backend: name.clone() });
+                name.clone()
+            }
+            BackendRemedy::Claim(spare) => {
+                *draft.claimed.entry(wanted.spec.profile.clone()).or_insert(0) += 1;
+                let key = alloc::format!("{LEDGER_SPARE}{spare}").into();
+                let value = name.clone();
+                let claim = RuntimeCommand::AddMapEntry { map: MapId::Ledger, key, value };
+                push(&mut commands, name, claim);
+                spare
+            }
+        };
     for address in &wanted.servers {
         add_server(inputs, &mut commands, wanted, &physical, address);
     }
@@ -114,8 +114,7 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
     let is_wanted = |s: &&RunningServer| wanted.servers.binary_search(&s.address).is_ok();
     let ready = |s: &&RunningServer| s.state == Admin::Ready;
     let kept = running.servers.iter().filter(ready).filter(is_wanted).count();
-    let leaving: Vec<_> =
-        running.servers.iter().filter(ready).filter(|s| !is_wanted(s)).collect();
+    let leaving: Vec<_> = running.servers.iter().filter(ready).filter(|s| !is_wanted(s)).collect();
     let missing: Vec<&SocketAddr> = wanted
         .servers
         .iter()

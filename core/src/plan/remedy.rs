@@ -152,8 +152,10 @@ pub fn reload_list(capabilities: &Capabilities) -> Vec<&'static str> {
         });
     }
     if !capabilities.dynamic_servers {
-        list.push("more endpoints than the slots of a backend: servers made at run time would \
-                   never reuse connections before HAProxy 3.0");
+        list.push(
+            "more endpoints than the slots of a backend: servers made at run time would \
+                   never reuse connections before HAProxy 3.0",
+        );
     }
     list
 }

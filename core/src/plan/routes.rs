@@ -99,9 +99,7 @@ fn can_switch(inputs: &Inputs<'_>, physical_record: &str) -> bool {
             .map(|(name, running)| (&**name, running)),
     };
     let Some((name, running)) = found else { return false };
-    let wants_none =
-        inputs.desired.image().backends.get(name).is_none_or(|b| b.servers.is_empty());
-    let published =
-        running.published == Published::Yes || !inputs.capabilities.dynamic_backends;
+    let wants_none = inputs.desired.image().backends.get(name).is_none_or(|b| b.servers.is_empty());
+    let published = running.published == Published::Yes || !inputs.capabilities.dynamic_backends;
     wants_none || (published && running.has_ready())
 }

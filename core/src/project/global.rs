@@ -10,11 +10,11 @@ use alloc::vec::Vec;
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
 use crate::annotations::{Apply, Registry};
+use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
-use crate::world::lookup::Lookup;
-use crate::capability::Capabilities;
 use crate::world::World;
+use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, Name, ObjectRef};
 
 /// The global piece.

@@ -221,7 +221,8 @@ impl PathKey {
 /// within one Ingress.
 fn conflict(winner: &Claim<'_>, loser: &Claim<'_>, host: &str, problems: &mut Vec<Problem>) {
     let shadowed_default = loser.rank == Rank::Default && winner.rank != Rank::Default;
-    let implicit = loser.rank == Rank::Default && host.is_empty() && !loser.ingress.rules.is_empty();
+    let implicit =
+        loser.rank == Rank::Default && host.is_empty() && !loser.ingress.rules.is_empty();
     if shadowed_default || implicit {
         return;
     }

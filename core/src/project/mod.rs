@@ -242,7 +242,9 @@ impl Projections {
         }
         for fact in new {
             if old.binary_search(fact).is_err() {
-                self.readers.get_or_insert_with(fact.clone(), SmallSet::default).insert(key.clone());
+                self.readers
+                    .get_or_insert_with(fact.clone(), SmallSet::default)
+                    .insert(key.clone());
             }
         }
     }

@@ -226,12 +226,9 @@ fn find_port<'w>(
         }
     }
     match found {
-        Some(ServicePort { name, port, app_protocol }) => Ok(FoundPort {
-            service,
-            name,
-            number: *port,
-            app_protocol: app_protocol.as_deref(),
-        }),
+        Some(ServicePort { name, port, app_protocol }) => {
+            Ok(FoundPort { service, name, number: *port, app_protocol: app_protocol.as_deref() })
+        }
         None => {
             let wanted = match port {
                 PortRef::Name(name) => format!("port named {name}"),
@@ -240,7 +237,13 @@ fn find_port<'w>(
             let ports: Vec<String> = service
                 .ports
                 .iter()
-                .map(|p| if p.name.is_empty() { format!("{}", p.port) } else { format!("{} ({})", p.port, p.name) })
+                .map(|p| {
+                    if p.name.is_empty() {
+                        format!("{}", p.port)
+                    } else {
+                        format!("{} ({})", p.port, p.name)
+                    }
+                })
                 .collect();
             Err((
                 format!("Service {name} has no {wanted}"),

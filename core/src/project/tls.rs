@@ -130,8 +130,6 @@ fn secret_for(ingress: &Ingress, tls: &Tls, wanted: &Arc<str>) -> Option<Name> {
     let named = tls.hosts.iter().any(|h| host::parse(h).as_ref() == Ok(wanted));
     let implied = tls.hosts.is_empty()
         && ingress.rules.iter().any(|r| host::parse(&r.host).as_ref() == Ok(wanted));
-    (named || implied).then(|| Name {
-        namespace: ingress.meta.name.namespace.clone(),
-        name: secret.clone(),
-    })
+    (named || implied)
+        .then(|| Name { namespace: ingress.meta.name.namespace.clone(), name: secret.clone() })
 }

@@ -24,7 +24,8 @@ const BALANCES: [(&str, &str, bool); 7] = [
 ];
 
 /// Suffix and method of every kind of health check request; a TCP connection has neither.
-const CHECKS: [(&str, &str); 4] = [("", ""), ("get", "GET"), ("head", "HEAD"), ("options", "OPTIONS")];
+const CHECKS: [(&str, &str); 4] =
+    [("", ""), ("get", "GET"), ("head", "HEAD"), ("options", "OPTIONS")];
 
 /// The name of a profile; both parts may be empty for the default.
 #[must_use]

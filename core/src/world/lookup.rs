@@ -7,7 +7,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use super::object::{ConfigMap, EndpointSlice, Ingress, IngressClass, Name, ObjectRef, Secret, Service};
+use super::object::{
+    ConfigMap, EndpointSlice, Ingress, IngressClass, Name, ObjectRef, Secret, Service,
+};
 use super::{Fact, World};
 use crate::capability::Capabilities;
 use crate::sabotage::{Mistake, is_planted};

@@ -351,7 +351,12 @@ impl World {
     }
 
     /// Takes in the addresses of a DNS name.
-    pub fn resolve(&mut self, name: Box<str>, addresses: Vec<IpAddr>, changed: &mut BTreeSet<Fact>) {
+    pub fn resolve(
+        &mut self,
+        name: Box<str>,
+        addresses: Vec<IpAddr>,
+        changed: &mut BTreeSet<Fact>,
+    ) {
         if self.resolved.get(&name) != Some(&addresses) {
             changed.insert(Fact::Resolved(name.clone()));
             self.resolved.insert(name, addresses);

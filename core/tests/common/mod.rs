@@ -48,10 +48,7 @@ pub fn ingress(
             paths: vec![Path {
                 path: (*path).into(),
                 path_type: *path_type,
-                backend: BackendRef::Service {
-                    name: (*service).into(),
-                    port: PortRef::Number(80),
-                },
+                backend: BackendRef::Service { name: (*service).into(), port: PortRef::Number(80) },
             }],
         })
         .collect();

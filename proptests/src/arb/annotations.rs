@@ -14,12 +14,53 @@ pub const REFUSED_REWRITE: &str = "[z-a] /x";
 
 /// Values that fit at least one key, and near misses.
 const VALUES: &[&str] = &[
-    "true", "false", "on", "30s", "5", "0", "1ms", "99d", "10.0.0.0/8", "10.0.0.0/33", "0.0.0.0/0",
-    "2001:db8::/32, 10.1.2.3", "leastconn", "source", "hdr(X-User)", "url_param(uid)", "hdr()",
-    "static-rr", "h1", "h2", "h3", "GET /healthz", "/health", "HEAD /h HTTP/1.1", "tls", "ca",
-    "tls2", "a/tls", "b/ca", "none", "www.example.com", "https://x.org:8443", "ftp://x", "308",
-    "200", "8443", "X-A 1", "X-A 1\nX-B \"two words\"", "X-C 3", "X-D", "Content-Length 0",
-    "^/a/(.*) /\\1", "/fixed", "a b c", "^/x /y\n^/y /z", "app.internal", "",
+    "true",
+    "false",
+    "on",
+    "30s",
+    "5",
+    "0",
+    "1ms",
+    "99d",
+    "10.0.0.0/8",
+    "10.0.0.0/33",
+    "0.0.0.0/0",
+    "2001:db8::/32, 10.1.2.3",
+    "leastconn",
+    "source",
+    "hdr(X-User)",
+    "url_param(uid)",
+    "hdr()",
+    "static-rr",
+    "h1",
+    "h2",
+    "h3",
+    "GET /healthz",
+    "/health",
+    "HEAD /h HTTP/1.1",
+    "tls",
+    "ca",
+    "tls2",
+    "a/tls",
+    "b/ca",
+    "none",
+    "www.example.com",
+    "https://x.org:8443",
+    "ftp://x",
+    "308",
+    "200",
+    "8443",
+    "X-A 1",
+    "X-A 1\nX-B \"two words\"",
+    "X-C 3",
+    "X-D",
+    "Content-Length 0",
+    "^/a/(.*) /\\1",
+    "/fixed",
+    "a b c",
+    "^/x /y\n^/y /z",
+    "app.internal",
+    "",
 ];
 
 /// What matters here of a row of the tables.
@@ -50,7 +91,8 @@ fn value(row: Row) -> BoxedStrategy<String> {
 
 /// Rows that rarely reload or close a route are drawn more often.
 fn row() -> impl Strategy<Value = Row> {
-    let common: Vec<_> = rows().into_iter().filter(|r| r.mechanism != Mechanism::Skeleton).collect();
+    let common: Vec<_> =
+        rows().into_iter().filter(|r| r.mechanism != Mechanism::Skeleton).collect();
     prop_oneof![10 => select(common), 1 => select(rows())]
 }
 
@@ -101,7 +143,10 @@ pub fn for_config_map() -> BoxedStrategy<BTreeMap<String, String>> {
 /// Every key with hostile values: for the properties about parsing and rendering.
 pub fn hostile_annotations() -> BoxedStrategy<BTreeMap<String, String>> {
     let entry = select(rows()).prop_flat_map(|row| {
-        (Just(format!("tidegate.io/{}", row.key)), prop_oneof![3 => hostile::text(), 1 => value(row)])
+        (
+            Just(format!("tidegate.io/{}", row.key)),
+            prop_oneof![3 => hostile::text(), 1 => value(row)],
+        )
     });
     vec(entry, 1..8).prop_map(|all| all.into_iter().collect()).boxed()
 }

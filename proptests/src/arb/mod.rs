@@ -237,5 +237,11 @@ pub fn writing() -> impl Strategy<Value = Writing> {
     let path = (path, any::<bool>()).prop_map(|(p, slash)| if slash { format!("/{p}") } else { p });
     let name = prop_oneof![1 => Just("ext.example".to_owned()), 2 => hostile::text()];
     (proptest::sample::select(TIERS), annotations::hostile_annotations(), host, path, name)
-        .prop_map(|(tier, annotations, host, path, name)| Writing { tier, annotations, host, path, name })
+        .prop_map(|(tier, annotations, host, path, name)| Writing {
+            tier,
+            annotations,
+            host,
+            path,
+            name,
+        })
 }

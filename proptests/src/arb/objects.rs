@@ -26,15 +26,24 @@ const OURS: &str = "tidegate.io/ingress-controller";
 /// Hosts of rules, as written.
 pub const HOSTS: &[&str] =
     &["", "foo.com", "bar.foo.com", "*.foo.com", "x.org", "Foo.COM", "*.bar.foo.com"];
-const BAD_HOSTS: &[&str] = &["*", "10.0.0.1", "a b", "foo.com:80", "x\ny", "foo.com/a", "-", "a..b"];
+const BAD_HOSTS: &[&str] =
+    &["*", "10.0.0.1", "a b", "foo.com:80", "x\ny", "foo.com/a", "-", "a..b"];
 
 /// Paths of rules, as written.
 pub const PATHS: &[&str] = &["/", "/a", "/a/", "/a/b", "/ab", "//a//b", "", "/b", "/%41"];
 const BAD_PATHS: &[&str] = &["a", "/a b", "/a>", "/../x", "/%2e%2E/", "/a?b", "/#", "/\n", "/é"];
 
 const ADDRESSES: &[&str] = &[
-    "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "fd00::1", "127.0.0.1",
-    "0.0.0.0", "224.0.0.1",
+    "10.0.0.1",
+    "10.0.0.2",
+    "10.0.0.3",
+    "10.0.0.4",
+    "10.0.0.5",
+    "10.0.0.6",
+    "fd00::1",
+    "127.0.0.1",
+    "0.0.0.0",
+    "224.0.0.1",
 ];
 
 /// Digest number that the model of HAProxy refuses to load.
@@ -52,7 +61,12 @@ fn ip(text: &str) -> IpAddr {
 
 /// Metadata from its parts.
 #[must_use]
-pub fn meta(namespace: &str, name: &str, created: i64, annotations: BTreeMap<String, String>) -> Meta {
+pub fn meta(
+    namespace: &str,
+    name: &str,
+    created: i64,
+    annotations: BTreeMap<String, String>,
+) -> Meta {
     Meta {
         name: Name::new(namespace, name),
         uid: "".into(),
@@ -95,8 +109,11 @@ fn path() -> impl Strategy<Value = Path> {
         2 => Just(PathType::Exact),
         1 => Just(PathType::ImplementationSpecific)
     ];
-    (text, kind, backend())
-        .prop_map(|(path, path_type, backend)| Path { path: path.into(), path_type, backend })
+    (text, kind, backend()).prop_map(|(path, path_type, backend)| Path {
+        path: path.into(),
+        path_type,
+        backend,
+    })
 }
 
 fn backend() -> impl Strategy<Value = BackendRef> {

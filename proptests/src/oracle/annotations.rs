@@ -27,7 +27,8 @@ struct Found<'a> {
 /// closed.
 #[must_use]
 pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -> bool {
-    let on_ingress = |keys: &(&str, &str)| ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
+    let on_ingress =
+        |keys: &(&str, &str)| ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
     let route = ROUTE_KEYS.iter().any(|keys| {
         let mut found = on_ingress(keys);
         found.extend(configured(facts, keys));
@@ -68,9 +69,7 @@ fn configured<'a>(facts: &Facts<'a>, keys: &(&str, &str)) -> Vec<Found<'a>> {
 fn is_usable(facts: &Facts<'_>, key: &str, found: &Found<'_>) -> bool {
     let value = found.value.trim();
     match key {
-        "server-tls" => {
-            ["true", "false", "on", "off", "enabled", "disabled"].contains(&value)
-        }
+        "server-tls" => ["true", "false", "on", "off", "enabled", "disabled"].contains(&value),
         "server-name" => is_plain_host(value),
         _ => {
             let (namespace, name) = value.split_once('/').unwrap_or((found.namespace, value));
@@ -93,7 +92,11 @@ fn is_plain_host(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
     let label = |l: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        !l.is_empty() && l.len() <= 63 && l.chars().all(plain) && !l.starts_with('-') && !l.ends_with('-')
+        !l.is_empty()
+            && l.len() <= 63
+            && l.chars().all(plain)
+            && !l.starts_with('-')
+            && !l.ends_with('-')
     };
     text.len() <= 253 && text.parse::<std::net::Ipv4Addr>().is_err() && text.split('.').all(label)
 }

@@ -248,7 +248,8 @@ impl Haproxy {
         keywords: &str,
     ) -> Answered {
         self.needs(self.capabilities.dynamic_servers)?;
-        let keywords: Vec<String> = keywords.split(' ').filter(|w| !w.is_empty()).map(String::from).collect();
+        let keywords: Vec<String> =
+            keywords.split(' ').filter(|w| !w.is_empty()).map(String::from).collect();
         for file in Self::files_of(&keywords) {
             if !self.files.contains(&file) {
                 return Err(format!("unable to load {file}"));

@@ -111,9 +111,9 @@ impl<'a> Facts<'a> {
             Some(claim) => self.backend(Some(claim.ingress), claim.backend),
             None => match &self.settings.default_backend {
                 Some((name, port)) => match self.services.get(name) {
-                    Some(service) => {
-                        self.service(None, service, &PortRef::Number(*port)).unwrap_or(Answer::NotFound)
-                    }
+                    Some(service) => self
+                        .service(None, service, &PortRef::Number(*port))
+                        .unwrap_or(Answer::NotFound),
                     None => Answer::NotFound,
                 },
                 None => Answer::NotFound,

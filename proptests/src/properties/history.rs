@@ -87,8 +87,10 @@ pub fn idempotence(case: &Case) -> Verdict {
         }
         nothing_to_do(&controller.step(drive.now, relists), act)?;
         let acks = drive.log.iter().flat_map(|(_, events)| events);
-        let old: Vec<Event> =
-            acks.filter(|e| matches!(e, Event::Acked(_) | Event::Observed { .. })).cloned().collect();
+        let old: Vec<Event> = acks
+            .filter(|e| matches!(e, Event::Acked(_) | Event::Observed { .. }))
+            .cloned()
+            .collect();
         nothing_to_do(&controller.step(drive.now, old), act)?;
         if !controller.is_quiet() {
             return Err(format!("not quiet after repetitions of {act:?}"));

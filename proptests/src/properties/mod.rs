@@ -42,8 +42,10 @@ pub fn same_image(a: &Image, b: &Image) -> Verdict {
     if a.skeleton != b.skeleton {
         return Err(format!("skeleton: {:?} against {:?}", a.skeleton, b.skeleton));
     }
-    Err(format!("files: {:?} against {:?}; default certificates {:?} against {:?}",
-        a.files, b.files, a.default_certificate, b.default_certificate))
+    Err(format!(
+        "files: {:?} against {:?}; default certificates {:?} against {:?}",
+        a.files, b.files, a.default_certificate, b.default_certificate
+    ))
 }
 
 /// Whether two controllers want the same and see the same problems.
@@ -119,7 +121,9 @@ fn body(body: &ActionBody) -> String {
         ActionBody::Save { .. } => "Save".to_owned(),
         ActionBody::Check { .. } => "Check".to_owned(),
         ActionBody::Reload { reasons, .. } => format!("Reload for {reasons:?}"),
-        ActionBody::Runtime { .. } | ActionBody::ReadBack { .. } | ActionBody::ResolveNames { .. } => {
+        ActionBody::Runtime { .. }
+        | ActionBody::ReadBack { .. }
+        | ActionBody::ResolveNames { .. } => {
             format!("{body:?}")
         }
     }

@@ -141,7 +141,8 @@ fn saved_is_recent(
     let Some(saved) = &drive.saved else { return Ok(()) };
     load::start(saved, &case.setup.capabilities())
         .map_err(|why| format!("what was saved does not load: {why}"))?;
-    let (held, wanted) = (answers_of_image(saved), answers_of_image(drive.controller.desired().image()));
+    let (held, wanted) =
+        (answers_of_image(saved), answers_of_image(drive.controller.desired().image()));
     let mut still = BTreeMap::new();
     for (at, (held, wanted)) in held.iter().zip(&wanted).enumerate() {
         let (Answer::Servers(held), wanted) = (held, wanted) else { continue };

@@ -208,7 +208,9 @@ pub fn locality(case: &Case) -> Verdict {
             let read = readers.get(key).is_some_and(|r| r.iter().any(|f| facts.contains(f)));
             let is_named = match key {
                 // The piece that names it may be gone by now.
-                PieceKey::Backend(_) => step.trace.pieces.iter().any(|k| matches!(k, PieceKey::Host(_))),
+                PieceKey::Backend(_) => {
+                    step.trace.pieces.iter().any(|k| matches!(k, PieceKey::Host(_)))
+                }
                 _ => false,
             };
             if !read && !own.contains(*key) && !is_named {
@@ -216,7 +218,8 @@ pub fn locality(case: &Case) -> Verdict {
             }
         }
         for (key, piece) in controller.projections().pieces() {
-            let moved = places.get(key).is_some_and(|at| *at != piece.contributions.as_ptr() as usize);
+            let moved =
+                places.get(key).is_some_and(|at| *at != piece.contributions.as_ptr() as usize);
             if !computed.contains(key) && moved {
                 return Err(format!("{key:?} was not computed and moved"));
             }

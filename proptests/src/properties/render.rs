@@ -173,7 +173,8 @@ fn is_contained(image: &Image) -> Verdict {
     }
     for (file, hosts) in lines.iter().skip(1) {
         let line = wanted.iter().find(|l| *l.file == **file);
-        let same = line.is_some_and(|l| l.hosts.iter().map(|h| &**h).eq(hosts.iter().map(|h| &**h)));
+        let same =
+            line.is_some_and(|l| l.hosts.iter().map(|h| &**h).eq(hosts.iter().map(|h| &**h)));
         let plain = |h: &String| h.chars().all(|c| c.is_ascii_alphanumeric() || "*.-_".contains(c));
         if !same || !hosts.iter().all(plain) {
             return Err(format!("the crt-list has {file} {hosts:?}"));
@@ -208,7 +209,9 @@ fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
         for (a, b) in has.lines.iter().zip(&intended.lines) {
             let directive = |words: &[String]| words.iter().take(2).cloned().collect::<Vec<_>>();
             let own = ["default-path", "description", "timeout"].contains(&a.words[0].as_str());
-            if a.words.len() != b.words.len() || (!own && directive(&a.words) != directive(&b.words)) {
+            if a.words.len() != b.words.len()
+                || (!own && directive(&a.words) != directive(&b.words))
+            {
                 return Err(format!("{:?} instead of {:?}", a.words, b.words));
             }
         }
@@ -294,7 +297,12 @@ fn map_is_as_wanted(image: &Image, id: MapId, text: &str) -> Verdict {
     let extra = usize::from(id == MapId::Ledger);
     let mut has = lexer::map(text);
     if has.len() != wanted.len() + extra {
-        return Err(format!("{} has {} entries, not {}", id.file(), has.len(), wanted.len() + extra));
+        return Err(format!(
+            "{} has {} entries, not {}",
+            id.file(),
+            has.len(),
+            wanted.len() + extra
+        ));
     }
     if id == MapId::Ledger {
         return Ok(());
@@ -309,7 +317,13 @@ fn map_is_as_wanted(image: &Image, id: MapId, text: &str) -> Verdict {
         let fields = value.split('|').count();
         let shape = match id {
             MapId::Route => fields == 1 || (fields == 3 && value.starts_with('|')),
-            MapId::Policy => fields == 1 + tidegate_core::annotations::FAMILIES.iter().map(|f| f.fields.len()).sum::<usize>(),
+            MapId::Policy => {
+                fields
+                    == 1 + tidegate_core::annotations::FAMILIES
+                        .iter()
+                        .map(|f| f.fields.len())
+                        .sum::<usize>()
+            }
             _ => true,
         };
         let spaced = value.contains([' ', ';', '\\']) && matches!(id, MapId::Route | MapId::Policy);
