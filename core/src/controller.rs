@@ -626,7 +626,7 @@ impl Controller {
 pub(crate) fn next_trouble(old: &Trouble, why: Box<str>, now: Time, retry_ms: u64) -> Trouble {
     let refusals = old.refusals.saturating_add(1);
     let delay = retry_ms.saturating_mul(1 << (refusals - 1).min(6)).min(60_000);
-    Trouble { refusals, retry_at: now.plus_ms(delay), why }
+    Trouble { refusals, retry_at: now.plus_ms(delay), collects: false, why }
 }
 
 /// Desired and problems from nothing, for audits and tests.

@@ -17,6 +17,7 @@ use crate::desired::{Contribution, Image, Key, ServerFile};
 use crate::digest::Digest;
 use crate::plan::{Command, Phase};
 use crate::project::{self, PieceKey, Projections};
+use crate::render::crt_list;
 use crate::world::object::{Kind, Name, ObjectRef};
 use crate::world::{Fact, World};
 
@@ -52,7 +53,8 @@ impl Controller {
             Phase::Collect => self.world.settings.delays.retry_ms,
             Phase::Urgent | Phase::Build | Phase::Switch | Phase::Unlink => 10,
         };
-        let trouble = next_trouble(&old, why, self.now, retry);
+        let mut trouble = next_trouble(&old, why, self.now, retry);
+        trouble.collects = command.phase == Phase::Collect;
         let again = trouble.refusals >= 2;
         let words = trouble.why.clone();
         self.trouble.insert(key.clone(), trouble);
@@ -85,6 +87,10 @@ fn owners(
         | RuntimeCommand::InstallAuthority { digest, .. }
         | RuntimeCommand::ReplaceDefaultCertificate { digest: Some(digest) } => {
             secrets_with(world, digest)
+        }
+        RuntimeCommand::AddCrtListLine { file, .. } => {
+            let digest = crt_list::digest_of(file).and_then(|hex| Digest::from_hex(&hex));
+            digest.map(|digest| secrets_with(world, &digest)).unwrap_or_default()
         }
         RuntimeCommand::AddMapEntry { map, key, value } if is_risky(*map) => {
             let entry = Contribution::Map(*map, key.clone(), value.clone());
@@ -149,10 +155,14 @@ fn ingresses_with(
 pub struct Search {
     /// HAProxy's words for the refused reload.
     why: Box<str>,
-    /// Objects one of which is at fault.
+    /// Objects one of which is at fault: without them and the withheld ones all is well.
     suspects: Vec<ObjectRef>,
     /// How many of the first suspects the present probe leaves out; all of them at first.
     left_out: usize,
+    /// Objects that every probe leaves out, as one of them may be at fault too.
+    withheld: Vec<ObjectRef>,
+    /// Every suspect, should those that HAProxy's words name not be all.
+    others: Vec<ObjectRef>,
 }
 
 /// What a probe's outcome led to.
@@ -203,39 +213,50 @@ impl Search {
                 suspects.extend(owners);
             }
         }
-        let suspects: Vec<ObjectRef> = if named.is_empty() { suspects } else { named }
-            .into_iter()
-            .filter(|object| !world.quarantined.contains_key(object))
-            .collect();
+        let free = |object: &ObjectRef| !world.quarantined.contains_key(object);
+        let others: Vec<ObjectRef> = suspects.into_iter().filter(free).collect();
+        let named: Vec<ObjectRef> = named.into_iter().filter(free).collect();
+        let (suspects, others) =
+            if named.is_empty() { (others, Vec::new()) } else { (named, others) };
         let left_out = suspects.len();
-        (!suspects.is_empty()).then(|| Search { why: why.into(), suspects, left_out })
+        let search =
+            Search { why: why.into(), suspects, left_out, withheld: Vec::new(), others };
+        (left_out > 0).then_some(search)
     }
 
     /// The image without the objects that the present probe leaves out.
     pub(crate) fn probe(&self, world: &World, registry: &Registry) -> Arc<Image> {
         let mut world = world.clone();
-        for object in self.suspects.iter().take(self.left_out) {
+        for object in self.suspects.iter().take(self.left_out).chain(&self.withheld) {
             world.quarantine(object.clone(), "left out".into(), &mut BTreeSet::new());
         }
         let (desired, _) = project::from_scratch(&world, registry);
         Arc::new(desired.image().clone())
     }
 
-    /// Takes the outcome of the present probe in. Assumes one culprit at a time: after it is
-    /// withheld, the next reload finds the next.
+    /// Takes the outcome of the present probe in. Finds one culprit; the next reload finds the
+    /// next.
     pub(crate) fn narrow(self, accepted: bool) -> Narrowed {
-        let Search { why, suspects, left_out } = self;
+        let Search { why, mut suspects, left_out, mut withheld, others } = self;
         let whole = left_out == suspects.len();
-        let suspects: Vec<ObjectRef> = match (whole, accepted) {
-            (true, false) => return Narrowed::Nobody,
-            (true, true) => suspects,
-            (false, true) => suspects.into_iter().take(left_out).collect(),
-            (false, false) => suspects.into_iter().skip(left_out).collect(),
-        };
-        if suspects.len() == 1 {
+        if whole && !accepted {
+            if others.is_empty() {
+                return Narrowed::Nobody;
+            }
+            let (left_out, suspects) = (others.len(), others);
+            let others = Vec::new();
+            return Narrowed::Again(Search { why, suspects, left_out, withheld, others });
+        }
+        if !whole {
+            let rest = suspects.split_off(left_out);
+            if !accepted {
+                withheld.extend(core::mem::replace(&mut suspects, rest));
+            }
+        }
+        if suspects.len() <= 1 {
             return Narrowed::Found(suspects, why);
         }
         let left_out = suspects.len().div_ceil(2);
-        Narrowed::Again(Search { why, suspects, left_out })
+        Narrowed::Again(Search { why, suspects, left_out, withheld, others })
     }
 }

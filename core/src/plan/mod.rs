@@ -60,6 +60,8 @@ pub struct Trouble {
     pub refusals: u32,
     /// Not before then.
     pub retry_at: Time,
+    /// Whether it was garbage that could not be collected: nothing else of the key is held up.
+    pub collects: bool,
     /// HAProxy's words for the last one.
     pub why: Box<str>,
 }
@@ -123,10 +125,13 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
     let mut draft = Draft::default();
     let mut phase = Phase::Collect;
     for key in inputs.desired.dirty() {
-        let held = inputs.trouble.get(key).filter(|t| t.retry_at > inputs.now);
-        let next = match held {
-            Some(trouble) => Next::WaitUntil(trouble.retry_at),
-            None => next_of(inputs, key, &mut draft),
+        let next = match (next_of(inputs, key, &mut draft), inputs.trouble.get(key)) {
+            (Next::Commands(of, _), Some(trouble))
+                if trouble.retry_at > inputs.now && (of == Phase::Collect || !trouble.collects) =>
+            {
+                Next::WaitUntil(trouble.retry_at)
+            }
+            (next, _) => next,
         };
         match next {
             Next::Settled => plan.settled.push(key.clone()),
