@@ -147,7 +147,7 @@ fn newer_timeouts(stage: &Stage) {
         let answer = slow.answer(false);
         let after = begin.elapsed();
         assert!(after < Duration::from_secs(3), "timeout-client: {answer:?} after {after:?}");
-        assert!(answer.as_ref().map_or(true, |a| a.status == 408), "timeout-client: {answer:?}");
+        assert!(answer.as_ref().map_or(true, |a| matches!(a.status, 400 | 408)), "timeout-client: {answer:?}");
     }
     if rig.version == "3.4" {
         let (status, after) = timed(stage, &Request::get("t-connect.test", "/"));
@@ -673,26 +673,18 @@ fn broken_authority(stage: &Stage) {
     objects.push(secret("wrong-ca", &[("ca.crt", &stranger.pem)]));
     objects.push(secret("bad-ca", &[("ca.crt", "this is no certificate")]));
     stage.rig.put("guarded", &objects);
-    let routes_of = |extra: &[(&str, &str)]| {
-        let mut all: Vec<(&str, Vec<(&str, &str)>)> = vec![
-            ("ca-missing", vec![("server-ca", "no-such-ca")]),
-            ("ca-wrong", vec![("server-ca", "wrong-ca"), ("server-name", "app.internal")]),
-            ("ca-bad", vec![("server-ca", "bad-ca")]),
-            ("crt-missing", vec![("server-tls", "true"), ("server-certificate", "no-such")]),
-            ("tls-unclear", vec![("server-tls", "perhaps")]),
-            ("name-bad", vec![("server-tls", "true"), ("server-name", "not a name")]),
-            ("ca-foreign", vec![("server-ca", "elsewhere/ca")]),
-        ];
-        for (_, annotations) in &mut all {
-            annotations.extend(extra);
-        }
-        all
-    };
-    let all = routes_of(&[]);
-    let borrowed: Vec<(&str, &str, &[(&str, &str)])> =
-        all.iter().map(|(name, keys)| (*name, "guarded", &**keys)).collect();
-    routes(stage, "guarded-routes", &borrowed);
-    for (name, _) in &all {
+    let all: [(&str, &[(&str, &str)]); 7] = [
+        ("ca-missing", &[("server-ca", "no-such-ca")]),
+        ("ca-wrong", &[("server-ca", "wrong-ca"), ("server-name", "app.internal")]),
+        ("ca-bad", &[("server-ca", "bad-ca")]),
+        ("crt-missing", &[("server-tls", "true"), ("server-certificate", "no-such")]),
+        ("tls-unclear", &[("server-tls", "perhaps")]),
+        ("name-bad", &[("server-tls", "true"), ("server-name", "not a name")]),
+        ("ca-foreign", &[("server-ca", "elsewhere/ca")]),
+    ];
+    let all = all.map(|(name, keys)| (name, "guarded", keys));
+    routes(stage, "guarded-routes", &all);
+    for (name, _, _) in &all {
         let host = format!("{name}.test");
         stage.rig.wait(&host, "/", 503, "");
         if *name != "ca-wrong" {
@@ -755,7 +747,7 @@ fn unknown_keys(stage: &Stage) {
     stage.rig.wait_problem(&["WrongScope", "timeout-http-request"]);
     stage.rig.wait("typo.test", "/", 200, "app");
     let strange =
-        stage.rig.problems().iter().filter(|p| p.to_string().contains("example.com")).count();
+        stage.rig.problems().iter().filter(|p| p.to_string().contains("example.com/any")).count();
     assert_eq!(strange, 0, "other programs' annotations are none of our business");
 }
 
@@ -800,14 +792,23 @@ fn examples(stage: &Stage) {
             ensure(status != 404, || "404".to_owned())
         });
     }
+    let problems = || {
+        let mut problems = rig.problems();
+        problems.retain(|p| p["name"].as_str().is_some_and(|name| name.starts_with("example-")));
+        problems
+    };
     let found = || -> BTreeSet<String> {
-        let problems = rig.problems();
+        let problems = problems();
         let names = problems.iter().filter_map(|p| p["name"].as_str());
-        names.filter(|name| name.starts_with("example-")).map(str::to_owned).collect()
+        names.map(str::to_owned).collect()
     };
     eventually("problems of the examples", || {
         let found = found();
-        ensure(found == expected, || format!("{found:?} instead of {expected:?}"))
+        ensure(found == expected, || {
+            let mut unexpected = problems();
+            unexpected.retain(|p| p["name"].as_str().is_some_and(|name| !expected.contains(name)));
+            format!("{found:?} instead of {expected:?}; unexpected: {unexpected:?}")
+        })
     });
     rig.remove("examples");
     rig.wait(&format!("{}.test", names[0]), "/", 404, "");

@@ -171,6 +171,7 @@ impl Bench {
         listen.threads = 2;
         listen.hard_stop_after_s = 5;
         Skeleton {
+            checks: true,
             listen,
             capabilities: Arc::new(capabilities.clone()),
             header_names: Vec::new(),

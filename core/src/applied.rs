@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{MapId, RuntimeCommand, ServerState};
+use crate::capability::Capabilities;
 use crate::desired::backend::{server_name, slot_name};
 use crate::desired::{Backend, Image, Owned, Table};
 use crate::digest::Digest;
@@ -187,7 +188,12 @@ impl Running {
     /// The memory of a worker as read back. What an image cannot have (a backend without the
     /// ledger's word, a file in no line) is kept, so that the planner removes it.
     #[must_use]
-    pub fn observed(worker: WorkerId, observed: &Observed, now: Time) -> Running {
+    pub fn observed(
+        worker: WorkerId,
+        observed: &Observed,
+        capabilities: &Capabilities,
+        now: Time,
+    ) -> Running {
         let mut running = Running {
             worker,
             skeleton: (*observed.skeleton).into(),
@@ -221,7 +227,11 @@ impl Running {
                 continue;
             }
             let name = spares.get(&physical).cloned().unwrap_or_else(|| physical.clone());
-            let backend = Arc::new(RunningBackend::observed(physical, backend, now));
+            let mut backend = RunningBackend::observed(physical, backend, now);
+            if !capabilities.dynamic_backends {
+                backend.published = Published::Yes;
+            }
+            let backend = Arc::new(backend);
             running.backends.insert(name, backend);
         }
         running.observe_files(observed);

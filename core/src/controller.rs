@@ -254,7 +254,7 @@ impl Controller {
                     if self.loaded.is_none() {
                         self.saved = state.saved;
                     }
-                    let running = Running::observed(worker, &state, self.now);
+                    let running = Running::observed(worker, &state, &self.capabilities(), self.now);
                     self.take_running(running);
                     if audit {
                         self.settle();

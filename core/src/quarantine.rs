@@ -219,8 +219,7 @@ impl Search {
         let (suspects, others) =
             if named.is_empty() { (others, Vec::new()) } else { (named, others) };
         let left_out = suspects.len();
-        let search =
-            Search { why: why.into(), suspects, left_out, withheld: Vec::new(), others };
+        let search = Search { why: why.into(), suspects, left_out, withheld: Vec::new(), others };
         (left_out > 0).then_some(search)
     }
 

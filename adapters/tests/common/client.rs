@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::{
@@ -252,7 +253,7 @@ fn parse(head: &str) -> io::Result<Answer> {
 pub fn trusting(roots: &Arc<RootCertStore>) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap();
-    Arc::new(builder.with_root_certificates(Arc::clone(roots)).with_no_client_auth())
+    sessionless(builder.with_root_certificates(Arc::clone(roots)).with_no_client_auth())
 }
 
 /// A client that takes any certificate and offers only these signature schemes.
@@ -262,7 +263,13 @@ pub fn curious(schemes: &[SignatureScheme]) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-    Arc::new(builder.with_no_client_auth())
+    sessionless(builder.with_no_client_auth())
+}
+
+/// Makes whole handshakes: a resumed session shows the certificate of the first one.
+fn sessionless(mut config: ClientConfig) -> Arc<ClientConfig> {
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
 }
 
 /// Schemes of a client that knows ECDSA only.
