@@ -48,6 +48,24 @@ const SERVER: [(&str, &str); 4] = [
     ("check-interval", "10s"),
 ];
 
+/// What the routes use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Features {
+    /// Nothing.
+    None,
+    /// [`FAMILIES`] and [`SERVER`].
+    Ten,
+}
+
+/// What HAProxy tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    /// What tidegate asks for: also requests without an answer, for which HAProxy copies each.
+    AsRendered,
+    /// Only failed connections, which needs no copy: what the copy costs is the difference.
+    OnlyConnecting,
+}
+
 /// One HAProxy under measurement.
 struct Subject {
     name: String,
@@ -69,9 +87,11 @@ fn main() {
     let origin = origin(root.path(), origin_port);
     let mut subjects = vec![bare(root.path(), ports.next().expect("a port"), origin_port)];
     for count in hosts {
-        for families in [false, true] {
-            let port = ports.next().expect("a port");
-            subjects.push(rendered(root.path(), count, families, port, origin_port));
+        for features in [Features::None, Features::Ten] {
+            for retry in [Retry::AsRendered, Retry::OnlyConnecting] {
+                let port = ports.next().expect("a port");
+                subjects.push(rendered(root.path(), count, (features, retry), port, origin_port));
+            }
         }
     }
     for subject in &subjects {
@@ -134,13 +154,20 @@ fn bare(root: &Path, port: u16, origin: u16) -> Subject {
 }
 
 /// tidegate's own rendering of so many hosts.
-fn rendered(root: &Path, hosts: usize, families: bool, port: u16, origin: u16) -> Subject {
-    let what = if families { "ten families" } else { "no feature" };
-    let dir = root.join(format!("{hosts}-{families}"));
+fn rendered(
+    root: &Path,
+    hosts: usize,
+    (features, retry): (Features, Retry),
+    port: u16,
+    origin: u16,
+) -> Subject {
+    let dir = root.join(format!("{hosts}-{features:?}-{retry:?}"));
     let manifests = Folder::make(&dir.join("manifests"));
     manifests.put("class", manifests::CLASS);
-    let (on_route, on_server): (&[_], &[_]) =
-        if families { (&FAMILIES, &SERVER) } else { (&[], &[]) };
+    let (what, on_route, on_server): (_, &[_], &[_]) = match features {
+        Features::None => ("no feature", &[], &[]),
+        Features::Ten => ("ten families", &FAMILIES, &SERVER),
+    };
     let mut text = String::new();
     for number in 0..BACKENDS {
         let name = format!("app-{number}");
@@ -168,8 +195,15 @@ fn rendered(root: &Path, hosts: usize, families: bool, port: u16, origin: u16) -
         .status()
         .expect("tidegate renders");
     assert!(done.success(), "tidegate render failed");
-    let process = start(&generation.join("haproxy.cfg"));
-    Subject { name: format!("{hosts} hosts, {what}"), port, process, micros: Vec::new() }
+    let config = generation.join("haproxy.cfg");
+    let mut name = format!("{hosts} hosts, {what}");
+    if retry == Retry::OnlyConnecting {
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text.replace(" empty-response", "")).unwrap();
+        name.push_str(", without retry of empty responses");
+    }
+    let process = start(&config);
+    Subject { name, port, process, micros: Vec::new() }
 }
 
 fn host(number: usize) -> String {

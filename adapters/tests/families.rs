@@ -147,7 +147,10 @@ fn newer_timeouts(stage: &Stage) {
         let answer = slow.answer(false);
         let after = begin.elapsed();
         assert!(after < Duration::from_secs(3), "timeout-client: {answer:?} after {after:?}");
-        assert!(answer.as_ref().map_or(true, |a| matches!(a.status, 400 | 408)), "timeout-client: {answer:?}");
+        assert!(
+            answer.as_ref().map_or(true, |a| matches!(a.status, 400 | 408)),
+            "timeout-client: {answer:?}"
+        );
     }
     if rig.version == "3.4" {
         let (status, after) = timed(stage, &Request::get("t-connect.test", "/"));
@@ -616,7 +619,13 @@ fn tls(stage: &Stage) {
     let checks = pod.inside.checks.load(Ordering::SeqCst);
     eventually("checks pass over TLS", || {
         let now = pod.inside.checks.load(Ordering::SeqCst);
-        ensure(now > checks + 3, || format!("{} checks", now - checks))
+        ensure(now > checks + 3, || {
+            let stat = stage.rig.worker("show stat").unwrap_or_default();
+            let address = pod.address.to_string();
+            let lines = stat.lines().filter(|line| line.contains(&address));
+            let map = stage.rig.worker("show map maps/check.map").unwrap_or_default();
+            format!("{} checks; {:?}; {map}", now - checks, lines.collect::<Vec<_>>())
+        })
     });
     stage.rig.wait("tls-checked.test", "/", 200, "secure");
     // The certificate of the pods' authority changes, live.

@@ -1,6 +1,7 @@
 //! Certificates that only the tests trust.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::RootCertStore;
@@ -43,8 +44,11 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Not the name of what it signs, or OpenSSL takes that for self-signed.
-        params.distinguished_name.push(DnType::CommonName, "authority of the tests");
+        // Neither the name of what it signs, or OpenSSL takes that for self-signed, nor that of
+        // another authority, or OpenSSL may take one for the other.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("authority {} of the tests", MADE.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let certificate = params.self_signed(&key).unwrap();
         let (pem, der) = (certificate.pem(), certificate.der().clone());

@@ -16,7 +16,12 @@ pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next
     let running = inputs.running.map(map).get(key).map(|entry| &entry.value);
     let (key, value) = match map {
         MapId::Check => {
-            // The check map is keyed by the backend's name in HAProxy.
+            // The check map is keyed by the backend's name in HAProxy, which a spare backend has
+            // only once it is claimed.
+            let claimed = inputs.running.backends.get(key).is_some();
+            if wanted.is_some() && !claimed && !inputs.capabilities.dynamic_backends {
+                return Next::Wait;
+            }
             let physical: Arc<str> = inputs.running.physical(key).into();
             let running = inputs.running.map(map).get(&physical).map(|entry| &entry.value);
             if running == wanted {
@@ -83,6 +88,12 @@ fn remove(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next {
 /// if it is to have one.
 fn can_switch(inputs: &Inputs<'_>, physical_record: &str) -> bool {
     let (backend, policy) = maps::parts(physical_record);
+    // Where header names are no data, a policy may need rules that only a reload brings.
+    let rules_to_come =
+        !inputs.capabilities.headers_bin && inputs.desired.dirty().contains(&Key::Skeleton);
+    if policy.is_some() && rules_to_come {
+        return false;
+    }
     if policy.is_some_and(|policy| inputs.running.map(MapId::Policy).get(policy).is_none()) {
         return false;
     }

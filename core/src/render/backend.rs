@@ -17,9 +17,9 @@ const SPARE: &str = "spare:";
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write_all(image: &Image, out: &mut dyn Write) -> fmt::Result {
+pub fn write_all(image: &Image, dir: &str, out: &mut dyn Write) -> fmt::Result {
     for (_, backend) in image.backends.sorted() {
-        write(backend, &image.skeleton, out)?;
+        write(backend, &image.skeleton, dir, out)?;
     }
     for (profile, names) in spares(image) {
         for name in names {
@@ -29,10 +29,14 @@ pub fn write_all(image: &Image, out: &mut dyn Write) -> fmt::Result {
     Ok(())
 }
 
-fn write(backend: &Backend, skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+fn write(backend: &Backend, skeleton: &Skeleton, dir: &str, out: &mut dyn Write) -> fmt::Result {
     let Backend { name, spec, servers } = backend;
     let capabilities = &skeleton.capabilities;
-    let keywords = spec.server_keywords(skeleton.checks);
+    let mut keywords = spec.server_keywords(skeleton.checks);
+    if !capabilities.dynamic_servers {
+        // 2.6 loads a server's certificate after it has left the folder of the files.
+        keywords = keywords.replace(" crt certs/", &format!(" crt {dir}/certs/")).into();
+    }
     writeln!(out, "backend {name} from {}", spec.profile)?;
     let mut slot = 0;
     for address in servers {

@@ -34,7 +34,7 @@ pub enum FileContent {
 /// Those of `out`.
 pub fn config(image: &Image, dir: &str, out: &mut dyn Write) -> fmt::Result {
     skeleton::write(&image.skeleton, dir, &skeleton_digest(&image.skeleton), out)?;
-    backend::write_all(image, out)
+    backend::write_all(image, dir, out)
 }
 
 /// Writes a map file.

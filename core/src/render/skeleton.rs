@@ -184,8 +184,14 @@ fn rules_of(family: &Family, skeleton: &Skeleton, section: Section) -> Vec<Strin
 
 /// Replaces `{f:NAME}`, `{on:NAME}` and `{host}`.
 fn expand(line: &str) -> String {
+    if !line.contains('{') {
+        return line.into();
+    }
     let mut out = String::from(line).replace("{host}", HOST);
     for field in FAMILIES.iter().flat_map(|family| family.fields) {
+        if !out.contains(field) {
+            continue;
+        }
         let position = field_position(field).unwrap_or(1);
         out = out
             .replace(&format!("{{f:{field}}}"), &format!("var(txn.pol),field({position},|)"))
@@ -213,8 +219,8 @@ fn answers(out: &mut dyn Write) -> fmt::Result {
     Ok(())
 }
 
-/// HAProxy's own health and metrics, on loopback. The ledger is referred to here, in a rule that
-/// never applies, so that HAProxy loads it.
+/// HAProxy's own health and metrics, on loopback. Maps that no other rule may refer to are referred
+/// to here, so that HAProxy loads them; no key of theirs is a path.
 fn internal(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     out.write_str("frontend tidegate-internal from tidegate-front\n")?;
     writeln!(out, "  bind unix@{}/run/internal.sock mode 600", skeleton.listen.state_dir)?;
@@ -226,7 +232,8 @@ fn internal(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
          if { path /healthz }\n\
          \x20 http-request use-service prometheus-exporter if { path /metrics }\n\
          \x20 http-request return status 200 content-type text/plain \
-         lf-string \"%[path,map_str(maps/ledger.map,-)]\\n\" if { path /ledger }\n\
+         lf-string \"%[path,map_str(maps/ledger.map,-)]%[path,map_str(maps/headers.map,-)]\\n\" \
+         if { path /maps }\n\
          \x20 http-request return status 404\n\n",
     )
 }

@@ -1,12 +1,14 @@
 //! Starting a model of HAProxy from rendered files: the text of a generation is parsed by the
 //! independent lexer, as a start or reload does.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tidegate_core::action::MapId;
 use tidegate_core::capability::Capabilities;
-use tidegate_core::desired::Image;
+use tidegate_core::desired::{Image, Skeleton};
 use tidegate_core::render;
 
 use super::haproxy::{Admin, Backend, Haproxy, Server};
@@ -25,12 +27,36 @@ pub struct Generation {
     pub files: BTreeSet<String>,
 }
 
+/// Folder of the generation in the text.
+const FOLDER: &str = "/tmp/tidegate-proptests/gen-1";
+
+thread_local! {
+    /// The static part rendered last: it is most of the text, and almost always the same.
+    static FIXED: RefCell<Option<(Arc<Skeleton>, String)>> = const { RefCell::new(None) };
+}
+
+/// `haproxy.cfg` of an image, the same text that `render::config` gives.
+fn config(image: &Image) -> String {
+    // Writing to a String cannot fail.
+    let mut tenants = String::new();
+    let _ = render::backend::write_all(image, &mut tenants);
+    FIXED.with_borrow_mut(|cached| {
+        if let Some((_, fixed)) = cached.as_ref().filter(|(of, _)| *of == image.skeleton) {
+            return format!("{fixed}{tenants}");
+        }
+        let mut whole = String::new();
+        let _ = render::config(image, FOLDER, &mut whole);
+        if let Some(fixed) = whole.strip_suffix(&tenants) {
+            *cached = Some((image.skeleton.clone(), fixed.to_owned()));
+        }
+        whole
+    })
+}
+
 /// Renders an image.
 #[must_use]
 pub fn generation(image: &Image) -> Generation {
-    let mut config = String::new();
-    // Writing to a String cannot fail.
-    let _ = render::config(image, "/tmp/tidegate-proptests/gen-1", &mut config);
+    let config = config(image);
     let mut maps = BTreeMap::new();
     for id in MapId::ALL {
         let mut text = String::new();

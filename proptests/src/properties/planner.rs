@@ -102,6 +102,7 @@ pub fn saved_is_safe(case: &Case) -> Verdict {
     let mut drive = Drive::start(case, Watch::default())?;
     drive.answer_all()?;
     let mut gone: BTreeMap<(usize, SocketAddr), Time> = BTreeMap::new();
+    let mut checked = None;
     let mut held = false;
     for act in &case.acts {
         let holds = matches!(act, Act::Run(_) | Act::Answer(..)) && !held;
@@ -117,14 +118,14 @@ pub fn saved_is_safe(case: &Case) -> Verdict {
                 for _ in 0..=(*ms / 250).min(40) {
                     drive.pass(250)?;
                     drive.answer_all()?;
-                    saved_is_recent(&drive, case, &mut gone)?;
+                    saved_is_recent(&drive, case, &mut gone, &mut checked)?;
                 }
             }
             Act::Settle => drive.pass(6_000)?,
             Act::Run(_) | Act::Answer(..) | Act::Die | Act::Return => {}
         }
         drive.answer_all()?;
-        saved_is_recent(&drive, case, &mut gone)?;
+        saved_is_recent(&drive, case, &mut gone, &mut checked)?;
     }
     // A restart from the files at this very moment comes to what is wanted as well.
     drive.act(&Act::Die)?;
@@ -137,10 +138,14 @@ fn saved_is_recent(
     drive: &Drive,
     case: &Case,
     gone: &mut BTreeMap<(usize, SocketAddr), Time>,
+    checked: &mut Option<Arc<Image>>,
 ) -> Verdict {
     let Some(saved) = &drive.saved else { return Ok(()) };
-    load::start(saved, &case.setup.capabilities())
-        .map_err(|why| format!("what was saved does not load: {why}"))?;
+    if !checked.as_ref().is_some_and(|checked| Arc::ptr_eq(checked, saved)) {
+        load::start(saved, &case.setup.capabilities())
+            .map_err(|why| format!("what was saved does not load: {why}"))?;
+        *checked = Some(saved.clone());
+    }
     let (held, wanted) =
         (answers_of_image(saved), answers_of_image(drive.controller.desired().image()));
     let mut still = BTreeMap::new();
@@ -273,10 +278,4 @@ fn answers_by_the_rules(drive: &Drive, case: &Case) -> Verdict {
         }
     }
     Ok(())
-}
-
-/// An image behind a pointer, as actions carry it.
-#[must_use]
-pub fn wanted_image(drive: &Drive) -> Arc<Image> {
-    Arc::new(drive.controller.desired().image().clone())
 }
