@@ -144,9 +144,10 @@ fn origin(root: &Path, port: u16) -> Process {
 fn bare(root: &Path, port: u16, origin: u16) -> Subject {
     let config = root.join("bare.cfg");
     let text = format!(
-        "global\n  nbthread 1\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n  \
-         timeout connect 1s\n  timeout http-keep-alive 60s\nfrontend web\n  bind 127.0.0.1:{port}\n  \
-         default_backend app\nbackend app\n  server pod {}:{origin}\n",
+        "global\n  nbthread 1\ndefaults\n  mode http\n  timeout client 60s\n  \
+         timeout server 60s\n  timeout connect 1s\n  timeout http-keep-alive 60s\n\
+         frontend web\n  bind 127.0.0.1:{port}\n  default_backend app\n\
+         backend app\n  server pod {}:{origin}\n",
         pod(0)
     );
     fs::write(&config, text).unwrap();

@@ -6,7 +6,7 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn writing_in_every_field_is_contained() {
-    holds("render_is_injection_safe/fields", 600, writing, writing_is_contained);
+    holds("render_is_injection_safe/fields", 800, writing, writing_is_contained);
 }
 
 #[test]

@@ -28,17 +28,18 @@ use crate::world::lookup::Lookup;
 use crate::world::object::Meta;
 pub use draft::{BackendDraft, RouteDraft};
 
-/// Every family, in the order in which their rules run.
+/// Every family, in the order in which their rules run: a route pays for the rules up to the last
+/// family it uses, so what is common comes first.
 pub const FAMILIES: &[&Family] = &[
     &access::FAMILY,
     &redirect::FAMILY,
+    &headers::FAMILY,
     &timeouts::FAMILY,
     &balance::FAMILY,
     &limits::FAMILY,
     &check::FAMILY,
     &protocol::FAMILY,
     &rewrite::FAMILY,
-    &headers::FAMILY,
 ];
 
 /// A group of keys that belong together.

@@ -124,6 +124,7 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut draft = Draft::default();
     let mut phase = Phase::Collect;
+    let mut waiting: Vec<Arc<str>> = Vec::new();
     for key in inputs.desired.dirty() {
         let next = match (next_of(inputs, key, &mut draft), inputs.trouble.get(key)) {
             (Next::Commands(of, _), Some(trouble))
@@ -135,7 +136,11 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
         };
         match next {
             Next::Settled => plan.settled.push(key.clone()),
-            Next::Wait => {}
+            Next::Wait => {
+                if let Key::Map(MapId::Route, route) = key {
+                    waiting.push(route.clone());
+                }
+            }
             Next::WaitUntil(at) => plan.parked.push((key.clone(), at)),
             Next::Reload(reason) => {
                 plan.reasons.insert(reason);
@@ -159,10 +164,7 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
         plan.reasons.insert(ReloadReason::Bulk(draft.new_backends));
         plan.commands.retain(|c| c.phase == Phase::Urgent);
     }
-    if phase == Phase::Switch {
-        // Longer paths before their prefixes: a host's new root must not shadow what comes after.
-        plan.commands.reverse();
-    }
+    routes::arrange(&mut plan.commands, phase, &waiting);
     limit(&mut plan.commands, inputs.settings.limits.commands_per_action_max as usize);
     plan
 }

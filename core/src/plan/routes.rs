@@ -3,8 +3,9 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
-use super::{Inputs, Next, Phase};
+use super::{Command, Inputs, Next, Phase};
 use crate::action::{MapId, RuntimeCommand};
 use crate::applied::Published;
 use crate::desired::Key;
@@ -113,4 +114,52 @@ fn can_switch(inputs: &Inputs<'_>, physical_record: &str) -> bool {
     let wants_none = inputs.desired.image().backends.get(name).is_none_or(|b| b.servers.is_empty());
     let published = running.published == Published::Yes || !inputs.capabilities.dynamic_backends;
     wants_none || (published && running.has_ready())
+}
+
+/// Puts the route commands of a phase in order. What is more special comes into being before what
+/// is more general, and goes after it: a host's own entries, then the wildcard's, then those
+/// without host; longer paths before shorter ones. So no request falls through to something that
+/// it would reach neither before nor after. For the same reason a route stays while one that is to
+/// take over from it still waits.
+pub(crate) fn arrange(commands: &mut Vec<Command>, phase: Phase, waiting: &[Arc<str>]) {
+    match phase {
+        Phase::Switch => commands.sort_by(|a, b| specificity(a).cmp(&specificity(b))),
+        Phase::Unlink => {
+            commands.retain(|command| match &command.key {
+                Key::Map(MapId::Route, key) => !waiting.iter().any(|w| takes_over(w, key)),
+                _ => true,
+            });
+            commands.sort_by(|a, b| specificity(b).cmp(&specificity(a)));
+        }
+        Phase::Urgent | Phase::Build | Phase::Collect => {}
+    }
+}
+
+/// Most special first: kind of host, then the longer of two paths.
+fn specificity(command: &Command) -> (u8, Reverse<&str>) {
+    match &command.key {
+        Key::Map(MapId::Route, key) => {
+            let kind = match key.bytes().next() {
+                Some(b'/') => 2,
+                Some(b'*') => 1,
+                _ => 0,
+            };
+            (kind, Reverse(key))
+        }
+        _ => (0, Reverse("")),
+    }
+}
+
+/// Whether requests for a route that goes would be answered by one that waits.
+fn takes_over(waits: &str, goes: &str) -> bool {
+    let host = |key: &str| key.split('/').next().unwrap_or("").len();
+    let (waits_host, goes_host) = (waits.get(..host(waits)), goes.get(..host(goes)));
+    match (waits_host, goes_host) {
+        (Some(""), _) => true,
+        (Some(waits), Some(goes)) if waits == goes => true,
+        (Some(waits), Some(goes)) => {
+            waits.strip_prefix('*').is_some_and(|domain| goes.ends_with(domain))
+        }
+        _ => true,
+    }
 }

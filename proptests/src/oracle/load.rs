@@ -39,7 +39,7 @@ thread_local! {
 fn config(image: &Image) -> String {
     // Writing to a String cannot fail.
     let mut tenants = String::new();
-    let _ = render::backend::write_all(image, &mut tenants);
+    let _ = render::backend::write_all(image, FOLDER, &mut tenants);
     FIXED.with_borrow_mut(|cached| {
         if let Some((_, fixed)) = cached.as_ref().filter(|(of, _)| *of == image.skeleton) {
             return format!("{fixed}{tenants}");
@@ -140,7 +140,10 @@ fn backend(
         }
         let address: SocketAddr =
             address.parse().map_err(|_| format!("server {name}: address {address}"))?;
-        let mut keywords = keywords.to_vec();
+        // A file may be named by its whole path; it is the same file.
+        let folder = format!("{FOLDER}/");
+        let mut keywords: Vec<String> =
+            keywords.iter().map(|w| w.strip_prefix(&folder).unwrap_or(w).to_owned()).collect();
         let disabled = keywords.last().is_some_and(|w| w == "disabled");
         if disabled {
             keywords.pop();

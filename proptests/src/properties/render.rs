@@ -159,7 +159,7 @@ fn is_contained(image: &Image) -> Verdict {
     let generation = load::generation(image);
     let sections = lexer::config(&generation.config)?;
     let (tenants, fixed): (Vec<Section>, Vec<Section>) =
-        sections.into_iter().partition(|s| is_of_tenant(s));
+        sections.into_iter().partition(is_of_tenant);
     static_part_is_benign(image, &fixed)?;
     backends_are_as_wanted(image, &tenants)?;
     for id in MapId::ALL {
