@@ -52,6 +52,7 @@ pub mod controller;
 pub mod desired;
 pub mod digest;
 pub mod event;
+mod files_lane;
 pub mod plan;
 pub mod problem;
 pub mod project;

@@ -175,7 +175,10 @@ fn service() -> impl Strategy<Value = Object> {
         1 => Just(ServiceSource::ExternalName("ext.example".into()))
     ];
     (namespace(), select(SERVICES), annotations::for_service(), source, vec(port, 1..3)).prop_map(
-        |(namespace, name, annotations, source, ports)| {
+        |(namespace, name, annotations, source, mut ports)| {
+            // The names of a Service's ports are different; their numbers need not be.
+            ports.sort_by(|a: &ServicePort, b| a.name.cmp(&b.name));
+            ports.dedup_by(|a, b| a.name == b.name);
             let meta = meta(namespace, name, 0, annotations);
             Object::Service(Arc::new(Service { meta, source, ports }))
         },

@@ -1,0 +1,150 @@
+//! The files lane of the controller: saving, reloading, and the checks of a search. When each is
+//! due, and what its outcome means.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::action::ActionBody;
+use crate::applied::Running;
+use crate::controller::{Controller, FilesFlight, Step, next_trouble};
+use crate::desired::{Image, Key};
+use crate::event::{Outcome, WorkerId};
+use crate::plan::Trouble;
+use crate::plan::remedy::ReloadReason;
+use crate::quarantine::Search;
+use crate::render;
+use crate::sabotage::{Mistake, is_planted};
+use crate::time::Time;
+use crate::world::Fact;
+
+impl Controller {
+    pub(crate) fn act_on_files(&mut self, step: &mut Step) {
+        if self.files.is_some() || !self.world.is_synced() || self.world.capabilities.is_none() {
+            return;
+        }
+        if let Some(search) = &self.search {
+            let image = search.probe(&self.world, &self.registry);
+            let id = self.emit(ActionBody::Check { image }, step);
+            self.files = Some(FilesFlight::Check { id });
+            return;
+        }
+        let reasons = self.reload_reasons();
+        if !reasons.is_empty() && self.now >= self.reload_trouble.retry_at {
+            let image = Arc::new(self.desired.image().clone());
+            let body = ActionBody::Reload { image: image.clone(), reasons };
+            let id = self.emit(body, step);
+            self.files = Some(FilesFlight::Reload { id, image });
+            return;
+        }
+        let saved = self.saved.take_if(|_| self.unsaved_since.is_some());
+        if saved.is_some_and(|saved| saved == render::image_digest(self.desired.image())) {
+            self.unsaved_since = None;
+        }
+        let due = self.save_due();
+        if due.is_some_and(|due| self.now >= due) {
+            let image = Arc::new(self.desired.image().clone());
+            let version = image.version;
+            let id = self.emit(ActionBody::Save { image }, step);
+            self.files = Some(FilesFlight::Save { id, version });
+        }
+    }
+
+    pub(crate) fn reload_reasons(&self) -> Vec<ReloadReason> {
+        let mut reasons = BTreeSet::new();
+        if self.worker.is_none() {
+            reasons.insert(ReloadReason::FirstStart);
+        } else if self.running.is_some() && !self.doubt {
+            reasons.extend(self.reasons.iter().cloned());
+            reasons.extend(self.repairs.values().cloned().map(ReloadReason::Refused));
+        }
+        reasons.into_iter().collect()
+    }
+
+    /// When the files must be written. Not while something HAProxy might refuse waits for its
+    /// verdict: what a restart loads must be known to load.
+    pub(crate) fn save_due(&self) -> Option<Time> {
+        let since = self.unsaved_since.filter(|_| self.running.is_some() && !self.doubt)?;
+        let judged = self.desired.dirty().iter().all(|key| match key {
+            Key::Skeleton | Key::File(_) | Key::Certificate(_) | Key::DefaultCertificate => false,
+            Key::Map(map, _) => !crate::quarantine::is_risky(*map),
+            Key::Backend(_) => true,
+        });
+        let delays = &self.world.settings.delays;
+        let due = self.changed_at.plus_ms(delays.save_quiet_ms);
+        judged.then(|| due.min(since.plus_ms(delays.save_max_ms)).max(self.reload_trouble.retry_at))
+    }
+
+    pub(crate) fn saved(&mut self, version: u64, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => {
+                let behind =
+                    self.desired.image().version != version && !is_planted(Mistake::SavedAtWrite);
+                self.unsaved_since = behind.then_some(self.now);
+                self.reload_trouble = Trouble::default();
+            }
+            Outcome::Refused(why) => self.delay_reload(why),
+            Outcome::Unknown => self.delay_reload("the files may not have been written".into()),
+        }
+    }
+
+    pub(crate) fn reloaded(
+        &mut self,
+        image: &Arc<Image>,
+        outcome: Outcome,
+        worker: Option<WorkerId>,
+    ) {
+        match (outcome, worker) {
+            (Outcome::Done, Some(worker)) if worker > self.lost => {
+                self.worker = Some(worker);
+                // What was sent meanwhile went to the worker before.
+                self.runtime = None;
+                self.take_running(Running::loaded(image, worker));
+                self.loaded = Some(image.skeleton.clone());
+                self.trouble.clear();
+                self.repairs.clear();
+                self.reload_trouble = Trouble::default();
+                let behind = self.desired.image().version != image.version;
+                self.unsaved_since = behind.then_some(self.now);
+            }
+            (Outcome::Done, _) | (Outcome::Unknown, _) => {
+                self.doubt = self.worker.is_some();
+                self.delay_reload("the outcome of the reload is unknown".into());
+            }
+            (Outcome::Refused(why), _) => {
+                if !why.starts_with("files: ") {
+                    self.search = Search::begin(&self.world, &self.projections, &why);
+                }
+                self.delay_reload(why);
+            }
+        }
+    }
+
+    pub(crate) fn checked(&mut self, outcome: Outcome, changed: &mut BTreeSet<Fact>) {
+        let Some(search) = self.search.take() else { return };
+        let accepted = match outcome {
+            Outcome::Done => true,
+            Outcome::Refused(_) => false,
+            Outcome::Unknown => {
+                // Ask again later; the reload is delayed already.
+                return;
+            }
+        };
+        match search.narrow(accepted) {
+            crate::quarantine::Narrowed::Again(search) => self.search = Some(search),
+            crate::quarantine::Narrowed::Found(objects, why) => {
+                for object in objects {
+                    self.world.quarantine(object, why.clone(), changed);
+                }
+                self.reload_trouble.retry_at = self.now;
+            }
+            crate::quarantine::Narrowed::Nobody => {}
+        }
+    }
+
+    pub(crate) fn delay_reload(&mut self, why: Box<str>) {
+        let retry = self.world.settings.delays.retry_ms;
+        self.reload_trouble = next_trouble(&self.reload_trouble, why, self.now, retry);
+    }
+}
