@@ -3,7 +3,7 @@
 //!
 //! - [`arb`]: generators of objects, of values (hostile ones too) and of what happens.
 //! - [`oracle`]: naive second readings: where a request should go, and a tiny HAProxy.
-//! - [`drive`]: runs a controller against the tiny HAProxy.
+//! - [`drive`]: runs a controller against the tiny HAProxy; [`judge`] says what was wrong.
 //! - [`properties`]: the promises, each a function of one case.
 //! - [`run`]: how many cases, from which seed, what a failure shows.
 //!
@@ -12,6 +12,7 @@
 
 pub mod arb;
 pub mod drive;
+pub mod judge;
 pub mod oracle;
 pub mod properties;
 pub mod run;
