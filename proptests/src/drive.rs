@@ -298,10 +298,7 @@ impl Drive {
     }
 
     fn queue(&mut self, lane: Lane) -> &mut VecDeque<Open> {
-        match lane {
-            Lane::Runtime | Lane::Source => &mut self.runtime,
-            Lane::Files => &mut self.files,
-        }
+        if lane == Lane::Files { &mut self.files } else { &mut self.runtime }
     }
 
     fn run(&mut self, lane: Lane, fate: Fate) -> Verdict {

@@ -43,9 +43,12 @@ enum Rank {
 pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) -> Piece {
     let mut piece = Piece::default();
     let mut claims = Vec::new();
+    let mut is_known = false;
     for name in lookup.ingresses_of_host(host) {
         let Some(ingress) = lookup.ingress(&name) else { continue };
         if class::is_ours(lookup, ingress) {
+            // Also a host of which no path can be served is known, and shadows the wildcard.
+            is_known = true;
             collect(ingress, host, lookup, &mut claims);
         }
     }
@@ -66,7 +69,6 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
         }
     }
     let has_root = winners.contains_key(&PathKey::root());
-    let has_claims = !winners.is_empty();
     let mut policies = Policies::default();
     for (path, claim) in winners {
         let record = route::record(
@@ -80,7 +82,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
         );
         add(&mut piece, host, &path, &record);
     }
-    if !has_root && (has_claims || host.is_empty()) {
+    if !has_root && (is_known || host.is_empty()) {
         let fallback = route::fallback(lookup, registry, &mut policies, &mut piece);
         match fallback {
             Some(record) => add(&mut piece, host, &PathKey::root(), &record),
