@@ -117,8 +117,8 @@ pub struct ProxyHandle {
 
 impl Proxy {
     /// Locks the state folder, finds out what HAProxy can do, and starts the tasks. The first
-    /// events are `ProxyFound` and, if a worker runs or could be started from the files on disk,
-    /// `WorkerSeen` right after it.
+    /// events are `WorkerSeen`, if a worker runs or could be started from the files on disk, and
+    /// `ProxyFound` right after it.
     ///
     /// # Errors
     /// When another controller holds the state folder ([`io::ErrorKind::WouldBlock`]), the folder
