@@ -742,6 +742,17 @@ fn missing_bytes_are_a_refusal_that_changes_nothing() -> Result {
     })
 }
 
+/// Whether every thread of a process is stopped.
+fn is_stopped(pid: &str) -> std::io::Result<bool> {
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+        if !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 #[test]
 fn a_worker_that_hangs_leaves_outcomes_unknown_and_recovers() -> Result {
     on_each(|_, binary| async move {
@@ -754,6 +765,10 @@ fn a_worker_that_hangs_leaves_outcomes_unknown_and_recovers() -> Result {
         let pid = bench.pid().await.ok_or("no worker")?.to_string();
         let signal = |name: &str| std::process::Command::new("kill").args([name, &pid]).status();
         signal("-STOP")?;
+        // The signal is on its way when `kill` returns; a thread may still answer until it arrives.
+        while !is_stopped(&pid)? {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let outcomes = bench.run(worker, vec![add(MapId::Policy, "k", "v")]).await;
         signal("-CONT")?;
         assert_eq!(outcomes?, [Outcome::Unknown]);
