@@ -4,7 +4,7 @@
 #
 #   deploy/test.sh
 #
-# TIDEGATE_CASES scales the property tests (17 makes more than 100,000 cases);
+# TIDEGATE_CASES scales the property tests (12 makes more than 100,000 cases);
 # TIDEGATE_HAPROXY_DIR says where HAProxy is or goes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
