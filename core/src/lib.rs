@@ -58,6 +58,7 @@ pub mod problem;
 pub mod project;
 pub mod quarantine;
 pub mod render;
+mod runtime_lane;
 pub mod sabotage;
 pub mod settings;
 pub mod shard;

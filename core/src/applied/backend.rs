@@ -1,0 +1,166 @@
+//! A backend in a worker's memory, with its servers: as read back, and moved by commands that were
+//! done. Not here: which backends there are.
+
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
+
+use crate::action::{RuntimeCommand, ServerState};
+use crate::desired::Backend;
+use crate::desired::backend::{server_name, slot_name};
+use crate::event::ObservedBackend;
+use crate::time::Time;
+
+/// A backend in a worker's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningBackend {
+    /// Its name in HAProxy.
+    pub physical: Arc<str>,
+    /// Whether rules may select it.
+    pub published: Published,
+    /// Servers, sorted by address.
+    pub servers: Vec<RunningServer>,
+    /// Unused slots, where servers have slots.
+    pub free_slots: BTreeSet<u16>,
+}
+
+/// Whether rules may select a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Published {
+    /// They may.
+    Yes,
+    /// They pass it over.
+    No,
+    /// A read-back does not show it. Both commands are safe to repeat.
+    Unknown,
+}
+
+/// A server in a worker's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RunningServer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its slot; 0 when it is named by its address.
+    pub slot: u16,
+    /// Its state.
+    pub state: Admin,
+}
+
+/// Administrative state as we know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Admin {
+    /// Takes traffic.
+    Ready,
+    /// In maintenance since then (or just added).
+    Maint(Time),
+}
+
+impl RunningServer {
+    /// Its name in HAProxy.
+    #[must_use]
+    pub fn name(&self) -> Arc<str> {
+        if self.slot == 0 { server_name(&self.address) } else { slot_name(self.slot) }
+    }
+}
+
+impl RunningBackend {
+    /// The server with an address.
+    #[must_use]
+    pub fn server(&self, address: &SocketAddr) -> Option<&RunningServer> {
+        let at = self.servers.binary_search_by(|s| s.address.cmp(address)).ok()?;
+        self.servers.get(at)
+    }
+
+    /// Whether its servers are exactly those wanted. A slot whose endpoint is gone does not count,
+    /// nor whether an empty backend is published: it answers 503 either way.
+    #[must_use]
+    pub fn is_as_wanted(&self, wanted: &Backend) -> bool {
+        let counts = |s: &&RunningServer| s.slot == 0 || s.state == Admin::Ready;
+        let servers = self.servers.iter().filter(counts);
+        (self.published == Published::Yes || wanted.servers.is_empty())
+            && servers.clone().count() == wanted.servers.len()
+            && servers
+                .zip(&wanted.servers)
+                .all(|(server, address)| server.address == *address && server.state == Admin::Ready)
+    }
+
+    /// Whether any server takes traffic.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.servers.iter().any(|s| s.state == Admin::Ready)
+    }
+}
+
+impl RunningBackend {
+    /// As read back.
+    pub(super) fn observed(
+        physical: Arc<str>,
+        backend: &ObservedBackend,
+        now: Time,
+    ) -> RunningBackend {
+        let mut servers = Vec::with_capacity(backend.servers.len());
+        let mut free_slots = BTreeSet::new();
+        for server in &backend.servers {
+            let slot = server.name.strip_prefix('s').and_then(|n| n.parse::<u16>().ok());
+            match server.address {
+                Some(address) => servers.push(RunningServer {
+                    address,
+                    slot: slot.unwrap_or(0),
+                    state: if server.ready { Admin::Ready } else { Admin::Maint(now) },
+                }),
+                None => free_slots.extend(slot),
+            }
+        }
+        servers.sort_unstable();
+        // A backend is unpublished before its servers are put into maintenance.
+        let serves = servers.iter().any(|s| s.state == Admin::Ready);
+        let published = if serves { Published::Yes } else { Published::Unknown };
+        RunningBackend { physical, published, servers, free_slots }
+    }
+
+    /// Takes in a command about it that was done.
+    pub(super) fn apply(&mut self, command: &RuntimeCommand, now: Time) {
+        match command {
+            RuntimeCommand::PublishBackend { .. } => self.published = Published::Yes,
+            RuntimeCommand::UnpublishBackend { .. } => self.published = Published::No,
+            RuntimeCommand::AddServer { address, .. } => {
+                let server = RunningServer { address: *address, slot: 0, state: Admin::Maint(now) };
+                self.insert(server);
+            }
+            RuntimeCommand::SetServerAddress { server, address, .. } => {
+                let Some(slot) = server.strip_prefix('s').and_then(|n| n.parse().ok()) else {
+                    return;
+                };
+                self.free_slots.remove(&slot);
+                self.servers.retain(|s| s.slot != slot);
+                self.insert(RunningServer { address: *address, slot, state: Admin::Maint(now) });
+            }
+            RuntimeCommand::SetServerState { server, state, .. } => {
+                let found = self.servers.iter_mut().find(|s| *s.name() == **server);
+                if let Some(found) = found {
+                    found.state = match state {
+                        ServerState::Ready => Admin::Ready,
+                        ServerState::Drain | ServerState::Maint => Admin::Maint(now),
+                    };
+                }
+            }
+            RuntimeCommand::DeleteServer { server, .. } => {
+                self.servers.retain(|s| *s.name() != **server);
+            }
+            _ => {}
+        }
+    }
+
+    fn insert(&mut self, server: RunningServer) {
+        match self.servers.binary_search_by(|s| s.address.cmp(&server.address)) {
+            Ok(at) => {
+                if let Some(old) = self.servers.get_mut(at) {
+                    *old = server;
+                }
+            }
+            Err(at) => self.servers.insert(at, server),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The runtime lane of the controller: commands and read-backs for the worker that serves. When each
+//! is due, and what its outcome means.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::action::ActionBody;
+use crate::applied::Running;
+use crate::controller::{Controller, FilesFlight, RuntimeFlight, Step};
+use crate::desired::Key;
+use crate::event::{Ack, Outcome, WorkerId};
+use crate::plan::{self, Command, Inputs, Plan, mark_differences};
+use crate::sabotage::{Mistake, is_planted};
+use crate::world::Fact;
+
+/// Pause between a read-back that failed and the next, in milliseconds.
+const DOUBT_PAUSE_MS: u64 = 100;
+
+impl Controller {
+    pub(crate) fn meet(&mut self, worker: WorkerId) {
+        if self.worker == Some(worker) {
+            return;
+        }
+        self.worker = Some(worker);
+        self.running = None;
+        self.runtime = None;
+        self.doubt = true;
+        self.doubt_until = self.now;
+    }
+
+    pub(crate) fn take_running(&mut self, running: Running) {
+        self.desired.wake_all();
+        self.reasons.clear();
+        mark_differences(&mut self.desired, &running);
+        self.running = Some(running);
+        self.doubt = false;
+        self.audited_at = self.now;
+    }
+
+    /// The next commands and reload reasons, given what runs. What one key waited for may be
+    /// settled by the same plan, so it is made again until it has commands or settles nothing.
+    fn plan(&mut self) -> Plan {
+        loop {
+            let plan = self.plan_once();
+            if !plan.commands.is_empty() || plan.settled.is_empty() {
+                return plan;
+            }
+        }
+    }
+
+    /// Settles what is settled, and sends nothing.
+    pub(crate) fn settle(&mut self) {
+        if self.world.is_synced() && self.world.capabilities.is_some() && !self.doubt {
+            let _ = self.plan();
+        }
+    }
+
+    fn plan_once(&mut self) -> Plan {
+        let Some(running) = &self.running else { return Plan::default() };
+        let capabilities = self.capabilities();
+        let inputs = Inputs {
+            desired: &self.desired,
+            running,
+            capabilities: &capabilities,
+            settings: &self.world.settings,
+            trouble: &self.trouble,
+            loaded: self.loaded.as_deref(),
+            now: self.now,
+        };
+        let plan = plan::next(&inputs);
+        for key in &plan.settled {
+            self.desired.settle(key);
+            self.trouble.remove(key);
+            self.repairs.remove(key);
+        }
+        for (key, until) in &plan.parked {
+            self.desired.park(key.clone(), *until);
+        }
+        self.reasons.clone_from(&plan.reasons);
+        plan
+    }
+
+    pub(crate) fn act_on_runtime(&mut self, step: &mut Step) {
+        self.desired.wake(self.now);
+        let Some(worker) = self.worker.filter(|_| self.runtime.is_none()) else { return };
+        let audit = self.world.settings.delays.audit_ms;
+        let audit_due = audit > 0 && self.now >= self.audited_at.plus_ms(audit);
+        if self.doubt && self.now < self.doubt_until {
+            return;
+        }
+        if self.doubt || (audit_due && self.is_quiet()) {
+            let audit = !self.doubt;
+            let id = self.emit(ActionBody::ReadBack { worker }, step);
+            self.runtime = Some(RuntimeFlight::ReadBack { id, audit });
+            return;
+        }
+        if !self.world.is_synced() || self.world.capabilities.is_none() {
+            return;
+        }
+        let plan = self.plan();
+        let collects = plan.commands.iter().all(|c| c.phase == plan::Phase::Collect);
+        step.effective = self.running.is_some() && collects && plan.reasons.is_empty();
+        if plan.commands.is_empty() {
+            return;
+        }
+        let commands = plan.commands.iter().map(|c| c.command.clone()).collect();
+        let id = self.emit(ActionBody::Runtime { worker, commands }, step);
+        step.trace.commands = plan.commands.clone();
+        self.runtime = Some(RuntimeFlight::Commands { id, commands: plan.commands });
+    }
+
+    pub(crate) fn acked(&mut self, ack: Ack, changed: &mut BTreeSet<Fact>) {
+        let Ack { id, outcomes, worker } = ack;
+        match self.runtime.take() {
+            Some(RuntimeFlight::Commands { id: flight, commands }) if flight == id => {
+                self.take_outcomes(commands, outcomes, changed);
+                return;
+            }
+            Some(RuntimeFlight::ReadBack { id: flight, audit: _ }) if flight == id => {
+                // A failed read-back leaves the doubt, and is tried again.
+                self.doubt |= !matches!(outcomes.as_slice(), [Outcome::Done]);
+                if self.doubt {
+                    self.doubt_until = self.now.plus_ms(DOUBT_PAUSE_MS);
+                }
+                return;
+            }
+            other => self.runtime = other,
+        }
+        let outcome = outcomes.into_iter().next().unwrap_or(Outcome::Unknown);
+        match self.files.take() {
+            Some(FilesFlight::Save { id: flight, version }) if flight == id => {
+                self.saved(version, outcome);
+            }
+            Some(FilesFlight::Reload { id: flight, image }) if flight == id => {
+                self.reloaded(&image, outcome, worker);
+            }
+            Some(FilesFlight::Check { id: flight }) if flight == id => {
+                self.checked(outcome, changed);
+            }
+            other => self.files = other,
+        }
+    }
+
+    fn take_outcomes(
+        &mut self,
+        commands: Vec<Command>,
+        outcomes: Vec<Outcome>,
+        changed: &mut BTreeSet<Fact>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let mut outcomes = outcomes.into_iter();
+        let mut refused: BTreeMap<Key, (Command, Box<str>)> = BTreeMap::new();
+        for command in commands {
+            match outcomes.next().unwrap_or(Outcome::Unknown) {
+                Outcome::Done => {
+                    running.apply(&command.command, command.backend.as_ref(), self.now);
+                }
+                Outcome::Refused(why) => {
+                    refused.entry(command.key.clone()).or_insert((command, why));
+                }
+                Outcome::Unknown if is_planted(Mistake::UnknownIsDone) => {
+                    running.apply(&command.command, command.backend.as_ref(), self.now);
+                }
+                Outcome::Unknown => self.doubt = true,
+            }
+        }
+        for (key, (command, why)) in refused {
+            self.refused(key, &command, why, changed);
+        }
+    }
+}
