@@ -12,7 +12,7 @@ use crate::applied::Running;
 use crate::capability::Capabilities;
 use crate::desired::{Desired, Image, Key, Skeleton};
 use crate::digest::Digest;
-use crate::event::{Ack, Event, Outcome, WorkerId};
+use crate::event::{Ack, Event, Listing, Outcome, WorkerId};
 use crate::plan::{self, Command, Inputs, Plan, Trouble, mark_differences, remedy::ReloadReason};
 use crate::problem::Problem;
 use crate::project::{self, PieceKey, Projections, Refreshed};
@@ -229,6 +229,10 @@ impl Controller {
             Event::Upserted(object) => self.world.upsert(object, changed),
             Event::Deleted(object) => self.world.delete(&object, changed),
             Event::Relisted { kind, objects } => self.world.relist(kind, objects, changed),
+            Event::Listed(Listing { kind, objects, .. }) => {
+                self.world.relist(kind, objects, changed);
+            }
+            Event::LeaseSeen(_) => {}
             Event::SourceProblems(problems) => {
                 if self.world.source_problems != problems {
                     self.world.source_problems = problems;
