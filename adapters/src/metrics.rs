@@ -17,6 +17,7 @@ use tidegate_core::action::{ActionBody, RuntimeCommand};
 use tidegate_core::event::{Event, Outcome};
 use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::problem::{Problem, Severity};
+use tidegate_core::tell::Tell;
 use tidegate_core::world::object::Kind;
 
 /// Bounds of the propagation histogram, in seconds.
@@ -269,6 +270,8 @@ impl Metrics {
             }
             ActionBody::Check { image: _ } => count("check", first),
             ActionBody::ResolveNames { names: _ } => count("resolve-names", first),
+            ActionBody::FollowSecrets { add: _, drop: _ } => count("follow-secrets", first),
+            ActionBody::Tell(tell) => count(tell_label(tell), first),
         }
     }
 
@@ -394,6 +397,18 @@ fn event_label(event: &Event) -> &'static str {
         Event::Acked(_) => "acked",
         Event::Ticked => "ticked",
         Event::Restored(_) => "restored",
+        Event::Listed(_) => "listed",
+        Event::LeaseSeen(_) => "lease-seen",
+    }
+}
+
+/// The name of a write to the API server in metrics.
+fn tell_label(tell: &Tell) -> &'static str {
+    match tell {
+        Tell::Status { .. } => "write-status",
+        Tell::Event(_) => "write-event",
+        Tell::ReadLease => "read-lease",
+        Tell::WriteLease { .. } => "write-lease",
     }
 }
 

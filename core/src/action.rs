@@ -11,20 +11,24 @@ use crate::desired::Image;
 use crate::digest::Digest;
 use crate::event::WorkerId;
 use crate::plan::remedy::ReloadReason;
+use crate::tell::Tell;
+use crate::world::object::Name;
 
 /// Number of an action; strictly increasing within one controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ActionId(pub u64);
 
-/// Actions of one lane run one after another; lanes are independent.
+/// Actions of one lane run one after another, but for [`Lane::Cluster`]; lanes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lane {
     /// Commands on the worker's runtime socket, and read-backs.
     Runtime,
     /// Files, validation and reloads.
     Files,
-    /// Requests to the source: names to resolve.
+    /// Requests to the source: names to resolve, Secrets to follow.
     Source,
+    /// Writes to the API server: status, Kubernetes Events, the Lease. These run side by side.
+    Cluster,
 }
 
 /// One request to an adapter. Each is acked exactly once, except those of [`Lane::Source`].
@@ -75,6 +79,17 @@ pub enum ActionBody {
         /// Lower-case names.
         names: BTreeSet<Box<str>>,
     },
+    /// Follow these Secrets, and these no longer. Each one added is answered at once by
+    /// `Event::Upserted`, or by `Event::Deleted` when it does not exist, and after that by its
+    /// changes.
+    FollowSecrets {
+        /// To be followed from now on.
+        add: Vec<Name>,
+        /// Not to be followed any more.
+        drop: Vec<Name>,
+    },
+    /// Write to the API server.
+    Tell(Tell),
 }
 
 impl ActionBody {
@@ -86,7 +101,8 @@ impl ActionBody {
             ActionBody::Save { .. } | ActionBody::Reload { .. } | ActionBody::Check { .. } => {
                 Lane::Files
             }
-            ActionBody::ResolveNames { .. } => Lane::Source,
+            ActionBody::ResolveNames { .. } | ActionBody::FollowSecrets { .. } => Lane::Source,
+            ActionBody::Tell(_) => Lane::Cluster,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::action::{ActionId, MapId};
 use crate::capability::Capabilities;
 use crate::digest::Digest;
 use crate::problem::Problem;
+use crate::tell::LeaseRecord;
 use crate::world::object::{Kind, Object, ObjectRef};
 
 /// A fact that arrived.
@@ -21,7 +22,8 @@ pub enum Event {
     Upserted(Object),
     /// An object was deleted: a positive observation, never an absence.
     Deleted(ObjectRef),
-    /// A complete, newer list of one kind: objects of that kind not in it are gone.
+    /// A complete, newer list of one kind from a source that is believed (a folder): objects of
+    /// that kind not in it are gone.
     Relisted {
         /// The kind.
         kind: Kind,
@@ -56,6 +58,28 @@ pub enum Event {
     Ticked,
     /// Replaces everything: the state of a controller at the start of a journal segment.
     Restored(Box<crate::checkpoint::Checkpoint>),
+    /// A complete list from an API server. What is absent from it is judged before it is believed.
+    Listed(Listing),
+    /// The Lease of the replicas as the API server has it; `None` when it does not exist. Comes
+    /// before the ack of [`crate::tell::Tell::ReadLease`].
+    LeaseSeen(Option<LeaseRecord>),
+}
+
+/// A complete list of one kind, with what tells a real mass deletion from a store that was
+/// emptied, restored or replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace that was listed; `None` for all.
+    pub namespace: Option<Box<str>>,
+    /// Identity of the store: the UID of the namespace `kube-system`; empty when it cannot be read.
+    pub cluster: Box<str>,
+    /// `metadata.resourceVersion` of the list. Grows within one store (KEP-5504); 0 when it is not
+    /// a number.
+    pub revision: u64,
+    /// All objects of the kind in that namespace.
+    pub objects: Vec<Object>,
 }
 
 /// A worker process of HAProxy. Numbered by the adapter; each new process gets a higher number.

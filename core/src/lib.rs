@@ -63,5 +63,6 @@ pub mod sabotage;
 pub mod settings;
 pub mod shard;
 pub mod small;
+pub mod tell;
 pub mod time;
 pub mod world;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
-use crate::world::object::Name;
+use crate::world::object::{Address, Name};
 
 /// Options fixed for the life of a controller. Part of every journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,12 +24,97 @@ pub struct Settings {
     pub default_certificate: Option<Name>,
     /// Whether Services of type ExternalName are served (CVE-2021-25740 advises against it).
     pub external_names: bool,
+    /// What is watched, and what is believed.
+    pub scope: Scope,
+    /// How pods are reached when nothing closer says so.
+    pub reach: Reach,
+    /// What is written to the API server; `None` for nothing (a folder has none).
+    pub telling: Option<Telling>,
     /// Where and how HAProxy listens.
     pub listen: Listen,
     /// Limits.
     pub limits: Limits,
     /// Delays.
     pub delays: Delays,
+}
+
+/// What is watched, and what is believed of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Namespaces that are watched; empty for all.
+    pub namespaces: Vec<Box<str>>,
+    /// Only Ingresses of Namespaces with all these labels are served; empty for all.
+    pub namespace_labels: Vec<(Box<str>, Box<str>)>,
+    /// Whether IngressClasses can be watched (they are cluster-scoped); if not, Ingresses are ours
+    /// by the name of the class.
+    pub ingress_classes: bool,
+    /// Whether Nodes are watched.
+    pub nodes: bool,
+    /// Whether Secrets arrive only after `FollowSecrets`; a folder brings all of them.
+    pub secrets_on_demand: bool,
+    /// When absence from a list is not believed at once.
+    pub absence: Absence,
+}
+
+/// When absence from a complete list is not believed at once. A deletion told as such always is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absence {
+    /// Per cent of the objects of a kind that may be absent and believed; above it they are held.
+    pub percent_max: u8,
+    /// As many absent objects are always believed, whatever their share.
+    pub count_max: u32,
+    /// How long absent objects are held before they are given up, in milliseconds; 0 holds them
+    /// until an operator says so.
+    pub hold_ms: u64,
+}
+
+/// How pods are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// At their own addresses, from EndpointSlices.
+    Pods,
+    /// Through the node ports of their Service (types NodePort and LoadBalancer).
+    NodePorts,
+}
+
+/// What is written to the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telling {
+    /// What `status.loadBalancer` of our Ingresses says.
+    pub publish: Publish,
+    /// Whether Problems become Kubernetes Events.
+    pub events: bool,
+    /// Election among replicas; `None` when there is one replica only.
+    pub election: Option<Election>,
+}
+
+/// What `status.loadBalancer` of our Ingresses says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Publish {
+    /// Nothing is written.
+    Nothing,
+    /// These addresses.
+    Addresses(Vec<Address>),
+    /// The addresses of a Service: of its load balancer, else its external and cluster addresses.
+    Service(Name),
+    /// The external (else internal) addresses of the ready Nodes.
+    Nodes,
+}
+
+/// Election among replicas by a Lease (`coordination.k8s.io/v1`): only its holder writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Election {
+    /// Who we are: `holderIdentity`. Unique among the replicas.
+    pub identity: Box<str>,
+    /// The Lease.
+    pub lease: Name,
+    /// A Lease not renewed for so long is free, in milliseconds.
+    pub duration_ms: u64,
+    /// A holder that could not renew for so long stops writing, in milliseconds; less than the
+    /// duration.
+    pub renew_ms: u64,
+    /// Time between tries, in milliseconds.
+    pub retry_ms: u64,
 }
 
 /// Where and how HAProxy listens.
@@ -99,6 +184,9 @@ impl Settings {
             default_backend: None,
             default_certificate: None,
             external_names: false,
+            scope: Scope::folder(),
+            reach: Reach::Pods,
+            telling: None,
             listen: Listen {
                 addresses: Vec::from([IpAddr::from([0, 0, 0, 0])]),
                 http_port: 8080,
@@ -125,6 +213,21 @@ impl Settings {
                 retry_ms: 1_000,
                 audit_ms: 60_000,
             },
+        }
+    }
+}
+
+impl Scope {
+    /// Everything, and all of it believed: a folder.
+    #[must_use]
+    pub fn folder() -> Scope {
+        Scope {
+            namespaces: Vec::new(),
+            namespace_labels: Vec::new(),
+            ingress_classes: true,
+            nodes: true,
+            secrets_on_demand: false,
+            absence: Absence { percent_max: 50, count_max: 10, hold_ms: 600_000 },
         }
     }
 }

@@ -369,7 +369,9 @@ impl Drive {
                 worker = started;
                 vec![outcome]
             }
-            ActionBody::ResolveNames { .. } => vec![],
+            ActionBody::ResolveNames { .. }
+            | ActionBody::FollowSecrets { .. }
+            | ActionBody::Tell(_) => vec![],
         };
         Ok((events, Ack { id: action.id, outcomes, worker }))
     }

@@ -43,6 +43,7 @@ fn ingress(name: &str, rules: Vec<Rule>, default: Option<(&str, u16)>) -> Object
         }),
         rules,
         tls: Vec::new(),
+        status: Vec::new(),
     }))
 }
 
@@ -51,11 +52,13 @@ fn service(name: &str, ports: &[(&str, u16)], app_protocol: Option<&str>) -> Obj
         name: (*name).into(),
         port: *port,
         app_protocol: app_protocol.map(Into::into),
+        node_port: None,
     };
     Object::Service(Arc::new(Service {
         meta: meta("a", name, 0, BTreeMap::new()),
         source: ServiceSource::Slices,
         ports: ports.iter().map(port).collect(),
+        addresses: Vec::new(),
     }))
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tidegate_core::settings::{Delays, Limits, Listen, Settings};
+use tidegate_core::settings::{Delays, Limits, Listen, Reach, Scope, Settings};
 use tidegate_core::world::object::Name;
 
 use super::value::{self, Backend};
@@ -253,6 +253,9 @@ impl SettingsArgs {
             default_backend: default_backend.map(|Backend(name, port)| (name, port)),
             default_certificate,
             external_names,
+            scope: Scope::folder(),
+            reach: Reach::Pods,
+            telling: None,
             listen: listen.listen()?,
             limits: limits.limits(),
             delays: delays.delays(),

@@ -157,8 +157,10 @@ impl Offline {
             }
             ActionBody::ReadBack { worker: _ }
             | ActionBody::Save { image: _ }
-            | ActionBody::Check { image: _ } => (1, None),
-            ActionBody::ResolveNames { names: _ } => return None,
+            | ActionBody::Check { image: _ }
+            | ActionBody::Tell(_) => (1, None),
+            ActionBody::ResolveNames { names: _ }
+            | ActionBody::FollowSecrets { add: _, drop: _ } => return None,
         };
         Some(Ack { id: action.id, outcomes: vec![Outcome::Done; count], worker })
     }

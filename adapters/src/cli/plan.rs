@@ -141,7 +141,9 @@ fn lines_of(given: &Given) -> Vec<Line> {
         ActionBody::Save { image: _ } => vec![Line::Save { at_ms }],
         ActionBody::ReadBack { worker: _ }
         | ActionBody::Check { image: _ }
-        | ActionBody::ResolveNames { names: _ } => Vec::new(),
+        | ActionBody::ResolveNames { names: _ }
+        | ActionBody::FollowSecrets { add: _, drop: _ }
+        | ActionBody::Tell(_) => Vec::new(),
     }
 }
 

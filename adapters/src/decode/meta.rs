@@ -100,7 +100,7 @@ impl SlimMeta {
     pub fn finish(self, kind: Kind, notes: Vec<Note>) -> Option<Meta> {
         let name = self.name.filter(|name| !name.is_empty())?;
         let namespace = match kind {
-            Kind::Namespace | Kind::IngressClass => "".into(),
+            Kind::Namespace | Kind::IngressClass | Kind::Node => "".into(),
             Kind::ConfigMap
             | Kind::Secret
             | Kind::Service
@@ -110,7 +110,7 @@ impl SlimMeta {
             }
         };
         let annotations = match kind {
-            Kind::EndpointSlice => Vec::new(),
+            Kind::EndpointSlice | Kind::Node => Vec::new(),
             Kind::Namespace
             | Kind::ConfigMap
             | Kind::IngressClass

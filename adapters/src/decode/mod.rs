@@ -18,7 +18,8 @@ mod service;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use tidegate_core::world::object::{
-    BackendRef, Endpoint, Ingress, Kind, Note, Object, ObjectRef, Rule, ServicePort, SlicePort, Tls,
+    BackendRef, Endpoint, Ingress, Kind, Node, Note, Object, ObjectRef, Rule, ServicePort,
+    SlicePort, Tls,
 };
 
 use crate::vault::Vault;
@@ -355,6 +356,10 @@ impl Slim {
         };
         Decoded::Object(match kind {
             Kind::Namespace => Object::Namespace(class::namespace(meta, labels).into()),
+            Kind::Node => {
+                let (internal, external) = (Vec::new(), Vec::new());
+                Object::Node(Node { meta, internal, external, ready: false }.into())
+            }
             Kind::ConfigMap => Object::ConfigMap(config::config_map(meta, data).into()),
             Kind::IngressClass => {
                 let class = class::ingress_class(meta, spec.controller, is_default);
@@ -372,7 +377,9 @@ impl Slim {
             ),
             Kind::Ingress => {
                 let Spec { class, default_backend, rules, tls, .. } = spec;
-                Object::Ingress(Ingress { meta, class, default_backend, rules, tls }.into())
+                Object::Ingress(
+                    Ingress { meta, class, default_backend, rules, tls, status: Vec::new() }.into(),
+                )
             }
         })
     }
@@ -386,7 +393,7 @@ fn kind_of(name: &str) -> Option<Kind> {
 #[must_use]
 pub fn api_version(kind: Kind) -> &'static str {
     match kind {
-        Kind::Namespace | Kind::ConfigMap | Kind::Secret | Kind::Service => "v1",
+        Kind::Namespace | Kind::ConfigMap | Kind::Secret | Kind::Service | Kind::Node => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
         Kind::IngressClass | Kind::Ingress => "networking.k8s.io/v1",
     }
@@ -399,7 +406,7 @@ fn is_obsolete(kind: Kind, version: &str) -> bool {
         Kind::Ingress => version.starts_with("extensions/") || is_in("networking.k8s.io", version),
         Kind::IngressClass => is_in("networking.k8s.io", version),
         Kind::EndpointSlice => is_in("discovery.k8s.io", version),
-        Kind::Namespace | Kind::ConfigMap | Kind::Secret | Kind::Service => false,
+        Kind::Namespace | Kind::ConfigMap | Kind::Secret | Kind::Service | Kind::Node => false,
     }
 }
 

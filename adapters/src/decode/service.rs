@@ -57,7 +57,7 @@ impl<'de> Field<'de> for ServicePortField {
             return Ok(Got::Bad);
         };
         let (name, app_protocol) = (slim.name, slim.app_protocol);
-        Ok(Got::Good(Some(ServicePort { name, port, app_protocol })))
+        Ok(Got::Good(Some(ServicePort { name, port, app_protocol, node_port: None })))
     }
 }
 
@@ -91,5 +91,5 @@ pub(super) fn service(
     } else {
         ServiceSource::Slices
     };
-    Service { meta, source, ports }
+    Service { meta, source, ports, addresses: Vec::new() }
 }

@@ -41,7 +41,9 @@ impl FilesLane {
                 ActionBody::Check { image } => (self.check(image).await, None),
                 ActionBody::Runtime { .. }
                 | ActionBody::ReadBack { .. }
-                | ActionBody::ResolveNames { .. } => continue,
+                | ActionBody::ResolveNames { .. }
+                | ActionBody::FollowSecrets { .. }
+                | ActionBody::Tell(_) => continue,
             };
             let ack = Ack { id, outcomes: vec![outcome], worker };
             if self.events.send(Event::Acked(ack)).await.is_err() {

@@ -191,7 +191,7 @@ impl ProxyHandle {
         let _ = match action.body.lane() {
             Lane::Runtime => self.runtime.send(action),
             Lane::Files => self.files.send(action),
-            Lane::Source => Ok(()),
+            Lane::Source | Lane::Cluster => Ok(()),
         };
     }
 

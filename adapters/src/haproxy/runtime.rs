@@ -141,7 +141,9 @@ impl RuntimeLane {
             ActionBody::Save { .. }
             | ActionBody::Reload { .. }
             | ActionBody::Check { .. }
-            | ActionBody::ResolveNames { .. } => Ok(()),
+            | ActionBody::ResolveNames { .. }
+            | ActionBody::FollowSecrets { .. }
+            | ActionBody::Tell(_) => Ok(()),
         }
     }
 

@@ -15,6 +15,8 @@ use tidegate_core::digest::Digest;
 use tidegate_core::event::WorkerId;
 use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::render;
+use tidegate_core::tell::Tell;
+use tidegate_core::world::object::Name;
 
 use super::codec::OutputV1;
 
@@ -49,6 +51,8 @@ enum Canonical<'a> {
     Reload { image: Summary, reasons: &'a [ReloadReason] },
     Check { image: Summary },
     ResolveNames { names: Vec<&'a str> },
+    FollowSecrets { add: &'a [Name], drop: &'a [Name] },
+    Tell { tell: &'a Tell },
 }
 
 /// An image in short.
@@ -115,6 +119,8 @@ impl ActionDigest {
             ActionBody::ResolveNames { names } => {
                 Canonical::ResolveNames { names: names.iter().map(|name| &**name).collect() }
             }
+            ActionBody::FollowSecrets { add, drop } => Canonical::FollowSecrets { add, drop },
+            ActionBody::Tell(tell) => Canonical::Tell { tell },
         }
     }
 

@@ -13,6 +13,7 @@ use tidegate_core::controller::Controller;
 use tidegate_core::desired::Key;
 use tidegate_core::plan::Phase;
 use tidegate_core::project::PieceKey;
+use tidegate_core::tell::Tell;
 use tidegate_core::world::Fact;
 
 use super::replay::Replayed;
@@ -95,7 +96,9 @@ impl Explainer {
                 | ActionBody::Save { .. }
                 | ActionBody::Reload { .. }
                 | ActionBody::Check { .. }
-                | ActionBody::ResolveNames { .. } => {
+                | ActionBody::ResolveNames { .. }
+                | ActionBody::FollowSecrets { .. }
+                | ActionBody::Tell(_) => {
                     let what = text::action(action);
                     if what.contains(wanted) {
                         let causes = vec![cause.shown(None)];
@@ -240,6 +243,10 @@ fn purpose(body: &ActionBody) -> &'static str {
         ActionBody::Reload { .. } => "no runtime command will do",
         ActionBody::Check { .. } => "HAProxy refused a configuration: the culprit is searched",
         ActionBody::ResolveNames { .. } => "Services of type ExternalName changed",
+        ActionBody::FollowSecrets { .. } => "other Secrets are referred to",
+        ActionBody::Tell(Tell::Status { .. }) => "the status differs from where we are reached",
+        ActionBody::Tell(Tell::Event(_)) => "a problem is told to its owner",
+        ActionBody::Tell(Tell::ReadLease | Tell::WriteLease { .. }) => "one replica writes",
     }
 }
 

@@ -6,8 +6,10 @@
 use serde_json::{Value, json};
 use tidegate_core::action::{Action, ActionBody, RuntimeCommand, ServerState};
 use tidegate_core::desired::{Image, Key};
-use tidegate_core::event::{Ack, Event, Outcome};
+use tidegate_core::event::{Ack, Event, Listing, Outcome};
+use tidegate_core::tell::Tell;
 use tidegate_core::world::Fact;
+use tidegate_core::world::object::Name;
 
 /// An event in one line.
 #[must_use]
@@ -29,6 +31,12 @@ pub fn event(event: &Event) -> String {
         Event::Acked(ack) => acked(ack),
         Event::Ticked => "time passed".into(),
         Event::Restored(_) => "state replaced".into(),
+        Event::Listed(Listing { kind, namespace, cluster: _, revision, objects }) => {
+            let place = namespace.as_deref().map_or_else(String::new, |n| format!(" of {n}"));
+            format!("listed {}{place} at {revision}: {} objects", kind.name(), objects.len())
+        }
+        Event::LeaseSeen(None) => "the Lease does not exist".into(),
+        Event::LeaseSeen(Some(lease)) => format!("the Lease is held by {:?}", lease.holder),
     }
 }
 
@@ -81,8 +89,37 @@ pub fn action(action: &Action) -> String {
             let names: Vec<&str> = names.iter().map(|name| &**name).collect();
             out.push_str(&format!("resolve {}", names.join(", ")));
         }
+        ActionBody::FollowSecrets { add, drop } => {
+            let list = |names: &[Name]| {
+                names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            };
+            out.push_str(&format!("follow Secrets {}", list(add)));
+            if !drop.is_empty() {
+                out.push_str(&format!("; no longer {}", list(drop)));
+            }
+        }
+        ActionBody::Tell(one) => out.push_str(&tell(one)),
     }
     out
+}
+
+/// A write to the API server in one line.
+#[must_use]
+pub fn tell(tell: &Tell) -> String {
+    match tell {
+        Tell::Status { ingress, uid: _, addresses } => {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            format!("status of Ingress {ingress}: {}", addresses.join(", "))
+        }
+        Tell::Event(notice) => {
+            format!("event {} about {}: {}", notice.reason.as_str(), notice.about, notice.note)
+        }
+        Tell::ReadLease => "read the Lease".into(),
+        Tell::WriteLease { version, lease } => {
+            let verb = if version.is_some() { "replace" } else { "create" };
+            format!("{verb} the Lease for {:?}", lease.holder)
+        }
+    }
 }
 
 fn sizes(image: &Image) -> String {
@@ -196,6 +233,10 @@ pub fn action_json(action: &Action) -> Value {
         }
         ActionBody::Check { image } => json!({ "do": "check", "image": sizes_json(image) }),
         ActionBody::ResolveNames { names } => json!({ "do": "resolve", "names": names }),
+        ActionBody::FollowSecrets { add, drop } => {
+            json!({ "do": "follow-secrets", "add": add, "drop": drop })
+        }
+        ActionBody::Tell(tell) => json!({ "do": "tell", "what": tell }),
     };
     if let Some(fields) = value.as_object_mut() {
         fields.insert("id".into(), json!(id.0));
@@ -231,7 +272,9 @@ pub fn event_json(event: &Event) -> Value {
         | Event::WorkerLost(_)
         | Event::Observed { .. }
         | Event::Acked(_)
-        | Event::Ticked => {
+        | Event::Ticked
+        | Event::Listed(_)
+        | Event::LeaseSeen(_) => {
             serde_json::to_value(event).unwrap_or_else(|_| json!(self::event(event)))
         }
     }

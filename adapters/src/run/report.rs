@@ -57,6 +57,13 @@ impl Report {
                 tracing::debug!(id = id.0, names = names.len(), "resolve names");
                 return;
             }
+            ActionBody::FollowSecrets { add, drop } => {
+                tracing::debug!(id = id.0, add = add.len(), drop = drop.len(), "follow secrets");
+                return;
+            }
+            ActionBody::Tell(tell) => {
+                tracing::debug!(id = id.0, what = crate::journal::text::tell(tell), "tell");
+            }
         }
         self.open.insert(id, body.clone());
     }

@@ -342,7 +342,8 @@ fn drops_when_empty(
             | Kind::ConfigMap
             | Kind::IngressClass
             | Kind::Secret
-            | Kind::EndpointSlice => true,
+            | Kind::EndpointSlice
+            | Kind::Node => true,
         },
     }
 }

@@ -38,7 +38,8 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, object: &ObjectRef)
         | Kind::ConfigMap
         | Kind::IngressClass
         | Kind::Secret
-        | Kind::EndpointSlice => {}
+        | Kind::EndpointSlice
+        | Kind::Node => {}
     }
     piece
 }

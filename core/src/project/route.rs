@@ -226,7 +226,7 @@ fn find_port<'w>(
         }
     }
     match found {
-        Some(ServicePort { name, port, app_protocol }) => {
+        Some(ServicePort { name, port, app_protocol, node_port: _ }) => {
             Ok(FoundPort { service, name, number: *port, app_protocol: app_protocol.as_deref() })
         }
         None => {

@@ -17,8 +17,8 @@ use crate::settings::Settings;
 use crate::shard::{ShardKey, ShardMap};
 use crate::small::SmallSet;
 use object::{
-    ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Object, ObjectRef,
-    Secret, Service,
+    ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, Object,
+    ObjectRef, Secret, Service,
 };
 
 /// Something a projection may read, or find absent. A changed fact dirties its readers.
@@ -66,6 +66,7 @@ pub struct World {
     pub(crate) services: ShardMap<Name, Arc<Service>>,
     pub(crate) slices: ShardMap<Name, Arc<EndpointSlice>>,
     pub(crate) ingresses: ShardMap<Name, Arc<Ingress>>,
+    pub(crate) nodes: ShardMap<Name, Arc<Node>>,
     pub(crate) resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
     pub(crate) quarantined: BTreeMap<ObjectRef, Box<str>>,
     pub(crate) source_problems: Vec<Problem>,
@@ -107,6 +108,7 @@ impl World {
             services: ShardMap::default(),
             slices: ShardMap::default(),
             ingresses: ShardMap::default(),
+            nodes: ShardMap::default(),
             resolved: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             source_problems: Vec::new(),
@@ -131,7 +133,7 @@ impl World {
 
     /// Number of objects of each kind.
     #[must_use]
-    pub fn counts(&self) -> [(Kind, usize); 7] {
+    pub fn counts(&self) -> [(Kind, usize); 8] {
         [
             (Kind::Namespace, self.namespaces.len()),
             (Kind::ConfigMap, usize::from(self.config_map.is_some())),
@@ -140,6 +142,7 @@ impl World {
             (Kind::Service, self.services.len()),
             (Kind::EndpointSlice, self.slices.len()),
             (Kind::Ingress, self.ingresses.len()),
+            (Kind::Node, self.nodes.len()),
         ]
     }
 
@@ -166,6 +169,7 @@ impl World {
         all.extend(self.services.values().cloned().map(Object::Service));
         all.extend(self.slices.values().cloned().map(Object::EndpointSlice));
         all.extend(self.ingresses.values().cloned().map(Object::Ingress));
+        all.extend(self.nodes.values().cloned().map(Object::Node));
         all
     }
 
@@ -211,6 +215,7 @@ impl World {
             }
             Object::EndpointSlice(new) => self.upsert_slice(new, changed),
             Object::Ingress(new) => self.upsert_ingress(new, changed),
+            Object::Node(new) => put(&mut self.nodes, new, |o| &o.meta.name).is_same(),
         };
         if !same {
             self.release_quarantine(&object_ref, changed);
@@ -260,6 +265,7 @@ impl World {
         let name = &object.name;
         let existed = match object.kind {
             Kind::Namespace => self.namespaces.remove(name).is_some(),
+            Kind::Node => self.nodes.remove(name).is_some(),
             Kind::ConfigMap => {
                 let ours = self.config_map.as_ref().is_some_and(|c| c.meta.name == *name);
                 if ours {
@@ -329,6 +335,7 @@ impl World {
             Kind::Service => self.services.keys().cloned().collect(),
             Kind::EndpointSlice => self.slices.keys().cloned().collect(),
             Kind::Ingress => self.ingresses.keys().cloned().collect(),
+            Kind::Node => self.nodes.keys().cloned().collect(),
         };
         for object in objects {
             if object.kind() == kind {

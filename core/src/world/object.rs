@@ -30,11 +30,13 @@ pub enum Kind {
     EndpointSlice,
     /// `networking.k8s.io/v1/Ingress`
     Ingress,
+    /// `v1/Node`
+    Node,
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Namespace,
         Kind::ConfigMap,
         Kind::IngressClass,
@@ -42,6 +44,7 @@ impl Kind {
         Kind::Service,
         Kind::EndpointSlice,
         Kind::Ingress,
+        Kind::Node,
     ];
 
     /// The name Kubernetes uses in `kind:`.
@@ -55,6 +58,7 @@ impl Kind {
             Kind::Service => "Service",
             Kind::EndpointSlice => "EndpointSlice",
             Kind::Ingress => "Ingress",
+            Kind::Node => "Node",
         }
     }
 }
@@ -167,6 +171,8 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     /// `networking.k8s.io/v1/Ingress`
     Ingress(Arc<Ingress>),
+    /// `v1/Node`
+    Node(Arc<Node>),
 }
 
 impl Object {
@@ -181,6 +187,7 @@ impl Object {
             Object::Service(_) => Kind::Service,
             Object::EndpointSlice(_) => Kind::EndpointSlice,
             Object::Ingress(_) => Kind::Ingress,
+            Object::Node(_) => Kind::Node,
         }
     }
 
@@ -195,6 +202,7 @@ impl Object {
             Object::Service(o) => &o.meta,
             Object::EndpointSlice(o) => &o.meta,
             Object::Ingress(o) => &o.meta,
+            Object::Node(o) => &o.meta,
         }
     }
 
@@ -289,6 +297,9 @@ pub struct Service {
     pub source: ServiceSource,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
+    /// Where it is reached from outside: `status.loadBalancer.ingress`, else `spec.externalIPs`,
+    /// else `spec.clusterIPs`.
+    pub addresses: Vec<Address>,
 }
 
 /// Where the endpoints of a Service come from.
@@ -309,6 +320,8 @@ pub struct ServicePort {
     pub port: u16,
     /// `appProtocol`.
     pub app_protocol: Option<Box<str>>,
+    /// `nodePort`.
+    pub node_port: Option<u16>,
 }
 
 /// `discovery.k8s.io/v1/EndpointSlice`.
@@ -360,6 +373,8 @@ pub struct Ingress {
     pub rules: Vec<Rule>,
     /// `spec.tls`.
     pub tls: Vec<Tls>,
+    /// `status.loadBalancer.ingress`.
+    pub status: Vec<Address>,
 }
 
 /// One entry of `spec.rules`.
@@ -423,4 +438,35 @@ pub struct Tls {
     pub hosts: Vec<Box<str>>,
     /// `secretName`; `None` means the default certificate.
     pub secret: Option<Arc<str>>,
+}
+
+/// An address under which something is reached: an entry of `status.loadBalancer.ingress`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Address {
+    /// `ip`
+    Ip(IpAddr),
+    /// `hostname`
+    Host(Box<str>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Ip(address) => address.fmt(f),
+            Address::Host(host) => f.write_str(host),
+        }
+    }
+}
+
+/// `v1/Node`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Metadata.
+    pub meta: Meta,
+    /// `status.addresses` of type `InternalIP`.
+    pub internal: Vec<IpAddr>,
+    /// `status.addresses` of type `ExternalIP`.
+    pub external: Vec<IpAddr>,
+    /// Condition `Ready` is true.
+    pub ready: bool,
 }

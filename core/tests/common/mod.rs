@@ -58,6 +58,7 @@ pub fn ingress(
         default_backend: None,
         rules,
         tls: Vec::new(),
+        status: Vec::new(),
     }))
 }
 
@@ -72,7 +73,13 @@ pub fn service(name: &str) -> Object {
     Object::Service(Arc::new(Service {
         meta: meta("default", name),
         source: ServiceSource::Slices,
-        ports: vec![ServicePort { name: "http".into(), port: 80, app_protocol: None }],
+        ports: vec![ServicePort {
+            name: "http".into(),
+            port: 80,
+            app_protocol: None,
+            node_port: None,
+        }],
+        addresses: Vec::new(),
     }))
 }
 
@@ -184,7 +191,9 @@ impl Driven {
                     (1, None)
                 }
                 ActionBody::ReadBack { .. } => (1, None),
-                ActionBody::ResolveNames { .. } => continue,
+                ActionBody::ResolveNames { .. }
+                | ActionBody::FollowSecrets { .. }
+                | ActionBody::Tell(_) => continue,
             };
             let outcomes = vec![Outcome::Done; count];
             acks.push(Event::Acked(Ack { id: *id, outcomes, worker }));

@@ -156,8 +156,9 @@ pub fn ingress() -> impl Strategy<Value = Object> {
     )
         .prop_map(|((namespace, name, created, annotations, notes), spec)| {
             let (class, default_backend, rules, tls) = spec;
+            let status = Vec::new();
             let meta = Meta { notes, ..meta(namespace, name, created, annotations) };
-            Object::Ingress(Arc::new(Ingress { meta, class, default_backend, rules, tls }))
+            Object::Ingress(Arc::new(Ingress { meta, class, default_backend, rules, tls, status }))
         })
 }
 
@@ -168,7 +169,12 @@ fn service() -> impl Strategy<Value = Object> {
         1 => Just(Some("https".into()))
     ];
     let port = (select(&["http", "", "udp"][..]), select(&[80_u16, 80, 81][..]), app).prop_map(
-        |(name, port, app_protocol)| ServicePort { name: name.into(), port, app_protocol },
+        |(name, port, app_protocol)| ServicePort {
+            name: name.into(),
+            port,
+            app_protocol,
+            node_port: None,
+        },
     );
     let source = prop_oneof![
         9 => Just(ServiceSource::Slices),
@@ -180,7 +186,7 @@ fn service() -> impl Strategy<Value = Object> {
             ports.sort_by(|a: &ServicePort, b| a.name.cmp(&b.name));
             ports.dedup_by(|a, b| a.name == b.name);
             let meta = meta(namespace, name, 0, annotations);
-            Object::Service(Arc::new(Service { meta, source, ports }))
+            Object::Service(Arc::new(Service { meta, source, ports, addresses: Vec::new() }))
         },
     )
 }
@@ -328,11 +334,13 @@ pub fn furniture() -> Vec<Object> {
         is_default: true,
     })));
     for (n, name) in [(1, "web"), (2, "api")] {
-        let http = ServicePort { name: "http".into(), port: 80, app_protocol: None };
+        let http =
+            ServicePort { name: "http".into(), port: 80, app_protocol: None, node_port: None };
         all.push(Object::Service(Arc::new(Service {
             meta: plain("a", name),
             source: ServiceSource::Slices,
             ports: vec![http],
+            addresses: Vec::new(),
         })));
         let endpoint = |m| Endpoint {
             address: IpAddr::from([10, 0, n, m]),
@@ -362,6 +370,7 @@ pub fn furniture() -> Vec<Object> {
             default_backend: None,
             rules: vec![Rule { host: host.into(), paths: vec![path] }],
             tls: vec![Tls { hosts: vec![host.into()], secret: Some("tls".into()) }],
+            status: Vec::new(),
         })));
     }
     all

@@ -47,7 +47,7 @@ impl<'a> Facts<'a> {
         };
         for object in objects {
             match object {
-                Object::Namespace(_) => {}
+                Object::Namespace(_) | Object::Node(_) => {}
                 Object::ConfigMap(o) => facts.config_map = Some(o),
                 Object::IngressClass(o) => facts.classes.push(o),
                 Object::Secret(o) => {

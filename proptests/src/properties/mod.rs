@@ -123,7 +123,9 @@ fn body(body: &ActionBody) -> String {
         ActionBody::Reload { reasons, .. } => format!("Reload for {reasons:?}"),
         ActionBody::Runtime { .. }
         | ActionBody::ReadBack { .. }
-        | ActionBody::ResolveNames { .. } => {
+        | ActionBody::ResolveNames { .. }
+        | ActionBody::FollowSecrets { .. }
+        | ActionBody::Tell(_) => {
             format!("{body:?}")
         }
     }

@@ -69,16 +69,19 @@ pub fn case_of(writing: &Writing) -> Case {
             rule("h.org", "/h", PathType::Prefix),
         ],
         tls: vec![Tls { hosts: vec![host.as_str().into()], secret: Some("tls".into()) }],
+        status: Vec::new(),
     })));
     let port = ServicePort {
         name: name.as_str().into(),
         port: 80,
         app_protocol: Some(name.as_str().into()),
+        node_port: None,
     };
     initial.push(Object::Service(Arc::new(Service {
         meta: objects::meta("a", "db", 0, annotations.clone()),
         source: ServiceSource::ExternalName(name.as_str().into()),
         ports: vec![port],
+        addresses: Vec::new(),
     })));
     let data = annotations
         .iter()
