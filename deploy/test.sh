@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Runs every test. Installs what the tests need and the machine lacks: the HAProxy versions they
-# run against (into a folder of their own; see deploy/haproxy/install.sh).
+# run against, and the kube-apiserver and etcd of the cluster tests, which are built from source
+# (each into a folder of its own; see deploy/haproxy/install.sh and deploy/kube/build.sh). The
+# cluster tests make network namespaces and need root; the build needs Go.
 #
 #   deploy/test.sh
 #
 # TIDEGATE_CASES scales the property tests (12 makes more than 100,000 cases);
-# TIDEGATE_HAPROXY_DIR says where HAProxy is or goes.
+# TIDEGATE_HAPROXY_DIR and TIDEGATE_KUBE_DIR say where HAProxy and kube-apiserver are or go.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +15,15 @@ command -v cargo >/dev/null || { echo "deploy/test.sh: cargo is missing: install
 # HAProxy takes a descriptor per connection; the soft limit of a login shell is small.
 ulimit -n "$(ulimit -Hn)" || true
 deploy/haproxy/install.sh
+deploy/kube/build.sh
+if ! command -v ip >/dev/null; then
+    # For the network namespaces of the cluster tests.
+    { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } ||
+        { echo "deploy/test.sh: ip is missing: install iproute2" >&2; exit 3; }
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install iproute2 >/dev/null ||
+        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+              install iproute2 >/dev/null; }
+fi
 cargo test --workspace --locked
 # The tests of the tests: each planted mistake must be caught by the property that promises it away.
 cargo test --locked -p tidegate-proptests --features sabotage --test sabotage

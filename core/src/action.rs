@@ -109,7 +109,7 @@ impl ActionBody {
 
 /// A command on the worker's runtime socket. Texts in it are encoded by `crate::render` already
 /// where HAProxy's configuration lexer matters, and by the socket adapter for the CLI.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RuntimeCommand {
     /// `add backend NAME from PROFILE`
     AddBackend {
@@ -252,7 +252,7 @@ pub enum RuntimeCommand {
 }
 
 /// Administrative state of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ServerState {
     /// Takes traffic.
     Ready,

@@ -53,6 +53,7 @@ pub mod desired;
 pub mod digest;
 pub mod event;
 mod files_lane;
+mod fingerprint;
 pub mod plan;
 pub mod problem;
 pub mod project;

@@ -151,7 +151,7 @@ fn ingresses_with(
 }
 
 /// A search for what makes HAProxy refuse a configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Search {
     /// HAProxy's words for the refused reload.
     why: Box<str>,

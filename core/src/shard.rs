@@ -3,11 +3,16 @@
 
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 
 /// Number of shards: with 100,000 entries a shard is a tree of two levels.
 const SHARDS: usize = 2048;
+
+/// Shards that are shared, and copied for a write, together: a clone costs a pointer for each
+/// group of them, so that simulations can branch.
+const TOGETHER: usize = 64;
 
 /// A key that can be sharded. Equal keys, in owned or borrowed form, give equal values.
 pub trait ShardKey {
@@ -50,23 +55,30 @@ impl ShardKey for crate::world::object::Name {
 /// An ordered map in shards.
 #[derive(Clone, Debug)]
 pub struct ShardMap<K, V> {
-    shards: Vec<BTreeMap<K, V>>,
+    groups: Vec<Arc<[BTreeMap<K, V>]>>,
     len: usize,
 }
 
 impl<K, V> Default for ShardMap<K, V> {
     fn default() -> Self {
-        ShardMap { shards: (0..SHARDS).map(|_| BTreeMap::new()).collect(), len: 0 }
+        let empty: Arc<[BTreeMap<K, V>]> = (0..TOGETHER).map(|_| BTreeMap::new()).collect();
+        ShardMap { groups: (0..SHARDS / TOGETHER).map(|_| empty.clone()).collect(), len: 0 }
     }
 }
 
-impl<K: Ord + ShardKey, V> ShardMap<K, V> {
+impl<K: Ord + Clone + ShardKey, V: Clone> ShardMap<K, V> {
+    fn shard_mut<Q: ShardKey + ?Sized>(&mut self, key: &Q) -> Option<&mut BTreeMap<K, V>> {
+        let at = at(key);
+        Arc::make_mut(self.groups.get_mut(at / TOGETHER)?).get_mut(at % TOGETHER)
+    }
+
     /// The value under a key.
     pub fn get<Q: Ord + ShardKey + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
-        self.shards.get(at(key))?.get(key)
+        let at = at(key);
+        self.groups.get(at / TOGETHER)?.get(at % TOGETHER)?.get(key)
     }
 
     /// The value under a key, to be changed.
@@ -74,7 +86,7 @@ impl<K: Ord + ShardKey, V> ShardMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.shards.get_mut(at(key))?.get_mut(key)
+        self.shard_mut(key)?.get_mut(key)
     }
 
     /// Whether there is a value under a key.
@@ -87,8 +99,7 @@ impl<K: Ord + ShardKey, V> ShardMap<K, V> {
 
     /// Sets the value under a key; returns the one it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let shard = self.shards.get_mut(at(&key))?;
-        let old = shard.insert(key, value);
+        let old = self.shard_mut(&key)?.insert(key, value);
         self.len += usize::from(old.is_none());
         old
     }
@@ -98,7 +109,10 @@ impl<K: Ord + ShardKey, V> ShardMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let old = self.shards.get_mut(at(key))?.remove(key);
+        if !self.contains_key(key) {
+            return None;
+        }
+        let old = self.shard_mut(key)?.remove(key);
         self.len -= usize::from(old.is_some());
         old
     }
@@ -106,7 +120,8 @@ impl<K: Ord + ShardKey, V> ShardMap<K, V> {
     /// The value under a key, made by `default` if there is none.
     pub fn get_or_insert_with(&mut self, key: K, default: impl FnOnce() -> V) -> &mut V {
         let at = at(&key) % SHARDS;
-        match self.shards[at].entry(key) {
+        let group = Arc::make_mut(&mut self.groups[at / TOGETHER]);
+        match group[at % TOGETHER].entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 self.len += 1;
@@ -127,17 +142,17 @@ impl<K: Ord + ShardKey, V> ShardMap<K, V> {
 
     /// All entries, by shard and then by key.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.shards.iter().flatten()
+        self.groups.iter().flat_map(|group| group.iter()).flatten()
     }
 
     /// All keys, by shard and then by key.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
-        self.shards.iter().flat_map(BTreeMap::keys)
+        self.iter().map(|(key, _)| key)
     }
 
     /// All values, by shard and then by key.
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.shards.iter().flat_map(BTreeMap::values)
+        self.iter().map(|(_, value)| value)
     }
 }
 

@@ -1,5 +1,7 @@
-//! The simulator of tidegate. Nothing of it is written yet: this package holds its place.
+//! The simulator of tidegate.
 //!
-//! It will run the real adapters on simulated seams (`tidegate::ports`) and the core against
-//! models of HAProxy and of the Kubernetes API. Until then `tidegate-proptests` drives the core
-//! against a model of HAProxy's memory.
+//! [`model`] is a pure HAProxy, [`reference`] a second reading of the Ingress rules.
+#![forbid(unsafe_code)]
+
+pub mod model;
+pub mod reference;

@@ -27,7 +27,7 @@ pub struct RunningBackend {
 }
 
 /// Whether rules may select a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Published {
     /// They may.
     Yes,

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{MapId, RuntimeCommand};
@@ -15,6 +16,7 @@ use crate::digest::Digest;
 use crate::event::{Observed, WorkerId};
 use crate::render;
 use crate::render::crt_list::{self, Line};
+use crate::settings::Delays;
 use crate::time::Time;
 pub use backend::{Admin, Published, RunningBackend, RunningServer};
 
@@ -47,7 +49,7 @@ pub struct Running {
 }
 
 /// A certificate file with its line of the crt-list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RunningLine {
     /// SNI filters; empty when the file is in no line.
     pub hosts: BTreeSet<Arc<str>>,
@@ -193,6 +195,32 @@ impl Running {
             }
         }
         self.references = references;
+    }
+
+    /// Feeds everything but the worker's number and what is derived; see `crate::fingerprint`.
+    pub(crate) fn fingerprint(&self, now: Time, delays: &Delays, hasher: &mut impl Hasher) {
+        let Running {
+            worker: _,
+            skeleton,
+            maps,
+            backends,
+            certificates,
+            files,
+            default_installed,
+            spares,
+            references: _,
+        } = self;
+        skeleton.hash(hasher);
+        for (number, map) in maps.iter().enumerate() {
+            for (key, entry) in map.iter() {
+                (number, key, &entry.value).hash(hasher);
+            }
+        }
+        for (name, backend) in backends.iter() {
+            name.hash(hasher);
+            backend.fingerprint(now, delays, hasher);
+        }
+        (certificates, files, default_installed, spares).hash(hasher);
     }
 
     /// One of the maps.

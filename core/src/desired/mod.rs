@@ -126,7 +126,7 @@ impl PartialEq for Image {
 }
 
 /// What may differ between wanted and running.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// The static part.
     Skeleton,
@@ -248,6 +248,11 @@ impl Desired {
     pub fn take_resolve_names(&mut self) -> Option<BTreeSet<Box<str>>> {
         core::mem::take(&mut self.names_changed)
             .then(|| self.resolve_names.keys().cloned().collect())
+    }
+
+    /// Keys set aside, with the time until when.
+    pub(crate) fn parked(&self) -> &BTreeMap<Key, Time> {
+        &self.parked
     }
 
     /// Marks a key as settled: running equals wanted.

@@ -1,6 +1,6 @@
 //! `Table`: an ordered map that is cheap to snapshot. Split by a fixed hash of the key into shards
-//! that are shared until written, so a copy costs one pointer per shard and a later write copies
-//! one shard only. The order of iteration is fixed: by shard, then by key.
+//! that are shared until written, so a copy costs one pointer, and a later write copies the list of
+//! shards and one shard. The order of iteration is fixed: by shard, then by key.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -14,13 +14,14 @@ const SHARDS: usize = 256;
 /// A map from text to `V` with cheap clones.
 #[derive(Clone, Debug)]
 pub struct Table<V> {
-    shards: Vec<Arc<BTreeMap<Arc<str>, V>>>,
+    shards: Arc<[Arc<BTreeMap<Arc<str>, V>>]>,
     len: usize,
 }
 
 impl<V: Clone> Default for Table<V> {
     fn default() -> Self {
-        Table { shards: (0..SHARDS).map(|_| Arc::default()).collect(), len: 0 }
+        let empty = Arc::new(BTreeMap::new());
+        Table { shards: (0..SHARDS).map(|_| empty.clone()).collect(), len: 0 }
     }
 }
 
@@ -39,16 +40,14 @@ impl<V: Clone> Table<V> {
 
     /// The value under a key, to be changed.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut V> {
-        let shard = self.shards.get_mut(shard_of(key))?;
-        if !shard.contains_key(key) {
-            return None;
-        }
+        self.get(key)?;
+        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?;
         Arc::make_mut(shard).get_mut(key)
     }
 
     /// Sets the value under a key; returns the one it replaces.
     pub fn insert(&mut self, key: Arc<str>, value: V) -> Option<V> {
-        let shard = self.shards.get_mut(shard_of(&key))?;
+        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(&key))?;
         let old = Arc::make_mut(shard).insert(key, value);
         if old.is_none() {
             self.len += 1;
@@ -58,10 +57,8 @@ impl<V: Clone> Table<V> {
 
     /// Removes a key; returns its value.
     pub fn remove(&mut self, key: &str) -> Option<V> {
-        let shard = self.shards.get_mut(shard_of(key))?;
-        if !shard.contains_key(key) {
-            return None;
-        }
+        self.get(key)?;
+        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?;
         let old = Arc::make_mut(shard).remove(key);
         if old.is_some() {
             self.len -= 1;
@@ -94,7 +91,10 @@ impl<V: Clone> Table<V> {
         same: impl Fn(&V, &V) -> bool,
         mut f: impl FnMut(&Arc<str>),
     ) {
-        for (a, b) in self.shards.iter().zip(&other.shards) {
+        if Arc::ptr_eq(&self.shards, &other.shards) {
+            return;
+        }
+        for (a, b) in self.shards.iter().zip(other.shards.iter()) {
             if Arc::ptr_eq(a, b) {
                 continue;
             }
@@ -119,7 +119,12 @@ impl<V: Clone> Table<V> {
 impl<V: Clone + PartialEq> PartialEq for Table<V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len
-            && self.shards.iter().zip(&other.shards).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+            && (Arc::ptr_eq(&self.shards, &other.shards)
+                || self
+                    .shards
+                    .iter()
+                    .zip(other.shards.iter())
+                    .all(|(a, b)| Arc::ptr_eq(a, b) || a == b))
     }
 }
 

@@ -26,7 +26,7 @@ use crate::time::Time;
 use remedy::ReloadReason;
 
 /// The order of things: nothing of a later phase while an earlier one has work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// Endpoints of backends that serve.
     Urgent,
@@ -41,7 +41,7 @@ pub enum Phase {
 }
 
 /// A command with what it is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Command {
     /// The command.
     pub command: RuntimeCommand,

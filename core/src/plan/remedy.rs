@@ -14,7 +14,7 @@ use crate::capability::Capabilities;
 use crate::desired::{Backend, Skeleton};
 
 /// A reason that only a reload can meet.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ReloadReason {
     /// No worker runs, and the source has told everything once.
     FirstStart,

@@ -455,7 +455,11 @@ fn reindex(
     }
 }
 
-fn unindex<K: Ord + ShardKey>(index: &mut ShardMap<K, SmallSet<Name>>, key: &K, name: &Name) {
+fn unindex<K: Ord + Clone + ShardKey>(
+    index: &mut ShardMap<K, SmallSet<Name>>,
+    key: &K,
+    name: &Name,
+) {
     if let Some(names) = index.get_mut(key) {
         names.remove(name);
         if names.is_empty() {

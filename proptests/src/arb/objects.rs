@@ -46,8 +46,7 @@ const ADDRESSES: &[&str] = &[
     "224.0.0.1",
 ];
 
-/// Digest number that the model of HAProxy refuses to load.
-pub const REFUSED_DIGEST: u8 = 7;
+pub use crate::oracle::haproxy::REFUSED_DIGEST;
 
 /// Name of the controller's ConfigMap.
 #[must_use]

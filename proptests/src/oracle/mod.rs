@@ -1,8 +1,5 @@
-//! Oracles: slow, naive second readings that share no code with what they judge. They use the
-//! vocabulary of core (objects, commands, images) and none of its decisions.
+//! Oracles: slow, naive second readings that share no code with what they judge. They are the
+//! simulator's: one model of HAProxy and one reading of the Ingress rules serve both.
 
-pub mod annotations;
-pub mod haproxy;
-pub mod lexer;
-pub mod load;
-pub mod routing;
+pub use tidegate_sim::model::{haproxy, lexer, load};
+pub use tidegate_sim::reference::{annotations, routing};

@@ -9,7 +9,8 @@ use tidegate_core::capability::Capabilities;
 use tidegate_core::digest::Digest;
 use tidegate_core::event::{Observed, ObservedBackend, ObservedServer};
 
-use crate::arb::objects::REFUSED_DIGEST;
+/// Number of the digests whose content OpenSSL cannot load; for generators.
+pub const REFUSED_DIGEST: u8 = 7;
 
 /// Administrative state of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

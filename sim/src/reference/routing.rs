@@ -11,7 +11,7 @@ use tidegate_core::world::object::{
 };
 
 use super::annotations;
-use super::haproxy::Answer;
+use crate::model::haproxy::Answer;
 
 /// Everything the answer depends on.
 pub struct Facts<'a> {
