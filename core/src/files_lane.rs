@@ -114,7 +114,8 @@ impl Controller {
             }
             (Outcome::Refused(why), _) => {
                 if !why.starts_with("files: ") {
-                    self.search = Search::begin(&self.world, &self.projections, &why);
+                    self.search =
+                        Search::begin(&self.world, &self.projections, &self.registry, &why);
                 }
                 self.delay_reload(why);
             }

@@ -6,7 +6,7 @@
 //! serving path, until one is left.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -94,7 +94,10 @@ fn owners(
         }
         RuntimeCommand::AddMapEntry { map, key, value } if is_risky(*map) => {
             let entry = Contribution::Map(*map, key.clone(), value.clone());
-            ingresses_with(world, projections, registry, &entry)
+            let mut owners = ingresses_with(world, projections, registry, &entry);
+            let fallback = of_fallback(world, registry).into_iter();
+            owners.extend(fallback.filter(|(risky, _)| *risky == entry).map(|(_, owner)| owner));
+            owners
         }
         _ => Vec::new(),
     }
@@ -150,6 +153,31 @@ fn ingresses_with(
     owners
 }
 
+/// What the controller's default backend asks for that HAProxy may refuse, with whom it comes from:
+/// the Service by its annotations, else the controller's ConfigMap.
+fn of_fallback(world: &World, registry: &Registry) -> BTreeMap<Contribution, ObjectRef> {
+    let mut owned = BTreeMap::new();
+    let Some((service, _)) = world.settings.default_backend.clone() else { return owned };
+    let mut alone = World::new(world.settings.clone());
+    alone.capabilities = world.capabilities.clone();
+    alone.services = world.services.clone();
+    let config_map = world.config_map.as_ref().map(|config| config.meta.name.clone());
+    let owners = [Some((Kind::Service, service)), config_map.map(|name| (Kind::ConfigMap, name))];
+    for (kind, name) in owners.into_iter().flatten() {
+        if kind == Kind::ConfigMap {
+            alone.config_map = world.config_map.clone();
+        }
+        let (_, pieces) = project::from_scratch(&alone, registry);
+        for contribution in pieces.pieces().flat_map(|(_, piece)| &piece.contributions) {
+            if matches!(contribution, Contribution::Map(map, ..) if is_risky(*map)) {
+                let owner = ObjectRef { kind, name: name.clone() };
+                owned.entry(contribution.clone()).or_insert(owner);
+            }
+        }
+    }
+    owned
+}
+
 /// A search for what makes HAProxy refuse a configuration.
 #[derive(Clone, Debug, Hash)]
 pub struct Search {
@@ -178,8 +206,14 @@ pub(crate) enum Narrowed {
 impl Search {
     /// Begins a search, if any object can be at fault. Objects that HAProxy's words name by a
     /// content address come first and alone.
-    pub(crate) fn begin(world: &World, projections: &Projections, why: &str) -> Option<Search> {
-        let mut suspects = BTreeSet::new();
+    pub(crate) fn begin(
+        world: &World,
+        projections: &Projections,
+        registry: &Registry,
+        why: &str,
+    ) -> Option<Search> {
+        let mut suspects: BTreeSet<ObjectRef> =
+            of_fallback(world, registry).into_values().collect();
         let mut named = BTreeSet::new();
         for (key, piece) in projections.pieces() {
             for contribution in &piece.contributions {

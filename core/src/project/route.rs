@@ -106,6 +106,23 @@ pub fn fallback(
     piece: &mut Piece,
 ) -> Option<String> {
     let (name, port) = lookup.settings().default_backend.clone()?;
+    let service = ObjectRef { kind: Kind::Service, name: name.clone() };
+    let config_map = lookup.settings().config_map.clone();
+    let config_map = config_map.map(|name| ObjectRef { kind: Kind::ConfigMap, name });
+    for object in core::iter::once(service).chain(config_map) {
+        if let Some(why) = lookup.quarantined(&object) {
+            piece.problems.push(Problem {
+                object,
+                field: "".into(),
+                reason: Reason::Refused,
+                severity: Severity::Error,
+                what: format!("HAProxy refused what it asks of the default backend: {why}"),
+                instead: "requests that no rule matches get 503".to_string(),
+                fix: "change the value HAProxy names".to_string(),
+            });
+            return Some(UNAVAILABLE.to_string());
+        }
+    }
     let policy = policies.of(lookup, registry, None, piece);
     let found = find_port(lookup, &name, &PortRef::Number(port));
     Some(match found {
