@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tidegate_core::action::{Action, ActionBody, Lane, RuntimeCommand};
-use tidegate_core::capability::Tier;
 use tidegate_core::check;
 use tidegate_core::controller::{Controller, Step};
 use tidegate_core::desired::Image;
@@ -457,9 +456,6 @@ impl Drive {
                     continue;
                 }
             }
-            if self.awaits_reload() {
-                continue;
-            }
             if let (Some(before), Some(worker)) = (before, &self.worker) {
                 let alive = judge::alive(self.controller.desired().image());
                 judge::no_gap(&before, [then, &wanted], &answers(&worker.memory), &alive)
@@ -467,16 +463,6 @@ impl Drive {
             }
         }
         Ok(outcomes)
-    }
-
-    /// Whether a wanted backend can only come with a reload. Until then requests for it meet what
-    /// is there: a limit of HAProxy before 3.0, which makes neither backends nor servers.
-    fn awaits_reload(&self) -> bool {
-        let Some(worker) = self.worker.as_ref().filter(|_| self.setup.tier == Tier::C) else {
-            return false;
-        };
-        let image = self.controller.desired().image();
-        image.backends.iter().any(|(name, _)| !worker.memory.backends.contains_key(&**name))
     }
 
     fn die(&mut self) -> Verdict {

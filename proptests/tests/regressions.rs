@@ -144,6 +144,76 @@ fn routes_without_host_change_last() -> Result<(), String> {
     planner::plan_reaches_desired(&case(Tier::A, vec![], acts))
 }
 
+/// While a new backend waits for its reload, neither the 404 of its new host, nor a shorter route, nor
+/// a wildcard or catch-all that answers no longer, comes between its requests and what answers them.
+#[test]
+fn nothing_shadows_a_route_that_waits_for_a_reload() -> Result<(), String> {
+    let general = ["*.foo.com", ""];
+    for host in general {
+        let serves = ingress("i2", vec![route(host, "/", "web", PortRef::Number(80))], None);
+        let answers_no_longer = route(host, "/", "nobody", PortRef::Number(80));
+        let new_service = || {
+            [
+                Act::Put(service("new", &[("http", 80)], None)),
+                Act::Put(slice("new", "http", &[[10, 0, 0, 9]])),
+            ]
+        };
+        let new_route = route("bar.foo.com", "/a", "new", PortRef::Number(80));
+        let shorter = route("bar.foo.com", "/", "nobody", PortRef::Number(80));
+        let more = [
+            vec![new_route.clone()],
+            vec![new_route.clone(), shorter],
+            vec![new_route, answers_no_longer],
+        ];
+        for rules in more {
+            let replaces = ingress("i2", rules.clone(), None);
+            let adds = ingress("i3", rules, None);
+            for (put, remove) in [(adds, false), (replaces, true)] {
+                let mut acts = vec![Act::Put(serves.clone()), Act::Settle];
+                acts.extend(new_service());
+                acts.push(Act::Put(put));
+                if remove {
+                    acts.push(Act::Remove(ObjectRef::new(Kind::Ingress, "a", "i1")));
+                }
+                acts.push(Act::Answer(Lane::Runtime, Fate::Done));
+                planner::plan_reaches_desired(&case(Tier::C, vec![], acts))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the ConfigMap or the Service asks of the default backend can be refused as well: it is then
+/// withheld, and everything else starts.
+#[test]
+fn a_refused_default_backend_stops_nothing() -> Result<(), String> {
+    let rewrite =
+        || BTreeMap::from([("tidegate.io/path-rewrite".to_owned(), "[z-a] /x".to_owned())]);
+    let mut annotated = Service {
+        meta: meta("a", "web", 0, rewrite()),
+        source: ServiceSource::Slices,
+        ports: vec![ServicePort { name: "http".into(), port: 80, app_protocol: None }],
+    };
+    for tier in [Tier::A, Tier::B, Tier::C] {
+        let bad = config(&[("path-rewrite", "[z-a] /x")]);
+        for (bad, good) in [
+            (bad, config(&[])),
+            (Object::Service(Arc::new(annotated.clone())), service("web", &[("http", 80)], None)),
+        ] {
+            let mut from_start =
+                case(tier, vec![bad.clone()], vec![Act::Settle, Act::Put(good.clone())]);
+            from_start.setup.default_backend = true;
+            planner::plan_reaches_desired(&from_start)?;
+            let acts = vec![Act::Settle, Act::Put(bad), Act::Settle, Act::Put(good)];
+            let mut later = case(tier, vec![], acts);
+            later.setup.default_backend = true;
+            planner::plan_reaches_desired(&later)?;
+        }
+        annotated.meta.created += 1;
+    }
+    Ok(())
+}
+
 /// The endpoints of a backend follow the port's name: another name is another backend.
 #[test]
 fn another_port_name_is_another_backend() -> Result<(), String> {

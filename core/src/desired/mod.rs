@@ -227,6 +227,15 @@ impl Desired {
         }
     }
 
+    /// Parked entries of the route map.
+    pub fn parked_routes(&self) -> impl Iterator<Item = &Arc<str>> {
+        let routes = Key::Map(MapId::Route, "".into())..Key::Map(MapId::Policy, "".into());
+        self.parked.range(routes).filter_map(|(key, _)| match key {
+            Key::Map(MapId::Route, route) => Some(route),
+            _ => None,
+        })
+    }
+
     fn unpark(&mut self, key: &Key) {
         if let Some(until) = self.parked.remove(key) {
             self.parked_until.remove(&(until, key.clone()));

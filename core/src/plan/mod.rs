@@ -24,6 +24,7 @@ use crate::render;
 use crate::settings::Settings;
 use crate::time::Time;
 use remedy::ReloadReason;
+use routes::Waiting;
 
 /// The order of things: nothing of a later phase while an earlier one has work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,8 +124,9 @@ pub(crate) struct Draft {
 pub fn next(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut draft = Draft::default();
-    let mut phase = Phase::Collect;
-    let mut waiting: Vec<Arc<str>> = Vec::new();
+    let mut phases: BTreeMap<Phase, Vec<Command>> = BTreeMap::new();
+    let mut waiting = Waiting::default();
+    inputs.desired.parked_routes().for_each(|route| waiting.insert(inputs, route));
     for key in inputs.desired.dirty() {
         let next = match (next_of(inputs, key, &mut draft), inputs.trouble.get(key)) {
             (Next::Commands(of, _), Some(trouble))
@@ -134,37 +136,39 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
             }
             (next, _) => next,
         };
+        if let (Next::Wait | Next::WaitUntil(_), Key::Map(MapId::Route, route)) = (&next, key) {
+            waiting.insert(inputs, route);
+        }
         match next {
             Next::Settled => plan.settled.push(key.clone()),
-            Next::Wait => {
-                if let Key::Map(MapId::Route, route) = key {
-                    waiting.push(route.clone());
-                }
-            }
+            Next::Wait => {}
             Next::WaitUntil(at) => plan.parked.push((key.clone(), at)),
             Next::Reload(reason) => {
                 plan.reasons.insert(reason);
             }
-            Next::Commands(of, commands) if of <= phase => {
-                if of < phase {
-                    plan.commands.clear();
-                    phase = of;
-                }
-                plan.commands.extend(commands.into_iter().map(|(command, backend)| Command {
+            Next::Commands(phase, commands) => {
+                let of_phase = phases.entry(phase).or_default();
+                of_phase.extend(commands.into_iter().map(|(command, backend)| Command {
                     command,
                     backend,
                     key: key.clone(),
-                    phase: of,
+                    phase,
                 }));
             }
-            Next::Commands(..) => {}
+        }
+    }
+    // What is held back gives way to later phases.
+    for (phase, mut commands) in phases {
+        routes::arrange(inputs, &mut commands, phase, &mut waiting);
+        if !commands.is_empty() {
+            plan.commands = commands;
+            break;
         }
     }
     if draft.new_backends > inputs.settings.limits.backends_per_plan_max {
         plan.reasons.insert(ReloadReason::Bulk(draft.new_backends));
         plan.commands.retain(|c| c.phase == Phase::Urgent);
     }
-    routes::arrange(&mut plan.commands, phase, &waiting);
     limit(&mut plan.commands, inputs.settings.limits.commands_per_action_max as usize);
     plan
 }

@@ -1,13 +1,16 @@
 //! Map entries. A route moves to a backend and policy that are there; what routes refer to goes
 //! after them.
 
+use alloc::collections::BTreeSet;
+use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use core::ops::Bound;
 
 use super::{Command, Inputs, Next, Phase};
 use crate::action::{MapId, RuntimeCommand};
-use crate::applied::Published;
+use crate::applied::{Published, RunningBackend};
 use crate::desired::Key;
 use crate::render::maps;
 
@@ -101,32 +104,95 @@ fn can_switch(inputs: &Inputs<'_>, physical_record: &str) -> bool {
     if maps::is_static(backend) {
         return true;
     }
-    let found = match inputs.running.backends.get(backend) {
-        Some(found) => Some((backend, found)),
-        None => inputs
-            .running
-            .backends
-            .iter()
-            .find(|(_, running)| *running.physical == *backend)
-            .map(|(name, running)| (&**name, running)),
-    };
-    let Some((name, running)) = found else { return false };
+    let Some((name, running)) = backend_of(inputs, backend) else { return false };
     let wants_none = inputs.desired.image().backends.get(name).is_none_or(|b| b.servers.is_empty());
     let published = running.published == Published::Yes || !inputs.capabilities.dynamic_backends;
     wants_none || (published && running.has_ready())
 }
 
-/// Puts the route commands of a phase in order. What is more special comes into being before what
-/// is more general, and goes after it: a host's own entries, then the wildcard's, then those
-/// without host; longer paths before shorter ones. So no request falls through to something that
-/// it would reach neither before nor after. For the same reason a route stays while one that is to
-/// take over from it still waits.
-pub(crate) fn arrange(commands: &mut Vec<Command>, phase: Phase, waiting: &[Arc<str>]) {
+/// The wanted name and the memory of the backend with a name in HAProxy.
+fn backend_of<'a>(
+    inputs: &'a Inputs<'_>,
+    physical: &'a str,
+) -> Option<(&'a str, &'a RunningBackend)> {
+    if let Some(found) = inputs.running.backends.get(physical) {
+        return Some((physical, found));
+    }
+    let mut backends = inputs.running.backends.iter();
+    let (name, running) = backends.find(|(_, running)| *running.physical == *physical)?;
+    Some((name, running))
+}
+
+/// Routes that are wanted and cannot be had yet.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    all: BTreeSet<Arc<str>>,
+    /// Those of which the worker has not even a former version.
+    absent: BTreeSet<Arc<str>>,
+}
+
+impl Waiting {
+    pub(crate) fn insert(&mut self, inputs: &Inputs<'_>, route: &Arc<str>) {
+        self.all.insert(route.clone());
+        if inputs.running.map(MapId::Route).get(route).is_none() {
+            self.absent.insert(route.clone());
+        }
+    }
+
+    /// Whether a command for a route would keep requests that are to go to one that waits, and is
+    /// not there at all, from what answers them until then. On the route's own host it must not do
+    /// so in any case. On another host, whose owner may be somebody else, it may if it answers by
+    /// servers.
+    fn is_shadowed_by(&self, inputs: &Inputs<'_>, command: &Command, route: &str) -> bool {
+        let (host, path) = split(route);
+        begins(&self.absent, route)
+            || (is_general(host)
+                && !answers_by_servers(inputs, command)
+                && self.absent.iter().map(|waits| split(waits)).any(|(waits_host, waits_path)| {
+                    covers(host, waits_host)
+                        && (path.starts_with(waits_path) || waits_path.starts_with(path))
+                }))
+    }
+
+    /// Whether requests for a route that goes would be answered by one that waits: now, if that is
+    /// more general or on the same host, or as soon as that is there.
+    fn takes_over(&self, route: &str) -> bool {
+        let (host, _) = split(route);
+        let of_host = |host: &str| begins(&self.all, &format!("{host}/"));
+        of_host(host)
+            || of_host("")
+            || host.split_once('.').is_some_and(|(_, domain)| of_host(&format!("*.{domain}")))
+            || (is_general(host) && self.absent.iter().any(|waits| covers(host, split(waits).0)))
+    }
+}
+
+/// Puts the route commands of a phase in order, and holds back those that must not go before a route
+/// that waits; in the phase *switch* those wait too then.
+///
+/// What is more special comes into being before what is more general, and goes after it: a host's own
+/// entries, then the wildcard's, then those without host; longer paths before shorter ones. So no
+/// request falls through to something that it would reach neither before nor after.
+pub(crate) fn arrange(
+    inputs: &Inputs<'_>,
+    commands: &mut Vec<Command>,
+    phase: Phase,
+    waiting: &mut Waiting,
+) {
     match phase {
-        Phase::Switch => commands.sort_by(|a, b| specificity(a).cmp(&specificity(b))),
+        Phase::Switch => {
+            commands.sort_by(|a, b| specificity(a).cmp(&specificity(b)));
+            commands.retain(|command| {
+                let Key::Map(MapId::Route, route) = &command.key else { return true };
+                let held = waiting.is_shadowed_by(inputs, command, route);
+                if held {
+                    waiting.insert(inputs, route);
+                }
+                !held
+            });
+        }
         Phase::Unlink => {
             commands.retain(|command| match &command.key {
-                Key::Map(MapId::Route, key) => !waiting.iter().any(|w| takes_over(w, key)),
+                Key::Map(MapId::Route, route) => !waiting.takes_over(route),
                 _ => true,
             });
             commands.sort_by(|a, b| specificity(b).cmp(&specificity(a)));
@@ -150,16 +216,38 @@ fn specificity(command: &Command) -> (u8, Reverse<&str>) {
     }
 }
 
-/// Whether requests for a route that goes would be answered by one that waits.
-fn takes_over(waits: &str, goes: &str) -> bool {
-    let host = |key: &str| key.split('/').next().unwrap_or("").len();
-    let (waits_host, goes_host) = (waits.get(..host(waits)), goes.get(..host(goes)));
-    match (waits_host, goes_host) {
-        (Some(""), _) => true,
-        (Some(waits), Some(goes)) if waits == goes => true,
-        (Some(waits), Some(goes)) => {
-            waits.strip_prefix('*').is_some_and(|domain| goes.ends_with(domain))
-        }
-        _ => true,
+fn answers_by_servers(inputs: &Inputs<'_>, command: &Command) -> bool {
+    let (RuntimeCommand::AddMapEntry { value, .. } | RuntimeCommand::SetMapEntry { value, .. }) =
+        &command.command
+    else {
+        return false;
+    };
+    let (backend, _) = maps::parts(value);
+    !maps::is_static(backend)
+        && backend_of(inputs, backend).is_some_and(|(_, running)| running.has_ready())
+}
+
+/// Host and path of a route's key. Without host it begins with the path.
+fn split(key: &str) -> (&str, &str) {
+    key.split_at(key.find('/').unwrap_or(key.len()))
+}
+
+/// Whether a host stands for others: a wildcard, or none.
+fn is_general(host: &str) -> bool {
+    host.is_empty() || host.starts_with('*')
+}
+
+/// Whether requests for a host may be answered by the routes of another, more general one.
+fn covers(general: &str, host: &str) -> bool {
+    if general.is_empty() {
+        return !host.is_empty();
     }
+    let domain = host.split_once('.').map(|(_, domain)| domain);
+    !host.starts_with('*') && general.strip_prefix("*.").is_some_and(|of| domain == Some(of))
+}
+
+/// Whether any of the routes begins with a text.
+fn begins(routes: &BTreeSet<Arc<str>>, text: &str) -> bool {
+    let from = (Bound::Included(text), Bound::Unbounded);
+    routes.range::<str, _>(from).next().is_some_and(|route| route.starts_with(text))
 }
