@@ -201,7 +201,9 @@ impl Connection {
             _ if bodyless => 0,
             Some(text) => text.parse().map_err(io::Error::other)?,
             None if answer.header("transfer-encoding").is_some() => {
-                return Err(io::Error::other(format!("unexpected chunks: {answer:?}")));
+                answer.body = String::from_utf8_lossy(&self.chunks()?).into_owned();
+                answer.pod = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+                return Ok(answer);
             }
             None => 0,
         };
@@ -224,6 +226,30 @@ impl Connection {
             *to = from;
         }
         Ok(count)
+    }
+
+    /// Reads a body in chunks.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                match self.rest.windows(2).position(|window| window == b"\r\n") {
+                    Some(at) => break at,
+                    None => self.more()?,
+                }
+            };
+            let line: Vec<u8> = self.rest.drain(..end + 2).collect();
+            let digits = String::from_utf8_lossy(&line[..end]).into_owned();
+            let size = usize::from_str_radix(digits.trim(), 16).map_err(io::Error::other)?;
+            while self.rest.len() < size + 2 {
+                self.more()?;
+            }
+            body.extend(self.rest.drain(..size));
+            self.rest.drain(..2);
+            if size == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     fn more(&mut self) -> io::Result<()> {

@@ -7,6 +7,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod ledger;
 pub mod manifest;
 pub mod pods;
 pub mod rig;

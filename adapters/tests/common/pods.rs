@@ -1,16 +1,19 @@
 //! Sample pods: servers in this process that answer with who they are and what they saw, as JSON.
 //!
-//! Each has an address of its own in 127.0.0.0/8. `?delay=MS` delays the answer; `Upgrade: echo`
-//! opens a tunnel that echoes.
+//! Each has an address of its own, in 127.0.0.0/8 unless [`live_in`] says otherwise. `?delay=MS`
+//! delays the answer, `?stream=MS` spreads it over that time; `Upgrade: echo` opens a tunnel that
+//! echoes. A pod can be told to hang or to fail.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -32,6 +35,41 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 
 /// Addresses given out so far.
 static GIVEN: AtomicU16 = AtomicU16::new(1);
+
+/// First two bytes of their addresses, and the address of those with IPv6.
+static NETWORK: OnceLock<([u8; 2], IpAddr)> = OnceLock::new();
+
+/// Gives the pods of this test binary addresses that begin like this, and this one with IPv6.
+/// All calls must say the same.
+pub fn live_in(network: [u8; 2], six: IpAddr) {
+    assert_eq!(*NETWORK.get_or_init(|| (network, six)), (network, six));
+}
+
+/// The address for a pod with IPv6.
+pub fn six() -> IpAddr {
+    NETWORK.get().map_or(IpAddr::V6(Ipv6Addr::LOCALHOST), |(_, six)| *six)
+}
+
+/// An address that no pod of this test binary has had.
+pub fn fresh_address() -> Ipv4Addr {
+    let [high, low] = GIVEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    // Test binaries may run side by side on the same network: the process id keeps them apart,
+    // mostly; an address in use is passed over.
+    let second = 64 + (std::process::id() % 128) as u8;
+    let [first, second] = NETWORK.get().map_or([127, second], |(network, _)| *network);
+    Ipv4Addr::new(first, second, high, low)
+}
+
+/// How a pod treats requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It answers.
+    Well,
+    /// It never answers.
+    Hangs,
+    /// It answers 500.
+    Fails,
+}
 
 /// How a pod speaks.
 #[derive(Clone)]
@@ -59,6 +97,8 @@ pub struct Inside {
     pub busiest: AtomicU64,
     /// Whether `/healthz` answers 503.
     pub sick: AtomicBool,
+    /// A [`Manner`].
+    manner: AtomicU8,
 }
 
 /// A running pod. It dies when dropped.
@@ -100,11 +140,7 @@ impl Pod {
     /// A pod on a certain port of an address of its own.
     pub fn on_port(service: &str, speech: Speech, port: u16) -> Pod {
         loop {
-            let [high, low] = GIVEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-            // Test binaries may run side by side: the process id keeps them apart, mostly; an
-            // address in use is passed over.
-            let second = 64 + (std::process::id() % 128) as u8;
-            let address = SocketAddr::from((Ipv4Addr::new(127, second, high, low), port));
+            let address = SocketAddr::from((fresh_address(), port));
             if let Some(pod) = Pod::at(service, speech.clone(), address) {
                 return pod;
             }
@@ -131,6 +167,11 @@ impl Pod {
     /// Ends as a crashed one does: the listener is gone, connections are cut.
     pub fn die(&self) {
         self.order.send_replace(Order::Die);
+    }
+
+    /// Treats requests like this from now on.
+    pub fn behave(&self, manner: Manner) {
+        self.inside.manner.store(manner as u8, Ordering::SeqCst);
     }
 
     /// Requests it got.
@@ -267,11 +308,11 @@ async fn answer(
     request: Request<Incoming>,
     me: Arc<Me>,
     tls: Arc<Option<serde_json::Value>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Either<Full<Bytes>, Drip>>, Infallible> {
     let inside = &me.inside;
     if request.uri().path() == "/healthz" {
         inside.checks.fetch_add(1, Ordering::SeqCst);
-        let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
+        let mut response = Response::new(full("ok\n"));
         if inside.sick.load(Ordering::SeqCst) {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         }
@@ -279,17 +320,32 @@ async fn answer(
     }
     inside.requests.fetch_add(1, Ordering::SeqCst);
     let _busy = Busy::begin(inside);
+    match inside.manner.load(Ordering::SeqCst) {
+        hangs if hangs == Manner::Hangs as u8 => std::future::pending().await,
+        fails if fails == Manner::Fails as u8 => {
+            let mut response = Response::new(full(json!({"service": me.service, "pod": me.name})));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return Ok(response);
+        }
+        _ => {}
+    }
     if request.headers().get("upgrade").is_some_and(|value| value == "echo") {
         tokio::spawn(echo(hyper::upgrade::on(request)));
         let switching = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
         let response = switching.header("connection", "upgrade").header("upgrade", "echo");
-        return Ok(response.body(Full::default()).unwrap_or_default());
+        return Ok(response.body(full("")).unwrap_or_else(|_| Response::new(full(""))));
     }
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let query = head.uri.query().unwrap_or("");
     if let Some(delay) = query.split('&').find_map(|pair| pair.strip_prefix("delay=")) {
         tokio::time::sleep(Duration::from_millis(delay.parse().unwrap_or(0))).await;
+    }
+    if let Some(spread) = query.split('&').find_map(|pair| pair.strip_prefix("stream=")) {
+        let response = Response::builder().header("x-pod", &*me.name);
+        let drip = Drip::new(&format!("{} ", me.name), spread.parse().unwrap_or(0));
+        let response = response.body(Either::Right(drip));
+        return Ok(response.unwrap_or_else(|_| Response::new(full(""))));
     }
     let mut headers = serde_json::Map::new();
     for name in head.headers.keys() {
@@ -311,7 +367,50 @@ async fn answer(
         .header("content-length", text.len())
         .header("server", "pod")
         .header("x-pod", "one");
-    Ok(response.body(Full::from(text)).unwrap_or_default())
+    Ok(response.body(full(text)).unwrap_or_else(|_| Response::new(full(""))))
+}
+
+fn full(text: impl ToString) -> Either<Full<Bytes>, Drip> {
+    Either::Left(Full::from(text.to_string()))
+}
+
+/// A body that comes in pieces over some time.
+struct Drip {
+    piece: Bytes,
+    left: u64,
+    ticks: tokio::time::Interval,
+}
+
+impl Drip {
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    fn new(piece: &str, spread_ms: u64) -> Drip {
+        let left = spread_ms / Drip::PAUSE.as_millis() as u64;
+        let piece = Bytes::copy_from_slice(piece.as_bytes());
+        Drip { piece, left, ticks: tokio::time::interval(Drip::PAUSE) }
+    }
+}
+
+impl Body for Drip {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        std::task::ready!(self.ticks.poll_tick(context));
+        self.left -= 1;
+        Poll::Ready(Some(Ok(Frame::data(self.piece.clone()))))
+    }
+
+    // The length is told first, so that a client notices when the end is missing.
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left * self.piece.len() as u64)
+    }
 }
 
 async fn echo(upgrade: hyper::upgrade::OnUpgrade) {

@@ -1,4 +1,5 @@
-//! tidegate as a child process with a HAProxy of a chosen version, on a folder of its own.
+//! tidegate as a child process with a HAProxy of a chosen version, on a folder of manifests or
+//! another source.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -6,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,39 @@ fn free_port() -> u16 {
     }
 }
 
+/// Where tidegate has its objects from.
+pub trait Source: Send + Sync {
+    /// Arguments of `tidegate run` that name it.
+    fn arguments(&self) -> Vec<String>;
+    /// Makes the objects of a named set these.
+    fn put(&self, name: &str, objects: &[Value]);
+    /// Removes a set.
+    fn remove(&self, name: &str);
+}
+
+/// A folder of manifests, one file for each set.
+struct Folder(PathBuf);
+
+impl Source for Folder {
+    fn arguments(&self) -> Vec<String> {
+        vec!["--manifests".into(), self.0.display().to_string()]
+    }
+
+    fn put(&self, name: &str, objects: &[Value]) {
+        put_text(&self.0, &format!("{name}.json"), &list(objects));
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.0.join(format!("{name}.json"))).unwrap();
+    }
+}
+
+fn put_text(dir: &Path, name: &str, text: &str) {
+    let hidden = dir.join(format!(".{name}.new"));
+    fs::write(&hidden, text).unwrap();
+    fs::rename(hidden, dir.join(name)).unwrap();
+}
+
 /// A tidegate and its HAProxy. Both end when it is dropped.
 pub struct Rig {
     /// HAProxy's branch.
@@ -59,20 +94,28 @@ pub struct Rig {
     /// Port of the admin address.
     pub admin: u16,
     root: tempfile::TempDir,
+    source: Arc<dyn Source>,
     arguments: Vec<String>,
     child: Option<Child>,
 }
 
 impl Rig {
-    /// Folders and ports; nothing runs yet.
+    /// Folders and ports, among them one for manifests; nothing runs yet.
     pub fn new(version: &'static str) -> Rig {
-        let root = tempfile::Builder::new()
-            .prefix("rig-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .unwrap();
-        fs::create_dir(root.path().join("manifests")).unwrap();
+        let root = root();
+        let manifests = root.path().join("manifests");
+        fs::create_dir(&manifests).unwrap();
+        Rig::in_root(version, root, Arc::new(Folder(manifests)))
+    }
+
+    /// The same on another source.
+    pub fn on(version: &'static str, source: Arc<dyn Source>) -> Rig {
+        Rig::in_root(version, root(), source)
+    }
+
+    fn in_root(version: &'static str, root: tempfile::TempDir, source: Arc<dyn Source>) -> Rig {
         let (http, https, admin) = (free_port(), free_port(), free_port());
-        Rig { version, http, https, admin, root, arguments: Vec::new(), child: None }
+        Rig { version, http, https, admin, root, source, arguments: Vec::new(), child: None }
     }
 
     /// Adds arguments of `tidegate run`.
@@ -98,8 +141,7 @@ impl Rig {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
             .arg("run")
-            .arg("--manifests")
-            .arg(self.path("manifests"))
+            .args(self.source.arguments())
             .arg("--state-dir")
             .arg(self.path("state"))
             .arg("--journal-dir")
@@ -164,22 +206,19 @@ impl Rig {
         let _ = child.wait();
     }
 
-    /// Puts a file of manifests in place at once.
+    /// Puts a set of objects in place; a file of manifests is replaced at once.
     pub fn put(&self, name: &str, objects: &[Value]) {
-        self.put_text(&format!("{name}.json"), &list(objects));
+        self.source.put(name, objects);
     }
 
-    /// Puts a text in place at once.
+    /// Puts a text in place at once. Only for a folder of manifests.
     pub fn put_text(&self, name: &str, text: &str) {
-        let dir = self.path("manifests");
-        let hidden = dir.join(format!(".{name}.new"));
-        fs::write(&hidden, text).unwrap();
-        fs::rename(hidden, dir.join(name)).unwrap();
+        put_text(&self.path("manifests"), name, text);
     }
 
-    /// Removes a file of manifests.
+    /// Removes a set of objects.
     pub fn remove(&self, name: &str) {
-        fs::remove_file(self.path("manifests").join(format!("{name}.json"))).unwrap();
+        self.source.remove(name);
     }
 
     /// Asks the admin address.
@@ -344,6 +383,11 @@ impl Drop for Rig {
             }
         }
     }
+}
+
+fn root() -> tempfile::TempDir {
+    let builder = &mut tempfile::Builder::new();
+    builder.prefix("rig-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
 /// The text of a `List`.

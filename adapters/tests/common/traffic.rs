@@ -1,12 +1,14 @@
-//! A request loop that never stops asking and checks every answer, on kept and on new connections.
+//! A request loop that never stops asking and checks every answer, on kept and on new connections:
+//! against a fixed list of targets, or against a [`Ledger`] of what is true at each moment.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::{Answer, Connection, Request};
+use super::ledger::{Ledger, Verdict};
 
 /// What is asked for, and which Service must answer.
 pub type Target = (String, String, String);
@@ -21,7 +23,9 @@ pub struct Traffic {
 struct Shared {
     stop: AtomicBool,
     targets: Mutex<Vec<Target>>,
+    ledger: Option<Arc<Ledger>>,
     sent: AtomicU64,
+    right: AtomicU64,
     failed: AtomicU64,
     reconnected: AtomicU64,
     words: Mutex<Vec<String>>,
@@ -40,10 +44,27 @@ impl Traffic {
         let targets = targets.iter().map(|(host, path, service)| {
             ((*host).to_owned(), (*path).to_owned(), (*service).to_owned())
         });
-        let shared =
-            Arc::new(Shared { targets: Mutex::new(targets.collect()), ..Shared::default() });
+        let shared = Shared { targets: Mutex::new(targets.collect()), ..Shared::default() };
+        Traffic::spawn(shared, &[port], kept, fresh, pause)
+    }
+
+    /// The same, but what is asked for and what is right comes from a ledger.
+    pub fn by_ledger(
+        ports: &[u16],
+        kept: usize,
+        fresh: usize,
+        pause: Duration,
+        ledger: &Arc<Ledger>,
+    ) -> Traffic {
+        let shared = Shared { ledger: Some(Arc::clone(ledger)), ..Shared::default() };
+        Traffic::spawn(shared, ports, kept, fresh, pause)
+    }
+
+    fn spawn(shared: Shared, ports: &[u16], kept: usize, fresh: usize, pause: Duration) -> Traffic {
+        let shared = Arc::new(shared);
         let threads = (0..kept + fresh).map(|number| {
             let shared = Arc::clone(&shared);
+            let port = ports[number % ports.len()];
             std::thread::spawn(move || shared.repeat(port, number, number < kept, pause))
         });
         let threads = threads.collect();
@@ -89,7 +110,11 @@ impl Traffic {
         self.end();
         self.assert_nothing_lost(during);
         let reconnected = self.shared.reconnected.load(Ordering::Relaxed);
-        println!("{during}: {} requests, 0 lost, {reconnected} sent again", self.sent());
+        let right = self.shared.right.load(Ordering::Relaxed);
+        println!(
+            "{during}: {} requests, {right} right, 0 lost, {reconnected} sent again",
+            self.sent()
+        );
         self.sent()
     }
 
@@ -112,33 +137,48 @@ impl Shared {
         let mut connection: Option<Connection> = None;
         let mut turn = first;
         while !self.stop.load(Ordering::Relaxed) {
-            let target = {
-                let targets = self.targets.lock().unwrap();
-                targets.get(turn % targets.len().max(1)).cloned()
+            let target = match &self.ledger {
+                Some(ledger) => ledger.target(turn),
+                None => {
+                    let targets = self.targets.lock().unwrap();
+                    targets.get(turn % targets.len().max(1)).cloned()
+                }
             };
             turn += 1;
             let Some((host, path, service)) = target else { return };
             self.sent.fetch_add(1, Ordering::Relaxed);
             let request = Request::get(&host, &path);
-            match self.ask(&mut connection, port, &request) {
-                Ok(answer) => {
-                    if answer.status != 200 || answer.service() != service {
-                        let got = answer.service();
-                        self.fail(
-                            &request,
-                            &format!("{} from '{got}' not '{service}'", answer.status),
-                        );
-                    }
-                    if answer.closes() || !keeps {
-                        connection = None;
-                    }
-                }
-                Err(error) => {
-                    connection = None;
-                    self.fail(&request, &error.to_string());
-                }
+            let begin = Instant::now();
+            let answer = self.ask(&mut connection, port, &request);
+            match self.judge(&host, &service, begin, &answer) {
+                Verdict::Right => _ = self.right.fetch_add(1, Ordering::Relaxed),
+                Verdict::Excused => {}
+                Verdict::Wrong(why) => self.fail(&request, &why),
+            }
+            if !keeps || answer.as_ref().map_or(true, Answer::closes) {
+                connection = None;
             }
             std::thread::sleep(pause);
+        }
+    }
+
+    fn judge(
+        &self,
+        host: &str,
+        service: &str,
+        begin: Instant,
+        answer: &io::Result<Answer>,
+    ) -> Verdict {
+        if let Some(ledger) = &self.ledger {
+            return ledger.judge(host, begin, Instant::now(), answer);
+        }
+        match answer {
+            Ok(answer) if answer.status == 200 && answer.service() == service => Verdict::Right,
+            Ok(answer) => {
+                let got = answer.service();
+                Verdict::Wrong(format!("{} from '{got}' not '{service}'", answer.status))
+            }
+            Err(error) => Verdict::Wrong(error.to_string()),
         }
     }
 

@@ -2,9 +2,8 @@
 
 use super::*;
 
-pub fn stage(version: &'static str) -> Stage {
-    let rig =
-        Rig::new(version).arguments(&["--default-certificate", "test/default", "--external-names"]);
+pub fn stage(rig: Rig) -> Stage {
+    let rig = rig.arguments(&["--default-certificate", "test/default", "--external-names"]);
     let mut pods = BTreeMap::new();
     for name in APPS {
         let count = if name == "echo-service" { 10 } else { 1 };
@@ -123,7 +122,8 @@ fn routes() -> Vec<Value> {
             .all("dual.test", "dual")
             .into(),
         ingress("two-rsa").all("two.test", "plain").tls(&["two.test"], "rsa").into(),
-        ingress("two-ecdsa").tls(&["two.test"], "ecdsa").into(),
+        // An Ingress without any rule is none for the API server.
+        ingress("two-ecdsa").all("second.test", "plain").tls(&["two.test"], "ecdsa").into(),
         ingress("no-secret").all("nosecret.test", "plain").tls(&["nosecret.test"], "").into(),
         ingress("gone-secret")
             .all("gone.test", "plain")
@@ -205,7 +205,7 @@ fn odd_services(pods: &mut Vec<Pod>) -> (Vec<Value>, bool) {
         service("dual"),
     ];
     let four = Pod::start("dual");
-    let six = Pod::at("dual", Speech::Http1, SocketAddr::from((Ipv6Addr::LOCALHOST, 0)));
+    let six = Pod::at("dual", Speech::Http1, SocketAddr::from((pods::six(), 0)));
     objects.push(slice_of(
         "dual-4",
         "dual",

@@ -1,0 +1,9 @@
+//! tidegate on a real cluster: etcd and kube-apiserver in a network namespace of the test's own.
+//!
+//! Needs root, `ip`, and what `deploy/kube/build.sh` builds; fails without them, and says so. Each
+//! test has a control plane for itself.
+
+mod bed;
+#[path = "../common/mod.rs"]
+mod common;
+mod the_bed;
