@@ -24,6 +24,7 @@ if ! command -v ip >/dev/null; then
         { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
               install iproute2 >/dev/null; }
 fi
+deploy/chart/install-helm.sh
 cargo test --workspace --locked
 # The tests of the tests: each planted mistake must be caught by the property that promises it away.
 cargo test --locked -p tidegate-proptests --features sabotage --test sabotage

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -21,6 +21,7 @@ use tidegate_core::problem::{Problem, Severity};
 
 use crate::metrics::{Metrics, Sizes};
 use crate::ports::{BoxIo, Files, Listener};
+use crate::relay::Relay;
 
 /// Whether traffic should be sent here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +144,7 @@ struct Shared {
     status: Arc<Status>,
     metrics: Arc<Metrics>,
     files: Arc<dyn Files>,
+    haproxy: Relay,
 }
 
 /// Answers on a listener; ends only with an error of the runtime.
@@ -154,18 +156,22 @@ pub async fn serve(
     status: Arc<Status>,
     metrics: Arc<Metrics>,
     files: Arc<dyn Files>,
+    haproxy: Relay,
 ) -> io::Result<()> {
-    axum::serve(Accept(listener), router(Shared { status, metrics, files })).await
+    axum::serve(Accept(listener), router(Shared { status, metrics, files, haproxy })).await
 }
+
+const INDEX: &str = "/healthz /readyz /metrics /metrics/haproxy /problems /debug/state\n";
 
 fn router(shared: Shared) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/metrics/haproxy", get(haproxy))
         .route("/problems", get(problems))
         .route("/debug/state", get(state))
-        .route("/", get(|| async { "/healthz /readyz /metrics /problems /debug/state\n" }))
+        .route("/", get(|| async { INDEX }))
         .with_state(shared)
 }
 
@@ -183,6 +189,21 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     }
     let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, form)], shared.metrics.text())
+}
+
+/// HAProxy listens for scrapers on loopback only; here they reach it with one port for everything.
+async fn haproxy(State(shared): State<Shared>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    match shared.haproxy.metrics(query.as_deref()).await {
+        Ok(text) => {
+            let form = "text/plain; version=0.0.4";
+            (StatusCode::OK, [(header::CONTENT_TYPE, form)], text)
+        }
+        Err(error) => {
+            let words = format!("HAProxy's metrics cannot be had: {error}\n");
+            let form = "text/plain; charset=utf-8";
+            (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, form)], words.into_bytes())
+        }
+    }
 }
 
 async fn problems(State(shared): State<Shared>) -> impl IntoResponse {
@@ -251,7 +272,8 @@ mod tests {
         let port = listener.port().unwrap();
         let status = Arc::new(Status::new());
         let files = Arc::new(crate::os::files::OsFiles);
-        let server = serve(listener, status.clone(), Arc::new(Metrics::new()), files);
+        let haproxy = Relay::new(Arc::new(net), Path::new("/nonexistent"));
+        let server = serve(listener, status.clone(), Arc::new(Metrics::new()), files, haproxy);
         let server = tokio::spawn(server);
         assert!(ask(port, "/healthz").await.starts_with("HTTP/1.1 200"));
         assert!(ask(port, "/readyz").await.starts_with("HTTP/1.1 503"));
@@ -263,6 +285,7 @@ mod tests {
         assert!(ask(port, "/debug/state").await.contains("\"sizes\""));
         let metrics = ask(port, "/metrics").await;
         assert!(metrics.contains("tidegate_process_resident_memory_bytes "), "{metrics}");
+        assert!(ask(port, "/metrics/haproxy").await.starts_with("HTTP/1.1 502"));
         server.abort();
     }
 }

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod options;
 pub mod os;
 pub mod ports;
+pub mod relay;
 pub mod resolve;
 pub mod run;
 pub mod telemetry;

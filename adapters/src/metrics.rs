@@ -361,7 +361,8 @@ pub fn reference() -> String {
         "# Metrics\n\n\
          <!-- Generated from adapters/src/metrics.rs by `BLESS=1 cargo test`. Do not edit. -->\n\n\
          At `/metrics` of the admin address, in the Prometheus text format. Requests, sessions and\n\
-         response times are HAProxy's own: its exporter is at `/metrics` of the stats port.\n\n\
+         response times are HAProxy's own: its exporter is at `/metrics` of the stats port, and at\n\
+         `/metrics/haproxy` of the admin address.\n\n\
          | Name | Type | Labels | What it says |\n|---|---|---|---|\n",
     );
     for Row { name, kind, labels, about } in &Metrics::new().rows {

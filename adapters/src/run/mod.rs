@@ -24,6 +24,7 @@ use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::options::RunOptions;
 use crate::ports::Ports;
+use crate::relay::Relay;
 use crate::resolve::Resolver;
 use crate::vault::Vault;
 use propagation::Propagation;
@@ -117,7 +118,8 @@ async fn serve_admin(
         .await
         .with_context(|| format!("cannot listen on {endpoint} for health and metrics"))?;
     let (status, metrics) = (report.status.clone(), report.metrics.clone());
-    servers.spawn(admin::serve(listener, status, metrics, ports.files.clone()));
+    let haproxy = Relay::new(ports.net.clone(), &options.proxy().run_dir());
+    servers.spawn(admin::serve(listener, status, metrics, ports.files.clone(), haproxy));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod certs;
 pub mod client;
 pub mod ledger;
 pub mod manifest;
+pub mod places;
 pub mod pods;
 pub mod rig;
 pub mod traffic;
