@@ -197,7 +197,9 @@ impl Bench {
     async fn pid(&self) -> Option<u32> {
         match worker::look(&*self.ports.net, &self.socket("worker.sock")).await {
             worker::Presence::Serving(identity) => Some(identity.pid),
-            worker::Presence::Absent | worker::Presence::Mute => None,
+            worker::Presence::Waiting(_) | worker::Presence::Absent | worker::Presence::Mute => {
+                None
+            }
         }
     }
 

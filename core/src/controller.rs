@@ -236,7 +236,13 @@ impl Controller {
                 }
             }
             Event::Resolved { name, addresses } => self.world.resolve(name, addresses, changed),
-            Event::ProxyFound(found) => self.world.set_capabilities(found, changed),
+            Event::ProxyFound(found) => {
+                if self.worker.is_none() {
+                    // One that waits for its first files; what failed before was without it.
+                    self.reload_trouble = Trouble::default();
+                }
+                self.world.set_capabilities(found, changed);
+            }
             Event::WorkerSeen(worker) => self.meet(worker),
             Event::WorkerLost(worker) => {
                 self.lost = self.lost.max(worker);

@@ -31,6 +31,9 @@ const PUBLIC_MODE: u32 = 0o644;
 const SECRET_MODE: u32 = 0o640;
 /// Name of the configuration, in a generation and of the link to it.
 const CONFIG: &str = "haproxy.cfg";
+/// Folder of the configuration that an HAProxy of somebody else starts from before there is a
+/// generation, and `description` in it.
+pub const BOOTSTRAP: &str = "bootstrap";
 /// Empty file in a generation that HAProxy has loaded.
 const LOADED: &str = "loaded";
 
@@ -123,6 +126,48 @@ impl Generations {
     pub fn point(&self, generation: Generation) -> io::Result<()> {
         let target = PathBuf::from(dir_name(generation)).join(CONFIG);
         self.files.point(&self.config(), &target)
+    }
+
+    /// Gives an HAProxy that somebody else starts something to start from while there is no
+    /// generation: a configuration that only tells how to reach it. Which version it is, and so
+    /// what a generation may contain, is known once it runs. It is written in any case: whoever
+    /// starts an HAProxy that refuses the present generation can go back to it. Returns whether
+    /// there was no generation.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn bootstrap(&self) -> io::Result<bool> {
+        let dir = self.state_dir.join(BOOTSTRAP);
+        self.files.create_dir(&dir, DIR_MODE)?;
+        let socket = self.state_dir.join("run/worker.sock");
+        let text = format!(
+            "# Written by tidegate. Nothing is served until the first complete table is there.\n\n\
+             global\n  description {BOOTSTRAP}\n  stats socket {} mode 600 level admin expose-fd \
+             listeners\n  stats timeout 1h\n",
+            socket.display()
+        );
+        self.files.write(&dir.join(CONFIG), text.as_bytes(), PUBLIC_MODE)?;
+        if self.current().is_some() {
+            return Ok(false);
+        }
+        self.files.point(&self.config(), &Path::new(BOOTSTRAP).join(CONFIG))?;
+        Ok(true)
+    }
+
+    /// Points back to what was there before a generation that was refused: another one, the
+    /// bootstrap if there is one, or nothing.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn go_back(&self, previous: Option<Generation>) -> io::Result<()> {
+        let bootstrap = Path::new(BOOTSTRAP).join(CONFIG);
+        match previous {
+            Some(previous) => self.point(previous),
+            None if self.files.length(&self.state_dir.join(&bootstrap)).is_ok() => {
+                self.files.point(&self.config(), &bootstrap)
+            }
+            None => self.files.remove(&self.config()),
+        }
     }
 
     /// Notes that HAProxy has loaded a generation.

@@ -138,11 +138,7 @@ impl FilesLane {
     }
 
     fn go_back(&self, refused: Generation, previous: Option<Generation>) {
-        let back = match previous {
-            Some(previous) => self.generations.point(previous),
-            None => self.ports.files.remove(&self.generations.config()),
-        };
-        match back {
+        match self.generations.go_back(previous) {
             Ok(()) => self.generations.discard(refused),
             Err(error) => tracing::error!(%error, "the last good files could not be put back"),
         }

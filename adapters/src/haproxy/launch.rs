@@ -14,7 +14,7 @@ use super::Mode;
 use super::files::Generation;
 use super::readback::Identity;
 use super::reload::{self, Verdict};
-use super::supervisor::{Ended, LOOK_ATTACH, LOOK_SPAWN, Reloaded, Supervisor};
+use super::supervisor::{Ended, LOOK_SPAWN, Reloaded, Supervisor};
 use super::worker::Presence;
 use crate::ports::{Endpoint, Start};
 
@@ -133,13 +133,17 @@ impl Supervisor {
                 let previous = self.state.worker.as_ref().map(|worker| worker.identity.clone());
                 self.reload_running(previous, reply).await
             }
+            Presence::Waiting(previous) => self.reload_running(Some(previous), reply).await,
             Presence::Absent => {
                 let started = match &self.options.mode {
                     Mode::Spawn if self.master_alive() => {
                         return self.reload_running(None, reply).await;
                     }
                     Mode::Spawn => self.start().await,
-                    Mode::Attach { .. } => self.await_worker().await,
+                    // Somebody else starts HAProxy, now that there are files to start from. Which
+                    // ones it loads nobody knows, as it may be reading them just now: the worker
+                    // is found like any other, and read back.
+                    Mode::Attach { .. } => Started::Unknown,
                 };
                 let outcome = match started {
                     Started::Serving(identity) => self.reloaded(identity).await?,
@@ -150,18 +154,6 @@ impl Supervisor {
                 Ok(())
             }
         }
-    }
-
-    /// Somebody else starts HAProxy, now that there are files to start from.
-    async fn await_worker(&self) -> Started {
-        let deadline = Instant::now() + self.options.reload_patience;
-        while Instant::now() < deadline {
-            if let Presence::Serving(identity) = self.look().await {
-                return Started::Serving(identity);
-            }
-            sleep(LOOK_ATTACH).await;
-        }
-        Started::Unknown
     }
 
     /// A worker that our reload brought: its ack announces it.
@@ -212,7 +204,8 @@ impl Supervisor {
                 Presence::Serving(identity) if Some(&identity) != previous.as_ref() => {
                     break self.reloaded(identity).await?;
                 }
-                Presence::Serving(_) | Presence::Absent | Presence::Mute => {}
+                Presence::Serving(_) | Presence::Waiting(_) | Presence::Absent | Presence::Mute => {
+                }
             }
             if verdict == Some(Verdict::Silent)
                 && let Ok(now) = reload::family(&*self.ports.net, &master).await

@@ -28,7 +28,7 @@ use crate::ports::{Endpoint, Ports, Signal};
 const LOOK: Duration = Duration::from_secs(1);
 /// Time between looks while none does.
 pub(super) const LOOK_SPAWN: Duration = Duration::from_millis(20);
-pub(super) const LOOK_ATTACH: Duration = Duration::from_millis(100);
+const LOOK_ATTACH: Duration = Duration::from_millis(100);
 /// A worker that served so long has earned an immediate restart.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -73,6 +73,8 @@ pub(super) struct State {
     workers_seen: u64,
     pub(super) master: Option<u32>,
     announced: Option<Capabilities>,
+    /// One that waits for its first files, if that was seen last.
+    waiting: Option<Identity>,
     pub(super) pause: Option<Duration>,
     pub(super) start_not_before: Option<Instant>,
 }
@@ -118,6 +120,13 @@ impl Supervisor {
     /// Finds out where we stand before anything is announced: core hears of an HAProxy that runs
     /// together with what it can do, and so never asks for one to be started beside it.
     async fn arrive(&mut self) -> Result<(), Ended> {
+        // Without a master socket nothing can be reloaded: HAProxy then waits for a generation.
+        let reloadable = matches!(self.options.mode, Mode::Attach { master: Some(_), .. });
+        let bootstrapping = reloadable
+            && self.generations.bootstrap().unwrap_or_else(|error| {
+                tracing::error!(%error, "HAProxy has nothing to start from");
+                false
+            });
         let mut presence = self.look().await;
         self.learn_master().await;
         if self.options.mode == Mode::Spawn {
@@ -135,6 +144,7 @@ impl Supervisor {
                 tracing::info!(pid = identity.pid, version = identity.version, "adopting HAProxy");
                 self.found(identity).await?;
             }
+            Presence::Waiting(identity) => self.waits(identity).await?,
             Presence::Absent | Presence::Mute => {
                 let startable = self.options.mode == Mode::Spawn
                     && self.generations.current().is_some()
@@ -144,7 +154,9 @@ impl Supervisor {
                 }
             }
         }
+        // Which HAProxy the bootstrap brings is not known yet; it need not be ours.
         if self.state.announced.is_none()
+            && !bootstrapping
             && let Some(discovery) = &self.discovery
         {
             let capabilities = discovery.capabilities.clone();
@@ -154,7 +166,26 @@ impl Supervisor {
     }
 
     pub(super) async fn look(&self) -> Presence {
-        worker::look(&*self.ports.net, &self.options.worker_endpoint()).await
+        let presence = worker::look(&*self.ports.net, &self.options.worker_endpoint()).await;
+        match (presence, &self.options.mode) {
+            // Left by an attached tidegate; ours to reload.
+            (Presence::Waiting(identity), Mode::Spawn) => Presence::Serving(identity),
+            (presence, _) => presence,
+        }
+    }
+
+    /// An HAProxy that somebody started waits for its first files. Core hears what it can do, and
+    /// asks for a first start.
+    async fn waits(&mut self, identity: Identity) -> Result<(), Ended> {
+        if self.state.waiting.as_ref() == Some(&identity) {
+            return Ok(());
+        }
+        self.lost().await?;
+        self.learn_master().await;
+        self.state.announced = None;
+        self.announce_version(&identity.version).await?;
+        self.state.waiting = Some(identity);
+        Ok(())
     }
 
     /// Compares what runs with what was known.
@@ -172,6 +203,7 @@ impl Supervisor {
                     self.found(identity).await?;
                 }
             }
+            Presence::Waiting(identity) => self.waits(identity).await?,
             Presence::Absent => {
                 self.lost().await?;
                 let due = self.state.start_not_before.is_none_or(|at| Instant::now() >= at);
@@ -200,6 +232,7 @@ impl Supervisor {
 
     /// Makes a worker the one in use, for the runtime lane too.
     pub(super) async fn adopt(&mut self, identity: Identity) -> Result<WorkerId, Ended> {
+        self.state.waiting = None;
         self.state.workers_seen += 1;
         let worker = Worker { id: WorkerId(self.state.workers_seen), identity };
         let id = worker.id;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tidegate_core::event::WorkerId;
 
+use super::files::BOOTSTRAP;
 use super::readback::{self, Identity};
 use super::socket::Connection;
 use crate::ports::{Endpoint, Net};
@@ -29,6 +30,9 @@ pub struct Worker {
 pub enum Presence {
     /// A worker that takes traffic.
     Serving(Identity),
+    /// A worker that has loaded nothing but the way to reach it ([`super::files::Generations`]'
+    /// bootstrap): it takes no traffic, and waits for a reload.
+    Waiting(Identity),
     /// Nothing listens, or only a worker on its way out.
     Absent,
     /// Something is there but gives no answer in time, or none that makes sense.
@@ -44,6 +48,7 @@ pub async fn look(net: &dyn Net, endpoint: &Endpoint) -> Presence {
     };
     match asked.await {
         Ok(info) if info.stopping => Presence::Absent,
+        Ok(info) if info.description == BOOTSTRAP => Presence::Waiting(info.identity),
         Ok(info) => Presence::Serving(info.identity),
         Err(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused

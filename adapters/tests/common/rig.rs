@@ -96,6 +96,7 @@ pub struct Rig {
     root: tempfile::TempDir,
     source: Arc<dyn Source>,
     arguments: Vec<String>,
+    binary: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -115,12 +116,28 @@ impl Rig {
 
     fn in_root(version: &'static str, root: tempfile::TempDir, source: Arc<dyn Source>) -> Rig {
         let (http, https, admin) = (free_port(), free_port(), free_port());
-        Rig { version, http, https, admin, root, source, arguments: Vec::new(), child: None }
+        Rig {
+            version,
+            http,
+            https,
+            admin,
+            root,
+            source,
+            arguments: Vec::new(),
+            binary: None,
+            child: None,
+        }
     }
 
     /// Adds arguments of `tidegate run`.
     pub fn arguments(mut self, arguments: &[&str]) -> Rig {
         self.arguments.extend(arguments.iter().map(|a| (*a).to_owned()));
+        self
+    }
+
+    /// Another executable than that of the version, also one that is not there.
+    pub fn binary(mut self, path: &str) -> Rig {
+        self.binary = Some(path.into());
         self
     }
 
@@ -147,7 +164,7 @@ impl Rig {
             .arg("--journal-dir")
             .arg(self.path("journal"))
             .arg("--haproxy")
-            .arg(haproxy(self.version))
+            .arg(self.binary.clone().unwrap_or_else(|| haproxy(self.version)))
             .args(["--bind", "127.0.0.1", "--stats-port", "0", "--stop-within", "500ms"])
             .args(["--threads", "2", "--configmap", "test/tidegate"])
             .args(["--http-port", &self.http.to_string()])

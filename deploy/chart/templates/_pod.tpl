@@ -113,8 +113,6 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
     {{- if eq .Values.topology "sidecar" }}
-    {{- $config := printf "%s/haproxy.cfg" (include "tidegate.stateDir" .) }}
-    {{- $master := printf "%s/run/master.sock" (include "tidegate.stateDir" .) }}
     - name: haproxy
       image: {{ include "tidegate.haproxyImage" . }}
       imagePullPolicy: {{ ternary .Values.haproxy.image.pullPolicy .Values.image.pullPolicy (ne .Values.haproxy.image.repository "") }}
@@ -123,9 +121,12 @@ spec:
         - /bin/sh
         - -c
         - |
+          haproxy={{ .Values.haproxy.binary }} state={{ include "tidegate.stateDir" . }}
           trap 'exit 0' TERM USR1
-          until [ -e {{ $config }} ]; do sleep 0.1; done
-          exec {{ .Values.haproxy.binary }} -W -f {{ $config }} -S {{ $master }},mode,600
+          until [ -e $state/haproxy.cfg ]; do sleep 0.1; done
+          # Files that this HAProxy refuses were made for another version: tidegate makes new ones.
+          $haproxy -c -f $state/haproxy.cfg >/dev/null 2>&1 || ln -sfn bootstrap/haproxy.cfg $state/haproxy.cfg
+          exec $haproxy -W -f $state/haproxy.cfg -S $state/run/master.sock,mode,600
       ports:
         {{- include "tidegate.trafficPorts" . | nindent 8 }}
       readinessProbe:
