@@ -192,7 +192,13 @@ fn a_refused_default_backend_stops_nothing() -> Result<(), String> {
     let mut annotated = Service {
         meta: meta("a", "web", 0, rewrite()),
         source: ServiceSource::Slices,
-        ports: vec![ServicePort { name: "http".into(), port: 80, app_protocol: None }],
+        ports: vec![ServicePort {
+            name: "http".into(),
+            port: 80,
+            app_protocol: None,
+            node_port: None,
+        }],
+        addresses: Vec::new(),
     };
     for tier in [Tier::A, Tier::B, Tier::C] {
         let bad = config(&[("path-rewrite", "[z-a] /x")]);
