@@ -19,6 +19,7 @@ use crate::plan::{Trouble, mark_differences};
 use crate::problem::Problem;
 use crate::project;
 use crate::settings::Settings;
+use crate::tell::Teller;
 use crate::time::Time;
 use crate::world::World;
 use crate::world::object::{Kind, Object, ObjectRef};
@@ -48,6 +49,7 @@ pub struct Checkpoint {
     saved: Option<Digest>,
     changed_at: Time,
     audited_at: Time,
+    teller: Teller,
 }
 
 impl Controller {
@@ -80,6 +82,7 @@ impl Controller {
             saved: self.saved,
             changed_at: self.changed_at,
             audited_at: self.audited_at,
+            teller: self.teller.clone(),
         })
     }
 }
@@ -117,6 +120,7 @@ impl Checkpoint {
             saved,
             changed_at,
             audited_at,
+            teller,
         } = self;
         let mut controller = Controller::new(settings, now);
         let mut changed = BTreeSet::new();
@@ -157,6 +161,7 @@ impl Checkpoint {
         controller.saved = saved;
         controller.changed_at = changed_at;
         controller.audited_at = audited_at;
+        controller.teller = teller;
         controller.settle();
         controller
     }

@@ -18,6 +18,7 @@ use crate::problem::Problem;
 use crate::project::{self, PieceKey, Projections, Refreshed};
 use crate::quarantine::Search;
 use crate::settings::Settings;
+use crate::tell::Teller;
 use crate::time::{Time, WakeAt, WakeReason};
 use crate::world::{Fact, World};
 
@@ -103,6 +104,7 @@ pub struct Controller {
     pub(crate) saved: Option<Digest>,
     pub(crate) changed_at: Time,
     pub(crate) audited_at: Time,
+    pub(crate) teller: Teller,
 }
 
 impl Controller {
@@ -141,6 +143,7 @@ impl Controller {
             saved: None,
             changed_at: now,
             audited_at: now,
+            teller: Teller::default(),
         }
     }
 
@@ -158,6 +161,7 @@ impl Controller {
         if let Some(names) = self.desired.take_resolve_names() {
             self.emit(ActionBody::ResolveNames { names }, &mut step);
         }
+        self.tell(&mut step);
         self.ask_to_be_woken(&mut step);
         step
     }
@@ -228,7 +232,8 @@ impl Controller {
             Event::Listed(Listing { kind, objects, .. }) => {
                 self.world.relist(kind, objects, changed);
             }
-            Event::LeaseSeen(_) => {}
+            Event::LeaseSeen(lease) => self.take_lease(lease),
+            Event::Stopping => self.stop_telling(),
             Event::SourceProblems(problems) => {
                 if self.world.source_problems != problems {
                     self.world.source_problems = problems;
@@ -288,8 +293,10 @@ impl Controller {
             return;
         }
         let version = self.desired.image().version;
-        let Refreshed { pieces, opened, closed } =
+        let refreshed =
             self.projections.refresh(&self.world, &self.registry, &changed, &mut self.desired);
+        self.learn(&changed, &refreshed);
+        let Refreshed { pieces, opened, closed } = refreshed;
         step.opened.extend(opened);
         step.closed.extend(closed);
         step.trace.pieces = pieces;
@@ -346,6 +353,9 @@ impl Controller {
         let audit_at = self.audited_at.plus_ms(audit);
         if audit > 0 && self.running.is_some() && (audit_at > self.now || self.is_quiet()) {
             ask(audit_at, WakeReason::Audit);
+        }
+        if let Some((at, reason)) = self.tell_at(step.effective) {
+            ask(at, reason);
         }
         // I11: a deadline in the past would spin.
         step.wake_at = wake.map(|w| WakeAt { at: w.at.max(self.now.plus_ms(1)), ..w });

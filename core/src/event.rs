@@ -63,6 +63,9 @@ pub enum Event {
     /// The Lease of the replicas as the API server has it; `None` when it does not exist. Comes
     /// before the ack of [`crate::tell::Tell::ReadLease`].
     LeaseSeen(Option<LeaseRecord>),
+    /// The program is about to end: nothing more is told, and the Lease is given back. The shell
+    /// goes on until `Controller::is_silent`, or a second has passed.
+    Stopping,
 }
 
 /// A complete list of one kind, with what tells a real mass deletion from a store that was

@@ -43,6 +43,7 @@ impl Controller {
             saved,
             changed_at,
             audited_at,
+            teller,
         } = self;
         let now = *now;
         let delays = &world.settings.delays;
@@ -91,6 +92,7 @@ impl Controller {
         unsaved_since.map(|since| age(now, since, delays.save_max_ms)).hash(hasher);
         unsaved_since.map(|_| age(now, *changed_at, delays.save_quiet_ms)).hash(hasher);
         saved.hash(hasher);
+        world.settings.telling.as_ref().map(|_| teller).hash(hasher);
         (delays.audit_ms > 0).then(|| age(now, *audited_at, delays.audit_ms)).hash(hasher);
     }
 }

@@ -18,7 +18,7 @@ pub enum Severity {
 }
 
 /// Why, in the CamelCase form of a Kubernetes Event's `reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reason {
     /// The decoder left a field out.
     BadField,
@@ -87,6 +87,21 @@ pub struct Problem {
     pub instead: String,
     /// How to fix it.
     pub fix: String,
+}
+
+impl Problem {
+    /// What comes before every problem of an object, in the order of problems.
+    pub(crate) fn first_of(object: ObjectRef) -> Problem {
+        Problem {
+            object,
+            field: "".into(),
+            reason: Reason::BadField,
+            severity: Severity::Warning,
+            what: String::new(),
+            instead: String::new(),
+            fix: String::new(),
+        }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -111,6 +111,9 @@ impl Controller {
     }
 
     pub(crate) fn acked(&mut self, ack: Ack, changed: &mut BTreeSet<Fact>) {
+        if self.take_told(&ack) {
+            return;
+        }
         let Ack { id, outcomes, worker } = ack;
         match self.runtime.take() {
             Some(RuntimeFlight::Commands { id: flight, commands }) if flight == id => {

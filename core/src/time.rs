@@ -43,4 +43,8 @@ pub enum WakeReason {
     Retry,
     /// The running proxy is compared with what is wanted.
     Audit,
+    /// A status or a Kubernetes Event is due.
+    Tell,
+    /// The Lease is to be renewed or looked at, or its term ends.
+    Election,
 }

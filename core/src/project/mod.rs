@@ -104,6 +104,12 @@ impl Projections {
         self.problems.keys()
     }
 
+    /// The problems of one object, in order.
+    pub fn problems_of<'a>(&'a self, object: &'a ObjectRef) -> impl Iterator<Item = &'a Problem> {
+        let first = Problem::first_of(object.clone());
+        self.problems.range(first..).map(|(p, _)| p).take_while(|p| p.object == *object)
+    }
+
     /// The pieces that exist.
     pub fn pieces(&self) -> impl Iterator<Item = (&PieceKey, &Piece)> {
         self.pieces.iter().map(|(key, stored)| (key, &stored.piece))
@@ -320,7 +326,9 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         | Fact::Slices(_)
         | Fact::Secret(_)
         | Fact::Resolved(_)
-        | Fact::Quarantined(_) => None,
+        | Fact::Quarantined(_)
+        | Fact::Status(_)
+        | Fact::Nodes => None,
     }
 }
 

@@ -50,6 +50,10 @@ pub enum Fact {
     Resolved(Box<str>),
     /// Whether an object is quarantined, and why.
     Quarantined(ObjectRef),
+    /// The status of an Ingress. No projection reads it.
+    Status(Name),
+    /// The Nodes, together.
+    Nodes,
 }
 
 /// The latest objects and what else projections depend on.
@@ -87,7 +91,8 @@ impl ShardKey for Fact {
             Fact::Class(text) => text.shard(hash),
             Fact::Host(text) | Fact::TlsHost(text) => text.shard(hash),
             Fact::Ingress(name) | Fact::Service(name) => name.shard(hash),
-            Fact::Slices(name) | Fact::Secret(name) => name.shard(hash),
+            Fact::Slices(name) | Fact::Secret(name) | Fact::Status(name) => name.shard(hash),
+            Fact::Nodes => hash.bytes(b"5"),
             Fact::Resolved(text) => (**text).shard(hash),
             Fact::Quarantined(object) => object.name.shard(hash),
         }
@@ -215,7 +220,13 @@ impl World {
             }
             Object::EndpointSlice(new) => self.upsert_slice(new, changed),
             Object::Ingress(new) => self.upsert_ingress(new, changed),
-            Object::Node(new) => put(&mut self.nodes, new, |o| &o.meta.name).is_same(),
+            Object::Node(new) => {
+                let put = put(&mut self.nodes, new, |o| &o.meta.name);
+                if !put.is_same() {
+                    changed.insert(Fact::Nodes);
+                }
+                put.is_same()
+            }
         };
         if !same {
             self.release_quarantine(&object_ref, changed);
@@ -243,6 +254,13 @@ impl World {
 
     fn upsert_ingress(&mut self, new: Arc<Ingress>, changed: &mut BTreeSet<Fact>) -> bool {
         let name = new.meta.name.clone();
+        if let Some(old) = self.ingresses.get_mut(&name).filter(|old| old.status != new.status) {
+            changed.insert(Fact::Status(name.clone()));
+            if old.is_same_but_for_status(&new) {
+                *old = new;
+                return true;
+            }
+        }
         let (hosts, tls_hosts) = (hosts_of(&new), tls_hosts_of(&new));
         let put = put(&mut self.ingresses, new, |o| &o.meta.name);
         let (old_hosts, old_tls) = match &put {
@@ -265,7 +283,13 @@ impl World {
         let name = &object.name;
         let existed = match object.kind {
             Kind::Namespace => self.namespaces.remove(name).is_some(),
-            Kind::Node => self.nodes.remove(name).is_some(),
+            Kind::Node => {
+                let existed = self.nodes.remove(name).is_some();
+                if existed {
+                    changed.insert(Fact::Nodes);
+                }
+                existed
+            }
             Kind::ConfigMap => {
                 let ours = self.config_map.as_ref().is_some_and(|c| c.meta.name == *name);
                 if ours {

@@ -377,6 +377,19 @@ pub struct Ingress {
     pub status: Vec<Address>,
 }
 
+impl Ingress {
+    /// Whether nothing but the status tells them apart.
+    #[must_use]
+    pub fn is_same_but_for_status(&self, other: &Ingress) -> bool {
+        let Ingress { meta, class, default_backend, rules, tls, status: _ } = self;
+        *meta == other.meta
+            && *class == other.class
+            && *default_backend == other.default_backend
+            && *rules == other.rules
+            && *tls == other.tls
+    }
+}
+
 /// One entry of `spec.rules`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
@@ -441,7 +454,7 @@ pub struct Tls {
 }
 
 /// An address under which something is reached: an entry of `status.loadBalancer.ingress`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Address {
     /// `ip`
     Ip(IpAddr),
