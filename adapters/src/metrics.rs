@@ -400,6 +400,7 @@ fn event_label(event: &Event) -> &'static str {
         Event::Restored(_) => "restored",
         Event::Listed(_) => "listed",
         Event::LeaseSeen(_) => "lease-seen",
+        Event::Stopping => "stopping",
     }
 }
 

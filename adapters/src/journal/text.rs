@@ -37,6 +37,7 @@ pub fn event(event: &Event) -> String {
         }
         Event::LeaseSeen(None) => "the Lease does not exist".into(),
         Event::LeaseSeen(Some(lease)) => format!("the Lease is held by {:?}", lease.holder),
+        Event::Stopping => "the program is about to end".into(),
     }
 }
 
@@ -210,6 +211,8 @@ pub fn fact(fact: &Fact) -> String {
         Fact::Secret(name) => format!("Secret {name}"),
         Fact::Resolved(name) => format!("the addresses of {name}"),
         Fact::Quarantined(object) => format!("the quarantine of {object}"),
+        Fact::Status(name) => format!("status of Ingress {name}"),
+        Fact::Nodes => "the Nodes".into(),
     }
 }
 
@@ -274,7 +277,8 @@ pub fn event_json(event: &Event) -> Value {
         | Event::Acked(_)
         | Event::Ticked
         | Event::Listed(_)
-        | Event::LeaseSeen(_) => {
+        | Event::LeaseSeen(_)
+        | Event::Stopping => {
             serde_json::to_value(event).unwrap_or_else(|_| json!(self::event(event)))
         }
     }

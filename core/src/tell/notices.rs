@@ -402,7 +402,3 @@ fn cut(text: &mut String, bytes_max: usize) {
     text.truncate(end);
     text.push_str(CUT);
 }
-
-#[cfg(test)]
-#[path = "notices_tests.rs"]
-mod tests;

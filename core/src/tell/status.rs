@@ -317,9 +317,7 @@ fn addresses(world: &World, publish: &Publish) -> Option<Arc<[Address]>> {
     let all: BTreeSet<Address> = match publish {
         Publish::Nothing => return None,
         Publish::Addresses(addresses) => addresses.iter().cloned().collect(),
-        Publish::Service(name) => {
-            world.services.get(name)?.addresses.iter().cloned().collect()
-        }
+        Publish::Service(name) => world.services.get(name)?.addresses.iter().cloned().collect(),
         Publish::Nodes => {
             let ready = || world.nodes.values().filter(|node| node.ready);
             let external: BTreeSet<Address> =

@@ -145,9 +145,9 @@ impl Drive {
                     self.worker += 1;
                     (1, Some(WorkerId(self.worker)))
                 }
-                ActionBody::Save { .. } | ActionBody::Check { .. } | ActionBody::ReadBack { .. } => {
-                    (1, None)
-                }
+                ActionBody::Save { .. }
+                | ActionBody::Check { .. }
+                | ActionBody::ReadBack { .. } => (1, None),
             };
             acks.push(Event::Acked(Ack { id, outcomes: vec![Outcome::Done; count], worker }));
         }

@@ -4,4 +4,5 @@
 mod common;
 mod drive;
 mod notices;
+mod replicas;
 mod status;

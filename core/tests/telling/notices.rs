@@ -30,7 +30,8 @@ fn notes(drive: &Drive) -> Vec<Notice> {
 #[test]
 fn a_problem_that_stands_for_a_second_is_told_once_in_half_an_hour() {
     let mut drive = Drive::new(events(), healthy());
-    drive.upsert(annotated("a", &[("tidegate.io/time-server", "5s"), ("tidegate.io/nonsense", "")]));
+    drive
+        .upsert(annotated("a", &[("tidegate.io/time-server", "5s"), ("tidegate.io/nonsense", "")]));
     let since = drive.now;
     drive.pass(999);
     assert_eq!(notes(&drive), []);

@@ -91,7 +91,8 @@ fn one_that_is_refused_for_good_holds_up_nobody() {
     let mut drive = Drive::new(telling(fixed()), objects);
     let end = 1_800_000;
     while drive.now < end {
-        let bad = |tell: &Tell| matches!(tell, Tell::Status { ingress, .. } if &*ingress.name == "bad");
+        let bad =
+            |tell: &Tell| matches!(tell, Tell::Status { ingress, .. } if &*ingress.name == "bad");
         match drive.open.front() {
             Some((_, _, tell)) if bad(tell) => {
                 drive.ack(Outcome::Refused("denied".into()));
