@@ -87,6 +87,8 @@ pub struct Controller {
     /// The last worker that was lost: none up to it comes back.
     pub(crate) lost: WorkerId,
     pub(crate) loaded: Option<Arc<Skeleton>>,
+    /// The last static part whose digest was asked for, with that.
+    pub(crate) digested: Option<(Arc<Skeleton>, Arc<str>)>,
     pub(crate) runtime: Option<RuntimeFlight>,
     pub(crate) files: Option<FilesFlight>,
     pub(crate) next_id: u64,
@@ -131,6 +133,7 @@ impl Controller {
             doubt_until: now,
             lost: WorkerId(0),
             loaded: None,
+            digested: None,
             runtime: None,
             files: None,
             next_id: 1,

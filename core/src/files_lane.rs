@@ -11,8 +11,8 @@ use crate::applied::Running;
 use crate::controller::{Controller, FilesFlight, Step, next_trouble};
 use crate::desired::{Image, Key};
 use crate::event::{Outcome, WorkerId};
-use crate::plan::Trouble;
 use crate::plan::remedy::ReloadReason;
+use crate::plan::{Trouble, mark_changes};
 use crate::quarantine::Search;
 use crate::render;
 use crate::sabotage::{Mistake, is_planted};
@@ -100,7 +100,17 @@ impl Controller {
                 self.worker = Some(worker);
                 // What was sent meanwhile went to the worker before.
                 self.runtime = None;
-                self.take_running(Running::loaded(image, worker));
+                let skeleton = self.skeleton_digest(&image.skeleton);
+                let before = self.running.take();
+                let running = Running::loaded_after(before, image, worker, skeleton);
+                debug_assert_eq!(
+                    running,
+                    Running::loaded(image, worker),
+                    "shared or not, the same"
+                );
+                self.desired.wake_all();
+                mark_changes(&mut self.desired, image);
+                self.use_running(running);
                 self.loaded = Some(image.skeleton.clone());
                 self.trouble.clear();
                 self.repairs.clear();

@@ -31,6 +31,7 @@ impl Controller {
             doubt_until,
             lost,
             loaded,
+            digested: _,
             runtime,
             files,
             next_id: _,

@@ -3,14 +3,16 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::action::ActionBody;
 use crate::applied::Running;
 use crate::controller::{Controller, FilesFlight, RuntimeFlight, Step};
-use crate::desired::Key;
+use crate::desired::{Key, Skeleton};
 use crate::event::{Ack, Outcome, WorkerId};
 use crate::plan::{self, Command, Inputs, Plan, mark_differences};
+use crate::render;
 use crate::sabotage::{Mistake, is_planted};
 use crate::world::Fact;
 
@@ -31,8 +33,13 @@ impl Controller {
 
     pub(crate) fn take_running(&mut self, running: Running) {
         self.desired.wake_all();
-        self.reasons.clear();
         mark_differences(&mut self.desired, &running);
+        self.use_running(running);
+    }
+
+    /// Plans from this memory on; what differs is marked already.
+    pub(crate) fn use_running(&mut self, running: Running) {
+        self.reasons.clear();
         self.running = Some(running);
         self.doubt = false;
         self.audited_at = self.now;
@@ -56,12 +63,27 @@ impl Controller {
         }
     }
 
+    /// The digest of a static part, which is a few hundred lines of text: remembered for the last.
+    pub(crate) fn skeleton_digest(&mut self, skeleton: &Arc<Skeleton>) -> Arc<str> {
+        match &self.digested {
+            Some((last, digest)) if Arc::ptr_eq(last, skeleton) => digest.clone(),
+            Some(_) | None => {
+                let digest = render::skeleton_digest(skeleton);
+                self.digested = Some((skeleton.clone(), digest.clone()));
+                digest
+            }
+        }
+    }
+
     fn plan_once(&mut self) -> Plan {
+        let skeleton = self.desired.image().skeleton.clone();
+        let skeleton = self.skeleton_digest(&skeleton);
         let Some(running) = &self.running else { return Plan::default() };
         let capabilities = self.capabilities();
         let inputs = Inputs {
             desired: &self.desired,
             running,
+            skeleton: &skeleton,
             capabilities: &capabilities,
             settings: &self.world.settings,
             trouble: &self.trouble,

@@ -200,6 +200,7 @@ pub fn fact(fact: &Fact) -> String {
     match fact {
         Fact::Capabilities => "what HAProxy can do".into(),
         Fact::ConfigMap => "the controller's ConfigMap".into(),
+        Fact::Defaults => "the ConfigMap's defaults of routes and backends".into(),
         Fact::DefaultClass => "the default IngressClass".into(),
         Fact::Source => "the source's problems".into(),
         Fact::Class(name) => format!("IngressClass {name}"),

@@ -260,6 +260,14 @@ impl Registry {
     }
 }
 
+/// Whether a ConfigMap key, in either spelling, is of the static part and of nothing else.
+#[must_use]
+pub fn is_static(key: &str) -> bool {
+    let mut rows = FAMILIES.iter().flat_map(|family| family.keys.iter());
+    let row = rows.find(|row| row.key == key || row.haproxy == Some(key));
+    row.is_some_and(|row| matches!(row.apply, Apply::Skeleton(_)))
+}
+
 /// The position (from 1) of a policy field in the record; position 1 is the flags.
 #[must_use]
 pub fn field_position(name: &str) -> Option<usize> {

@@ -8,9 +8,11 @@ use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{RuntimeCommand, ServerState};
+use crate::capability::Capabilities;
 use crate::desired::Backend;
 use crate::desired::backend::{server_name, slot_name};
 use crate::event::ObservedBackend;
+use crate::render;
 use crate::time::Time;
 
 /// A backend in a worker's memory.
@@ -57,6 +59,24 @@ pub enum Admin {
     Maint(Time),
 }
 
+/// The servers of a backend in a worker that has just loaded its files.
+fn loaded_servers(
+    wanted: &Backend,
+    capabilities: &Capabilities,
+) -> impl Iterator<Item = RunningServer> {
+    let named_by_slot = !capabilities.dynamic_servers;
+    wanted.servers.iter().zip(1..).map(move |(address, number)| RunningServer {
+        address: *address,
+        slot: if named_by_slot { number } else { 0 },
+        state: Admin::Ready,
+    })
+}
+
+fn first_free_slot(wanted: &Backend, capabilities: &Capabilities) -> u16 {
+    let used = if capabilities.dynamic_servers { 0 } else { wanted.servers.len() };
+    u16::try_from(used).unwrap_or(u16::MAX).saturating_add(1)
+}
+
 impl RunningServer {
     /// Its name in HAProxy.
     #[must_use]
@@ -94,6 +114,28 @@ impl RunningBackend {
 }
 
 impl RunningBackend {
+    /// As a worker has it that has just loaded its files.
+    pub(super) fn loaded(wanted: &Backend, capabilities: &Capabilities) -> RunningBackend {
+        let slots = render::backend::slots(capabilities, wanted.servers.len());
+        let first_free = first_free_slot(wanted, capabilities);
+        RunningBackend {
+            physical: wanted.name.clone(),
+            published: Published::Yes,
+            servers: loaded_servers(wanted, capabilities).collect(),
+            free_slots: (first_free..=slots).collect(),
+        }
+    }
+
+    /// Whether it is what [`RunningBackend::loaded`] gives.
+    pub(super) fn is_as_loaded(&self, wanted: &Backend, capabilities: &Capabilities) -> bool {
+        let slots = render::backend::slots(capabilities, wanted.servers.len());
+        let first_free = first_free_slot(wanted, capabilities);
+        self.physical == wanted.name
+            && self.published == Published::Yes
+            && loaded_servers(wanted, capabilities).eq(self.servers.iter().copied())
+            && (first_free..=slots).eq(self.free_slots.iter().copied())
+    }
+
     /// As read back.
     pub(super) fn observed(
         physical: Arc<str>,

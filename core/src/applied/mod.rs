@@ -61,28 +61,45 @@ impl Running {
     /// The memory of a worker that has just loaded the files of an image.
     #[must_use]
     pub fn loaded(image: &Image, worker: WorkerId) -> Running {
+        Running::loaded_after(None, image, worker, render::skeleton_digest(&image.skeleton))
+    }
+
+    /// The same, given the memory of the worker before: what is in both is shared, so that this costs
+    /// little more than a comparison. `skeleton` is the digest of the image's.
+    #[must_use]
+    pub(crate) fn loaded_after(
+        before: Option<Running>,
+        image: &Image,
+        worker: WorkerId,
+        skeleton: Arc<str>,
+    ) -> Running {
         let capabilities = &image.skeleton.capabilities;
-        let mut backends = Table::default();
-        for (name, backend) in image.backends.iter() {
-            let mut slot = 0;
-            let mut servers = Vec::with_capacity(backend.servers.len());
-            for address in &backend.servers {
-                slot += u16::from(!capabilities.dynamic_servers);
-                servers.push(RunningServer { address: *address, slot, state: Admin::Ready });
+        let mut running = match before {
+            Some(before) => before,
+            None => Running::empty(worker),
+        };
+        for (name, wanted) in image.backends.iter() {
+            let known = running.backends.get(name);
+            if known.is_none_or(|known| !known.is_as_loaded(wanted, capabilities)) {
+                let fresh = RunningBackend::loaded(wanted, capabilities);
+                running.backends.insert(name.clone(), Arc::new(fresh));
             }
-            let slots = render::backend::slots(capabilities, backend.servers.len());
-            let running = RunningBackend {
-                physical: name.clone(),
-                published: Published::Yes,
-                servers,
-                free_slots: (slot + 1..=slots).collect(),
-            };
-            backends.insert(name.clone(), Arc::new(running));
+        }
+        if running.backends.len() > image.backends.len() {
+            let gone =
+                running.backends.iter().filter(|(name, _)| image.backends.get(name).is_none());
+            for name in gone.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+                running.backends.remove(&name);
+            }
         }
         let mut maps: Vec<_> = MapId::ALL.iter().map(|id| image.map(*id).clone()).collect();
         if let Some(ledger) = maps.get_mut(MapId::Ledger as usize) {
             let value = render::maps::default_certificate_entry(image);
             ledger.insert(LEDGER_DEFAULT_CERTIFICATE.into(), Owned { value, owners: 1 });
+        }
+        let old_maps = core::mem::replace(&mut running.maps, maps);
+        if let Some(old_routes) = old_maps.get(MapId::Route as usize) {
+            running.move_references(old_routes);
         }
         let mut certificates: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for (digest, hosts) in image.certificates.iter() {
@@ -93,19 +110,29 @@ impl Running {
             });
             certificates.insert(digest.clone(), lines.collect());
         }
-        let mut running = Running {
+        Running {
             worker,
-            skeleton: render::skeleton_digest(&image.skeleton),
-            maps,
-            backends,
+            skeleton,
             certificates,
             files: image.files.keys().cloned().collect(),
             default_installed: None,
             spares: render::backend::spares(image),
+            ..running
+        }
+    }
+
+    fn empty(worker: WorkerId) -> Running {
+        Running {
+            worker,
+            skeleton: "".into(),
+            maps: MapId::ALL.iter().map(|_| Table::default()).collect(),
+            backends: Table::default(),
+            certificates: BTreeMap::new(),
+            files: BTreeSet::new(),
+            default_installed: None,
+            spares: BTreeMap::new(),
             references: BTreeMap::new(),
-        };
-        running.count_references();
-        running
+        }
     }
 
     /// The memory of a worker as read back. What an image cannot have (a backend without the
@@ -117,17 +144,8 @@ impl Running {
         capabilities: &Capabilities,
         now: Time,
     ) -> Running {
-        let mut running = Running {
-            worker,
-            skeleton: (*observed.skeleton).into(),
-            maps: MapId::ALL.iter().map(|_| Table::default()).collect(),
-            backends: Table::default(),
-            certificates: BTreeMap::new(),
-            files: BTreeSet::new(),
-            default_installed: None,
-            spares: BTreeMap::new(),
-            references: BTreeMap::new(),
-        };
+        let mut running = Running::empty(worker);
+        running.skeleton = (*observed.skeleton).into();
         for (id, entries) in &observed.maps {
             for (key, value) in entries {
                 // HAProxy looks up the first of equal keys.
@@ -158,7 +176,6 @@ impl Running {
             running.backends.insert(name, backend);
         }
         running.observe_files(observed);
-        running.count_references();
         running
     }
 
@@ -187,14 +204,25 @@ impl Running {
         }
     }
 
-    fn count_references(&mut self) {
-        let mut references = BTreeMap::new();
-        for (_, record) in self.map(MapId::Route).iter() {
-            for name in render::maps::referred(&record.value) {
-                *references.entry(Arc::from(name)).or_insert(0) += 1;
+    /// Counts references anew where the routes differ from those before.
+    fn move_references(&mut self, before: &Table<Owned<Arc<str>>>) {
+        let after = self.map(MapId::Route).clone();
+        let mut records = Vec::new();
+        before.differences(
+            &after,
+            |a, b| a.value == b.value,
+            |key| {
+                records.push((before.get(key).cloned(), after.get(key).cloned()));
+            },
+        );
+        for (old, new) in records {
+            if let Some(new) = new {
+                self.refer(&new.value, true);
+            }
+            if let Some(old) = old {
+                self.refer(&old.value, false);
             }
         }
-        self.references = references;
     }
 
     /// Feeds everything but the worker's number and what is derived; see `crate::fingerprint`.

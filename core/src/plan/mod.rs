@@ -19,8 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::{MapId, RuntimeCommand};
 use crate::applied::Running;
 use crate::capability::Capabilities;
-use crate::desired::{Desired, Key, Skeleton};
-use crate::render;
+use crate::desired::{Desired, Image, Key, Owned, Skeleton, Table};
 use crate::settings::Settings;
 use crate::time::Time;
 use remedy::ReloadReason;
@@ -86,6 +85,8 @@ pub struct Inputs<'a> {
     pub desired: &'a Desired,
     /// What runs.
     pub running: &'a Running,
+    /// Digest of the static part that is wanted.
+    pub skeleton: &'a str,
     /// What HAProxy can do.
     pub capabilities: &'a Capabilities,
     /// Limits and delays.
@@ -191,7 +192,7 @@ fn next_of(inputs: &Inputs<'_>, key: &Key, draft: &mut Draft) -> Next {
     match key {
         Key::Skeleton => {
             let wanted = &inputs.desired.image().skeleton;
-            if *render::skeleton_digest(wanted) == *inputs.running.skeleton {
+            if *inputs.skeleton == *inputs.running.skeleton {
                 Next::Settled
             } else {
                 let what = remedy::skeleton_difference(inputs.loaded, wanted);
@@ -212,15 +213,7 @@ pub fn mark_differences(desired: &mut Desired, running: &Running) {
     let mut keys = Vec::from([Key::Skeleton, Key::DefaultCertificate]);
     let image = desired.image();
     for map in MapId::ALL {
-        if map == MapId::Ledger {
-            continue;
-        }
-        let same = |a: &crate::desired::Owned<Arc<str>>, b: &crate::desired::Owned<Arc<str>>| {
-            a.value == b.value
-        };
-        image.map(map).differences(running.map(map), same, |key| {
-            keys.push(Key::Map(map, key.clone()));
-        });
+        different_entries(map, image.map(map), running.map(map), &mut keys);
     }
     for (name, backend) in image.backends.iter() {
         let as_wanted =
@@ -236,5 +229,47 @@ pub fn mark_differences(desired: &mut Desired, running: &Running) {
     keys.extend(image.files.keys().chain(&running.files).map(|file| Key::File(file.clone())));
     for key in keys {
         desired.mark(key);
+    }
+}
+
+/// Marks every key in which the memory of a worker that has just loaded `image` differs from what is
+/// wanted by now. The two share what did not change, so this costs what did.
+pub fn mark_changes(desired: &mut Desired, image: &Image) {
+    let mut keys = Vec::from([Key::Skeleton, Key::DefaultCertificate]);
+    let now = desired.image();
+    for map in MapId::ALL {
+        different_entries(map, now.map(map), image.map(map), &mut keys);
+    }
+    now.backends.differences(
+        &image.backends,
+        |a, b| a == b,
+        |name| {
+            keys.push(Key::Backend(name.clone()));
+        },
+    );
+    now.certificates.differences(
+        &image.certificates,
+        |a, b| a == b,
+        |digest| {
+            keys.push(Key::Certificate(digest.clone()));
+        },
+    );
+    let files = now.files.keys().filter(|file| !image.files.contains_key(*file));
+    let files = files.chain(image.files.keys().filter(|file| !now.files.contains_key(*file)));
+    keys.extend(files.map(|file| Key::File(file.clone())));
+    for key in keys {
+        desired.mark(key);
+    }
+}
+
+fn different_entries(
+    map: MapId,
+    a: &Table<Owned<Arc<str>>>,
+    b: &Table<Owned<Arc<str>>>,
+    keys: &mut Vec<Key>,
+) {
+    if map != MapId::Ledger {
+        let same = |a: &Owned<Arc<str>>, b: &Owned<Arc<str>>| a.value == b.value;
+        a.differences(b, same, |key| keys.push(Key::Map(map, key.clone())));
     }
 }

@@ -321,7 +321,8 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         Fact::TlsHost(host) => Some(PieceKey::Tls(host.clone())),
         Fact::Ingress(name) => object(Kind::Ingress, name),
         Fact::Service(name) => object(Kind::Service, name),
-        Fact::DefaultClass
+        Fact::Defaults
+        | Fact::DefaultClass
         | Fact::Class(_)
         | Fact::Slices(_)
         | Fact::Secret(_)

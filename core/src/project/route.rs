@@ -152,7 +152,7 @@ fn finish(
     piece: &mut Piece,
 ) -> String {
     let mut sources = Vec::with_capacity(3);
-    sources.extend(lookup.config_map().map(Source::ConfigMap));
+    sources.extend(lookup.defaults().map(Source::ConfigMap));
     sources.extend(ingress.map(|i| Source::Ingress(&i.meta)));
     sources.push(Source::Service(&port.service.meta));
     let Resolved { route: _, mut backend, problems, closed } =
@@ -196,7 +196,7 @@ impl Policies {
             return policy.clone();
         }
         let mut sources = Vec::with_capacity(2);
-        sources.extend(lookup.config_map().map(Source::ConfigMap));
+        sources.extend(lookup.defaults().map(Source::ConfigMap));
         sources.extend(ingress.map(|i| Source::Ingress(&i.meta)));
         let resolved = resolve::apply(lookup, registry, &sources, Target::Route);
         piece.problems.extend(resolved.problems);

@@ -55,6 +55,13 @@ impl<'w> Lookup<'w> {
         self.world.config_map.as_deref()
     }
 
+    /// The controller's own ConfigMap, for what it says about routes and backends. Whoever reads keys
+    /// of the static part takes [`Lookup::config_map`].
+    pub fn defaults(&mut self) -> Option<&'w ConfigMap> {
+        self.reads.insert(Fact::Defaults);
+        self.world.config_map.as_deref()
+    }
+
     /// An IngressClass.
     pub fn class(&mut self, name: &str) -> Option<&'w IngressClass> {
         self.reads.insert(Fact::Class(name.into()));

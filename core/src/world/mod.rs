@@ -28,6 +28,8 @@ pub enum Fact {
     Capabilities,
     /// The controller's own ConfigMap.
     ConfigMap,
+    /// What the controller's own ConfigMap says about routes and backends: all but the static part.
+    Defaults,
     /// The default IngressClass.
     DefaultClass,
     /// The problems of the source.
@@ -85,7 +87,7 @@ impl ShardKey for Fact {
     fn shard(&self, hash: &mut crate::shard::Fnv) {
         match self {
             Fact::Capabilities => hash.bytes(b"1"),
-            Fact::ConfigMap => hash.bytes(b"2"),
+            Fact::ConfigMap | Fact::Defaults => hash.bytes(b"2"),
             Fact::DefaultClass => hash.bytes(b"3"),
             Fact::Source => hash.bytes(b"4"),
             Fact::Class(text) => text.shard(hash),
@@ -189,9 +191,12 @@ impl World {
                     return;
                 }
                 let same = self.config_map.as_ref() == Some(&new);
-                self.config_map = Some(new);
+                let old = self.config_map.replace(new);
                 if !same {
                     changed.insert(Fact::ConfigMap);
+                    if !defaults(old.as_ref()).eq(defaults(self.config_map.as_ref())) {
+                        changed.insert(Fact::Defaults);
+                    }
                 }
                 same
             }
@@ -294,7 +299,7 @@ impl World {
                 let ours = self.config_map.as_ref().is_some_and(|c| c.meta.name == *name);
                 if ours {
                     self.config_map = None;
-                    changed.insert(Fact::ConfigMap);
+                    changed.extend([Fact::ConfigMap, Fact::Defaults]);
                 }
                 ours
             }
@@ -405,6 +410,12 @@ impl World {
             changed.insert(Fact::Quarantined(object.clone()));
         }
     }
+}
+
+/// What a ConfigMap says about routes and backends.
+fn defaults(config: Option<&Arc<ConfigMap>>) -> impl Iterator<Item = (&Box<str>, &Box<str>)> {
+    let data = config.into_iter().flat_map(|config| &config.data);
+    data.filter(|(key, _)| !crate::annotations::is_static(key))
 }
 
 /// What an upsert did.

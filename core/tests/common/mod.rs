@@ -127,7 +127,9 @@ pub struct Driven {
 
 impl Driven {
     pub fn new(capabilities: Capabilities, objects: Vec<Object>) -> Driven {
-        let controller = Controller::new(Settings::documented("/tmp/state"), Time(0));
+        let mut settings = Settings::documented("/tmp/state");
+        settings.config_map = Some(Name::new("default", "tidegate"));
+        let controller = Controller::new(settings, Time(0));
         let mut driven = Driven {
             controller,
             now: 0,
