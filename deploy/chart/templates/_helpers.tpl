@@ -80,6 +80,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
 {{- end -}}
+{{- if and .Values.scope.namespaces .Values.scope.namespaceLabels -}}
+{{- fail "scope.namespaces and scope.namespaceLabels exclude each other" -}}
+{{- end -}}
 {{- if and .Values.publish.nodes .Values.publish.addresses -}}
 {{- fail "publish.nodes and publish.addresses exclude each other" -}}
 {{- end -}}
@@ -91,13 +94,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* The flags of `tidegate run`. */}}
 {{- define "tidegate.flags" -}}
 - --state-dir={{ include "tidegate.stateDir" . }}
-- --kubernetes
+- --cluster
 {{- range .Values.scope.namespaces }}
 - --namespace={{ . }}
 {{- end }}
 {{- range $key, $value := .Values.scope.namespaceLabels }}
-- --namespace-labels={{ $key }}={{ $value }}
+- --namespace-selector={{ $key }}={{ $value }}
 {{- end }}
+{{- if not .Values.scope.ingressClasses }}
+- --no-ingress-classes
+{{- end }}
+- --absence-percent-max={{ int .Values.absence.percentMax }}
+- --absence-count-max={{ int .Values.absence.countMax }}
+- --absence-hold={{ .Values.absence.hold }}
 {{- if ne .Values.reach "pods" }}
 - --reach={{ .Values.reach }}
 {{- end }}
@@ -125,7 +134,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else if and .Values.publish.service .Values.service.enabled }}
 - --publish-service={{ .Release.Namespace }}/{{ include "tidegate.fullname" . }}
 {{- end }}
+{{- if not .Values.events }}
+- --no-events
+{{- end }}
 - --lease={{ .Release.Namespace }}/{{ include "tidegate.lease" . }}
+- --identity=$(POD_NAME)
 - --bind={{ join "," .Values.bind }}
 - --http-port={{ int .Values.ports.http }}
 - --https-port={{ int .Values.ports.https }}

@@ -2,18 +2,25 @@
 
 {{/* Objects without namespace. */}}
 {{- define "tidegate.rules.cluster" -}}
+# Tells a store that was replaced from one that goes on.
+- apiGroups: [""]
+  resources: [namespaces]
+  resourceNames: [kube-system]
+  verbs: [get]
+{{- if .Values.scope.ingressClasses }}
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
+{{- end }}
 {{- if .Values.scope.namespaceLabels }}
 - apiGroups: [""]
   resources: [namespaces]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end }}
 {{- if or .Values.publish.nodes (eq .Values.reach "node-ports") }}
 - apiGroups: [""]
   resources: [nodes]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end }}
 {{- end -}}
 
@@ -21,22 +28,25 @@
 {{- define "tidegate.rules.watched" -}}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
   verbs: [patch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
+# Metadata is watched; only what is referred to is read.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch]
-- apiGroups: [events.k8s.io]
+{{- if .Values.events }}
+- apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+{{- end }}
 {{- end -}}
 
 {{/* Objects in tidegate's own namespace. */}}
@@ -44,7 +54,15 @@
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [{{ include "tidegate.fullname" . }}]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
+{{- $published := and .Values.publish.service .Values.service.enabled (not .Values.publish.nodes) (not .Values.publish.addresses) }}
+{{- if and $published .Values.scope.namespaces (not (has .Release.Namespace .Values.scope.namespaces)) }}
+# Its addresses are published.
+- apiGroups: [""]
+  resources: [services]
+  resourceNames: [{{ include "tidegate.fullname" . }}]
+  verbs: [list, watch]
+{{- end }}
 # Creation cannot be granted by name.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
