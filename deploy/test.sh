@@ -16,6 +16,12 @@ command -v cargo >/dev/null || { echo "deploy/test.sh: cargo is missing: install
 ulimit -n "$(ulimit -Hn)" || true
 deploy/haproxy/install.sh
 deploy/kube/build.sh
+if ! command -v systemd-analyze >/dev/null; then
+    # Reads the units in deploy/systemd; nothing of it is started.
+    { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } ||
+        { echo "deploy/test.sh: systemd-analyze is missing: install systemd" >&2; exit 3; }
+    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install systemd; } >/dev/null
+fi
 if ! command -v ip >/dev/null; then
     # For the network namespaces of the cluster tests.
     { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } ||

@@ -1,5 +1,6 @@
 //! Attach mode, the whole program: HAProxy is started by somebody else, with the very command of
-//! the sidecar in deploy/manifests/sidecar.yaml, and outlives tidegate.
+//! the sidecar in deploy/manifests/sidecar.yaml or of the unit in deploy/systemd, and outlives
+//! tidegate.
 //!
 //! Not here: Kubernetes; spawn mode (`life`).
 
@@ -23,19 +24,63 @@ use serde_json::Value;
 
 on_each_haproxy!(attached);
 
-/// The script of the container `haproxy`.
-fn script() -> String {
+fn file(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = fs::read_to_string(root.join("deploy/manifests/sidecar.yaml")).unwrap();
+    fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Who starts HAProxy.
+#[derive(Clone, Copy)]
+enum Starter {
+    Kubelet,
+    Systemd,
+}
+
+impl Starter {
+    /// What it runs, for this state folder and executable.
+    fn script(self, state: &str, binary: &str) -> String {
+        let script = match self {
+            Starter::Kubelet => container_script(),
+            Starter::Systemd => unit_script(),
+        };
+        let places = match self {
+            Starter::Kubelet => [
+                ("haproxy=haproxy ", format!("haproxy={binary} ")),
+                ("state=/var/lib/tidegate", format!("state={state}")),
+            ],
+            Starter::Systemd => {
+                [("/usr/sbin/haproxy", binary.to_owned()), ("/var/lib/tidegate", state.to_owned())]
+            }
+        };
+        places.iter().fold(script, |script, (from, to)| {
+            assert!(script.contains(from), "no '{from}' in: {script}");
+            script.replace(from, to)
+        })
+    }
+}
+
+/// The script of the container `haproxy`.
+fn container_script() -> String {
+    let text = file("deploy/manifests/sidecar.yaml");
     let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
     let pod = objects.iter().map(|object| &object["spec"]["template"]["spec"]["containers"]);
     let containers = pod.filter_map(Value::as_array).next().expect("a workload");
     let container = containers.iter().find(|c| c["name"] == "haproxy").expect("the sidecar");
-    assert_eq!(
-        (&container["command"][0], &container["command"][1]),
-        (&"/bin/sh".into(), &"-c".into())
-    );
-    container["command"][2].as_str().expect("a script").to_owned()
+    let command = container["command"].as_array().expect("a command");
+    assert_eq!(command[..2], ["/bin/sh", "-c"]);
+    command[2].as_str().expect("a script").to_owned()
+}
+
+/// What haproxy-tidegate.service runs, one after the other.
+fn unit_script() -> String {
+    let text = file("deploy/systemd/haproxy-tidegate.service");
+    let values = |key: &str| -> Vec<String> {
+        let value = |line: &str| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        text.lines().filter_map(value).collect()
+    };
+    let (before, start) = (values("ExecStartPre"), values("ExecStart"));
+    assert_eq!((before.len(), start.len()), (2, 1));
+    format!("set -e\n{}\nexec {}\n", before.join("\n"), start[0])
 }
 
 /// HAProxy as the kubelet or systemd runs it.
@@ -45,13 +90,12 @@ struct Sidecar {
 
 impl Sidecar {
     fn start(rig: &Rig, version: &str) -> Sidecar {
-        let state = format!("state={}", rig.path("state").display());
-        let binary = format!("haproxy={}", haproxy(version).display());
-        let script = script();
-        assert!(script.contains("haproxy=haproxy ") && script.contains("state=/var/lib/tidegate"));
-        let script = script
-            .replace("haproxy=haproxy ", &format!("{binary} "))
-            .replace("state=/var/lib/tidegate", &state);
+        Sidecar::start_by(Starter::Kubelet, rig, version)
+    }
+
+    fn start_by(starter: Starter, rig: &Rig, version: &str) -> Sidecar {
+        let (state, binary) = (rig.path("state"), haproxy(version));
+        let script = starter.script(state.to_str().unwrap(), binary.to_str().unwrap());
         let log = File::options().create(true).append(true).open(rig.path("sidecar")).unwrap();
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(script).stdin(Stdio::null()).process_group(0);
@@ -141,6 +185,38 @@ fn attached(version: &'static str) {
     scenarios.run("replay", || replay(&mut rig));
     scenarios.run("another version", || exchanged(version, &shop));
     scenarios.finish();
+}
+
+/// The same by the units of systemd, as far as the starting goes.
+fn under_systemd(version: &'static str) {
+    let shop = Pod::several("shop", 1);
+    let mut rig = rig(version);
+    let mut objects = classes();
+    objects.extend(app("shop", &[&shop[0]]));
+    objects.push(ingress("shop").all("shop.test", "shop").into());
+    rig.put("base", &objects);
+    let mut haproxy = Sidecar::start_by(Starter::Systemd, &rig, version);
+    rig.start();
+    rig.wait("shop.test", "/", 200, "shop");
+    assert_eq!((rig.reload_count(), starts(&rig)), (0, 1), "{:?}", rig.reloads());
+    rig.put("more", &[ingress("more").all("more.test", "shop").into()]);
+    rig.wait("more.test", "/", 200, "shop");
+    haproxy.kill(&rig);
+    haproxy = Sidecar::start_by(Starter::Systemd, &rig, version);
+    rig.wait("more.test", "/", 200, "shop");
+    rig.stop();
+    rig.wait("more.test", "/", 200, "shop");
+    haproxy.soft_stop();
+}
+
+#[test]
+fn under_systemd_on_2_6() {
+    under_systemd("2.6");
+}
+
+#[test]
+fn under_systemd_on_3_4() {
+    under_systemd("3.4");
 }
 
 /// Starts so far, adopted ones not counted.

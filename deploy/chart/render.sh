@@ -46,3 +46,4 @@ YAML
 render single restricted "Two pods, each one container in which tidegate starts HAProxy, behind a load balancer."
 render sidecar restricted "Two pods, each with HAProxy in a container of its own, behind a load balancer."
 render daemonset privileged "One pod on each node, HAProxy as a sidecar, at ports 80 and 443 of the nodes."
+render external restricted "What a tidegate outside the cluster needs in it: an account with a token, rights, a class, a ConfigMap."

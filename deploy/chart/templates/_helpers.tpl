@@ -74,7 +74,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "hostNetwork and hostPorts exclude each other" -}}
 {{- end -}}
 {{- end -}}
-{{- if and .Values.autoscaling.enabled (eq .Values.mode "DaemonSet") -}}
+{{- if and .Values.autoscaling.enabled (ne .Values.mode "Deployment") -}}
 {{- fail "autoscaling needs mode Deployment" -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
@@ -85,6 +85,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- if and .Values.publish.nodes .Values.publish.addresses -}}
 {{- fail "publish.nodes and publish.addresses exclude each other" -}}
+{{- end -}}
+{{- if and (eq .Values.mode "External") (or .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled) -}}
+{{- fail "with mode External there is nothing in the cluster to scrape" -}}
 {{- end -}}
 {{- if and .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
 {{- fail "metrics.podMonitor and metrics.serviceMonitor would scrape everything twice; enable one" -}}

@@ -55,7 +55,7 @@
   resources: [configmaps]
   resourceNames: [{{ include "tidegate.fullname" . }}]
   verbs: [list, watch]
-{{- $published := and .Values.publish.service .Values.service.enabled (not .Values.publish.nodes) (not .Values.publish.addresses) }}
+{{- $published := and .Values.publish.service .Values.service.enabled (ne .Values.mode "External") (not .Values.publish.nodes) (not .Values.publish.addresses) }}
 {{- if and $published .Values.scope.namespaces (not (has .Release.Namespace .Values.scope.namespaces)) }}
 # Its addresses are published.
 - apiGroups: [""]
