@@ -17,6 +17,7 @@ pub mod demo;
 pub mod folder;
 pub mod haproxy;
 pub mod journal;
+pub mod kube;
 pub mod metrics;
 pub mod options;
 pub mod os;

@@ -23,6 +23,8 @@ const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 const IS_DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 /// On an EndpointSlice: its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// On a Node: load balancers shall not send traffic to it. Any value counts.
+const NODE_EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// Stands for an annotation value that is a list or an object. No setting parses it, so what the
 /// annotation protects fails closed instead of going without.
@@ -70,7 +72,7 @@ impl<'de> Record<'de> for SlimMeta {
             }
             "labels" => {
                 let every = matches!(cx.kind, KindHint::Unknown | KindHint::Ours(Kind::Namespace));
-                let wanted = move |key: &str| every || key == SERVICE_NAME;
+                let wanted = move |key: &str| every || key == SERVICE_NAME || key == NODE_EXCLUDED;
                 self.labels = take(cx, map, Pairs(wanted))?.good().unwrap_or_default();
             }
             _ => self.annotations = take(cx, map, Pairs(is_kept))?.good().unwrap_or_default(),
@@ -83,6 +85,11 @@ impl SlimMeta {
     /// Whether the annotation that marks the default IngressClass is set.
     pub fn is_default_class(&self) -> bool {
         self.annotations.iter().any(|(key, value)| &**key == IS_DEFAULT_CLASS && &**value == "true")
+    }
+
+    /// Whether load balancers shall not send traffic to this Node.
+    pub fn is_excluded_node(&self) -> bool {
+        self.labels.iter().any(|(key, _)| &**key == NODE_EXCLUDED)
     }
 
     /// The label with the name of a slice's Service; empty when absent.

@@ -15,10 +15,11 @@ mod lenient;
 mod meta;
 mod secret;
 mod service;
+mod status;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use tidegate_core::world::object::{
-    BackendRef, Endpoint, Ingress, Kind, Node, Note, Object, ObjectRef, Rule, ServicePort,
+    Address, BackendRef, Endpoint, Ingress, Kind, Note, Object, ObjectRef, Rule, ServicePort,
     SlicePort, Tls,
 };
 
@@ -27,6 +28,7 @@ use lenient::{
     Context, Field, Got, KindHint, Lenient, Object as ObjectField, Record, Text, take, take_list,
 };
 use meta::{Pairs, SlimMeta};
+use status::Status;
 
 pub use meta::unix_seconds;
 pub use secret::{AuthorityBundle, CertificateBundle, authority_bundle, certificate_bundle};
@@ -76,6 +78,7 @@ pub struct Slim {
     kind: Box<str>,
     meta: SlimMeta,
     spec: Spec,
+    status: Status,
     /// Of a ConfigMap or Secret.
     data: Vec<(Box<str>, Box<str>)>,
     string_data: Vec<(Box<str>, Box<str>)>,
@@ -124,6 +127,10 @@ struct Spec {
     service_type: Option<Box<str>>,
     external_name: Option<Box<str>>,
     ports: Vec<ServicePort>,
+    /// `externalIPs`, else `clusterIPs`, else `clusterIP`, of a Service.
+    external_ips: Vec<Address>,
+    cluster_ips: Vec<Address>,
+    cluster_ip: Option<Address>,
     controller: Option<Box<str>>,
 }
 
@@ -133,6 +140,7 @@ impl<'de> Record<'de> for Slim {
         "apiVersion",
         "metadata",
         "spec",
+        "status",
         "endpoints",
         "ports",
         "addressType",
@@ -163,6 +171,7 @@ impl<'de> Record<'de> for Slim {
                 self.meta = take(cx, map, ObjectField::of())?.good().unwrap_or_default();
             }
             "spec" => self.spec = take(cx, map, ObjectField::of())?.good().unwrap_or_default(),
+            "status" => self.status = take(cx, map, ObjectField::of())?.good().unwrap_or_default(),
             "endpoints" => self.endpoints = take_list(cx, map, endpoints::EndpointField)?,
             "ports" => {
                 let ports = take_list(cx, map, endpoints::SlicePortField)?;
@@ -193,6 +202,9 @@ impl<'de> Record<'de> for Spec {
         "type",
         "externalName",
         "ports",
+        "externalIPs",
+        "clusterIPs",
+        "clusterIP",
         "controller",
     ];
     fn field<A: MapAccess<'de>>(
@@ -221,6 +233,9 @@ impl<'de> Record<'de> for Spec {
                 let ports = take_list(cx, map, service::ServicePortField)?;
                 self.ports = ports.into_iter().flatten().collect();
             }
+            "externalIPs" => self.external_ips = take_list(cx, map, status::IpField)?,
+            "clusterIPs" => self.cluster_ips = take_list(cx, map, status::IpOrNone)?,
+            "clusterIP" => self.cluster_ip = take(cx, map, status::IpOrNone)?.good(),
             _ => self.controller = take(cx, map, Text)?.good(),
         }
         Ok(())
@@ -335,6 +350,7 @@ impl Slim {
             kind: _,
             meta: mut slim_meta,
             spec,
+            status,
             data,
             string_data,
             address_type,
@@ -344,6 +360,7 @@ impl Slim {
             notes,
             empty: _,
         } = self;
+        let excluded = slim_meta.is_excluded_node();
         let (is_default, service) = (slim_meta.is_default_class(), slim_meta.service_name());
         let labels = slim_meta.take_labels();
         let namespace = slim_meta.namespace.clone().unwrap_or_default();
@@ -356,10 +373,7 @@ impl Slim {
         };
         Decoded::Object(match kind {
             Kind::Namespace => Object::Namespace(class::namespace(meta, labels).into()),
-            Kind::Node => {
-                let (internal, external) = (Vec::new(), Vec::new());
-                Object::Node(Node { meta, internal, external, ready: false }.into())
-            }
+            Kind::Node => Object::Node(status.node(meta, excluded).into()),
             Kind::ConfigMap => Object::ConfigMap(config::config_map(meta, data).into()),
             Kind::IngressClass => {
                 let class = class::ingress_class(meta, spec.controller, is_default);
@@ -367,8 +381,13 @@ impl Slim {
             }
             Kind::Secret => Object::Secret(secret::secret(meta, &data, &string_data, vault).into()),
             Kind::Service => {
+                let addresses = status.service(
+                    spec.external_ips,
+                    spec.cluster_ips,
+                    spec.cluster_ip,
+                );
                 let Spec { service_type, external_name, ports, .. } = spec;
-                let service = service::service(meta, service_type, external_name, ports);
+                let service = service::service(meta, service_type, external_name, ports, addresses);
                 Object::Service(service.into())
             }
             Kind::EndpointSlice => Object::EndpointSlice(
@@ -377,9 +396,8 @@ impl Slim {
             ),
             Kind::Ingress => {
                 let Spec { class, default_backend, rules, tls, .. } = spec;
-                Object::Ingress(
-                    Ingress { meta, class, default_backend, rules, tls, status: Vec::new() }.into(),
-                )
+                let status = status.load_balancer;
+                Object::Ingress(Ingress { meta, class, default_backend, rules, tls, status }.into())
             }
         })
     }

@@ -1,7 +1,7 @@
-//! Decoding of `v1/Service` ports and of where a Service's endpoints come from.
+//! Decoding of `v1/Service`: its ports, where its endpoints come from, where it is reached.
 
 use serde::de::MapAccess;
-use tidegate_core::world::object::{Meta, Service, ServicePort, ServiceSource};
+use tidegate_core::world::object::{Address, Meta, Service, ServicePort, ServiceSource};
 
 use super::lenient::{Context, Field, Got, Object, Port, Record, Text, take};
 
@@ -14,12 +14,13 @@ struct SlimServicePort {
     name: Box<str>,
     port: Option<u16>,
     app_protocol: Option<Box<str>>,
+    node_port: Option<u16>,
     other_protocol: bool,
     noted: bool,
 }
 
 impl<'de> Record<'de> for SlimServicePort {
-    const KEYS: &'static [&'static str] = &["name", "port", "appProtocol", "protocol"];
+    const KEYS: &'static [&'static str] = &["name", "port", "appProtocol", "nodePort", "protocol"];
     fn field<A: MapAccess<'de>>(
         &mut self,
         key: &'static str,
@@ -34,6 +35,7 @@ impl<'de> Record<'de> for SlimServicePort {
                 Got::Bad => self.noted = true,
             },
             "appProtocol" => self.app_protocol = take(cx, map, Text)?.good(),
+            "nodePort" => self.node_port = take(cx, map, NodePort)?.good(),
             _ => self.other_protocol = take(cx, map, IsOtherProtocol)?.good().unwrap_or(false),
         }
         Ok(())
@@ -56,8 +58,27 @@ impl<'de> Field<'de> for ServicePortField {
             }
             return Ok(Got::Bad);
         };
-        let (name, app_protocol) = (slim.name, slim.app_protocol);
-        Ok(Got::Good(Some(ServicePort { name, port, app_protocol, node_port: None })))
+        let (name, app_protocol, node_port) = (slim.name, slim.app_protocol, slim.node_port);
+        Ok(Got::Good(Some(ServicePort { name, port, app_protocol, node_port })))
+    }
+}
+
+/// `nodePort`: a port, or 0 for none.
+#[derive(Clone, Copy)]
+struct NodePort;
+
+impl Field<'_> for NodePort {
+    type Out = u16;
+    const EXPECTED: &'static str = "a port number from 0 to 65535";
+    fn integer(self, cx: &mut Context, v: i64) -> Got<u16> {
+        match u16::try_from(v) {
+            Ok(0) => Got::Absent,
+            Ok(port) => Got::Good(port),
+            Err(_) => {
+                cx.note(format!("expected {}, found {v}", Self::EXPECTED));
+                Got::Bad
+            }
+        }
     }
 }
 
@@ -79,6 +100,7 @@ pub(super) fn service(
     service_type: Option<Box<str>>,
     external_name: Option<Box<str>>,
     ports: Vec<ServicePort>,
+    addresses: Vec<Address>,
 ) -> Service {
     let source = if service_type.as_deref() == Some("ExternalName") {
         let name = external_name.unwrap_or_default();
@@ -91,5 +113,5 @@ pub(super) fn service(
     } else {
         ServiceSource::Slices
     };
-    Service { meta, source, ports, addresses: Vec::new() }
+    Service { meta, source, ports, addresses }
 }

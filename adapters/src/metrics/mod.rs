@@ -4,6 +4,8 @@
 //! [`reference`] for `docs/metrics.md`. Not here: when something counts; the run loop decides that.
 //! HAProxy's own metrics (requests, sessions) come from HAProxy's exporter.
 
+mod labels;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
@@ -13,12 +15,15 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
-use tidegate_core::action::{ActionBody, RuntimeCommand};
+use tidegate_core::action::ActionBody;
 use tidegate_core::event::{Event, Outcome};
 use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::problem::{Problem, Severity};
-use tidegate_core::tell::Tell;
 use tidegate_core::world::object::Kind;
+
+use crate::kube::Meters;
+pub use labels::command_label;
+use labels::{event_label, outcome_label, tell_label};
 
 /// Bounds of the propagation histogram, in seconds.
 const PROPAGATION: [f64; 16] = [
@@ -33,11 +38,11 @@ const RELOAD_REASONS: [&str; 6] =
     ["first-start", "static-part", "new-backend", "slots-exhausted", "bulk", "refused"];
 
 /// Label names with their values.
-type Labels<const N: usize> = [(&'static str, &'static str); N];
+pub(crate) type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// A histogram with fixed bounds, for families.
 #[derive(Clone)]
-struct Bounds(&'static [f64]);
+pub(crate) struct Bounds(pub(crate) &'static [f64]);
 
 impl MetricConstructor<Histogram> for Bounds {
     fn new_metric(&self) -> Histogram {
@@ -78,6 +83,7 @@ pub struct Metrics {
     audit_differences: Counter,
     resident: Gauge,
     started: Gauge<f64, AtomicU64>,
+    cluster: Meters,
 }
 
 /// What the journal says of itself.
@@ -143,9 +149,11 @@ impl Metrics {
             audit_differences: Counter::default(),
             resident: Gauge::default(),
             started: Gauge::default(),
+            cluster: Meters::default(),
         };
         metrics.register_changes();
         metrics.register_state();
+        metrics.cluster.clone().register(&mut metrics);
         metrics.register_process();
         // A counter that appears with its first reload would hide it from `increase()`.
         for reason in RELOAD_REASONS {
@@ -211,7 +219,14 @@ impl Metrics {
         self.add("process_start_time_seconds", "gauge", "", started, self.started.clone());
     }
 
-    fn add(
+    /// The counters of the cluster adapter.
+    #[must_use]
+    pub fn cluster(&self) -> Meters {
+        self.cluster.clone()
+    }
+
+    /// Shows a metric.
+    pub(crate) fn add(
         &mut self,
         name: &'static str,
         kind: &'static str,
@@ -376,74 +391,10 @@ fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn outcome_label(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "done",
-        Outcome::Refused(_) => "refused",
-        Outcome::Unknown => "unknown",
-    }
-}
-
-fn event_label(event: &Event) -> &'static str {
-    match event {
-        Event::Upserted(_) => "upserted",
-        Event::Deleted(_) => "deleted",
-        Event::Relisted { .. } => "relisted",
-        Event::SourceProblems(_) => "source-problems",
-        Event::Resolved { .. } => "resolved",
-        Event::ProxyFound(_) => "proxy-found",
-        Event::WorkerSeen(_) => "worker-seen",
-        Event::WorkerLost(_) => "worker-lost",
-        Event::Observed { .. } => "observed",
-        Event::Acked(_) => "acked",
-        Event::Ticked => "ticked",
-        Event::Restored(_) => "restored",
-        Event::Listed(_) => "listed",
-        Event::LeaseSeen(_) => "lease-seen",
-        Event::Stopping => "stopping",
-    }
-}
-
-/// The name of a write to the API server in metrics.
-fn tell_label(tell: &Tell) -> &'static str {
-    match tell {
-        Tell::Status { .. } => "write-status",
-        Tell::Event(_) => "write-event",
-        Tell::ReadLease => "read-lease",
-        Tell::WriteLease { .. } => "write-lease",
-    }
-}
-
-/// The name of a command in metrics and reports.
-#[must_use]
-pub fn command_label(command: &RuntimeCommand) -> &'static str {
-    match command {
-        RuntimeCommand::AddBackend { .. } => "add-backend",
-        RuntimeCommand::PublishBackend { .. } => "publish-backend",
-        RuntimeCommand::UnpublishBackend { .. } => "unpublish-backend",
-        RuntimeCommand::DeleteBackend { .. } => "delete-backend",
-        RuntimeCommand::AddServer { .. } => "add-server",
-        RuntimeCommand::SetServerAddress { .. } => "set-server-address",
-        RuntimeCommand::SetServerState { .. } => "set-server-state",
-        RuntimeCommand::EnableHealth { .. } => "enable-health",
-        RuntimeCommand::ShutdownSessions { .. } => "shutdown-sessions",
-        RuntimeCommand::DeleteServer { .. } => "delete-server",
-        RuntimeCommand::AddMapEntry { .. } => "add-map-entry",
-        RuntimeCommand::SetMapEntry { .. } => "set-map-entry",
-        RuntimeCommand::DeleteMapEntry { .. } => "delete-map-entry",
-        RuntimeCommand::InstallCertificate { .. } => "install-certificate",
-        RuntimeCommand::DeleteCertificate { .. } => "delete-certificate",
-        RuntimeCommand::ReplaceDefaultCertificate { .. } => "replace-default-certificate",
-        RuntimeCommand::AddCrtListLine { .. } => "add-crt-list-line",
-        RuntimeCommand::DeleteCrtListLine { .. } => "delete-crt-list-line",
-        RuntimeCommand::InstallAuthority { .. } => "install-authority",
-        RuntimeCommand::DeleteAuthority { .. } => "delete-authority",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_core::action::RuntimeCommand;
 
     #[test]
     fn reference_page_is_current() {

@@ -1,0 +1,129 @@
+//! What the cluster adapter counts. [`crate::metrics`] shows it.
+//!
+//! Inputs: small calls from the client, the watches and the writes. Outputs: samples.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use tidegate_core::world::object::Kind;
+
+use crate::metrics::{Bounds, Labels, Metrics};
+
+/// Bounds of request and list times, in seconds.
+const REQUEST: [f64; 12] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// The counters; clones share them.
+#[derive(Clone)]
+pub struct Meters {
+    requests: Family<Labels<2>, Counter>,
+    seconds: Family<Labels<1>, Histogram, Bounds>,
+    retries: Family<Labels<1>, Counter>,
+    wanted: Family<Labels<1>, Gauge>,
+    connected: Family<Labels<1>, Gauge>,
+    heard: Family<Labels<1>, Gauge>,
+    lists: Family<Labels<2>, Counter>,
+    list_seconds: Family<Labels<1>, Histogram, Bounds>,
+    listed: Family<Labels<1>, Gauge>,
+    undecodable: Gauge,
+    secrets: Gauge,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Meters {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(Bounds(&REQUEST)),
+            retries: Family::default(),
+            wanted: Family::default(),
+            connected: Family::default(),
+            heard: Family::default(),
+            lists: Family::default(),
+            list_seconds: Family::new_with_constructor(Bounds(&REQUEST)),
+            listed: Family::default(),
+            undecodable: Gauge::default(),
+            secrets: Gauge::default(),
+        }
+    }
+}
+
+impl Meters {
+    /// Shows them.
+    pub(crate) fn register(&self, metrics: &mut Metrics) {
+        let about = "Requests to the API server, by verb and outcome (ok, the status, unreachable, \
+                     broken, silent)";
+        metrics.add("api_requests", "counter", "verb, outcome", about, self.requests.clone());
+        let about = "Seconds from a request to the API server to the head of its answer";
+        metrics.add("api_request_seconds", "histogram", "verb", about, self.seconds.clone());
+        let about = "Requests that were sent again, by verb; watches and lists are not among them";
+        metrics.add("api_retries", "counter", "verb", about, self.retries.clone());
+        let about = "Watches there should be, by kind: one for each namespace, or one for all";
+        metrics.add("watch_wanted", "gauge", "kind", about, self.wanted.clone());
+        let about = "Watches that are open, by kind. Less than tidegate_watch_wanted for long means \
+                     that changes are not seen";
+        metrics.add("watch_connected", "gauge", "kind", about, self.connected.clone());
+        let about = "When a watch of the kind last said anything, bookmarks included, in seconds \
+                     since 1970; they come about once a minute";
+        metrics.add("watch_heard_timestamp_seconds", "gauge", "kind", about, self.heard.clone());
+        let about = "Complete lists, by kind and reason (start, gone, asked)";
+        metrics.add("lists", "counter", "kind, reason", about, self.lists.clone());
+        let about = "Seconds that a complete list took";
+        metrics.add("list_seconds", "histogram", "kind", about, self.list_seconds.clone());
+        let about = "Objects of the last complete list, by kind; of Secrets, all that there are";
+        metrics.add("list_objects", "gauge", "kind", about, self.listed.clone());
+        let about = "Objects of the API server that cannot be decoded and so keep their last version";
+        metrics.add("undecodable_objects", "gauge", "", about, self.undecodable.clone());
+        let about = "Secrets that are followed because something refers to them";
+        metrics.add("followed_secrets", "gauge", "", about, self.secrets.clone());
+    }
+
+    /// A request was answered or not.
+    pub fn requested(&self, verb: &'static str, outcome: &'static str, took: Duration) {
+        self.requests.get_or_create(&[("verb", verb), ("outcome", outcome)]).inc();
+        self.seconds.get_or_create(&[("verb", verb)]).observe(took.as_secs_f64());
+    }
+
+    /// A request is sent again.
+    pub fn retried(&self, verb: &'static str) {
+        self.retries.get_or_create(&[("verb", verb)]).inc();
+    }
+
+    /// There is to be one more watch of a kind.
+    pub fn wanted(&self, kind: Kind) {
+        self.wanted.get_or_create(&[("kind", kind.name())]).inc();
+        drop(self.connected.get_or_create(&[("kind", kind.name())]));
+    }
+
+    /// A watch of a kind opened or ended.
+    pub fn connected(&self, kind: Kind, open: bool) {
+        let gauge = self.connected.get_or_create(&[("kind", kind.name())]);
+        if open { gauge.inc() } else { gauge.dec() };
+    }
+
+    /// A watch said something.
+    pub fn heard(&self, kind: Kind, unix_s: u64) {
+        let at = i64::try_from(unix_s).unwrap_or(i64::MAX);
+        self.heard.get_or_create(&[("kind", kind.name())]).set(at);
+    }
+
+    /// A list is complete.
+    pub fn listed(&self, kind: Kind, reason: &'static str, objects: usize, took: Duration) {
+        self.lists.get_or_create(&[("kind", kind.name()), ("reason", reason)]).inc();
+        self.list_seconds.get_or_create(&[("kind", kind.name())]).observe(took.as_secs_f64());
+        let objects = i64::try_from(objects).unwrap_or(i64::MAX);
+        self.listed.get_or_create(&[("kind", kind.name())]).set(objects);
+    }
+
+    /// So many objects cannot be decoded.
+    pub fn undecodable(&self, count: usize) {
+        self.undecodable.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// So many Secrets are followed.
+    pub fn following(&self, count: usize) {
+        self.secrets.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,205 @@
+//! The cluster source: a Kubernetes API server, watched and told.
+//!
+//! In: settings (what is watched, what is told), an API server, core's actions
+//! (`FollowSecrets`, `Tell`). Out: batches of [`Event`]s: `Listed`, `Upserted`, `Deleted`, the
+//! problems of the source, acks of what was told. One task for each kind and namespace, so that a
+//! slow or denied kind holds up no other. Not here: what objects mean, what absence means, what is
+//! told.
+//!
+//! Our own list and watch loop over kube's authentication and TLS; why is in
+//! `docs/decisions/0009-own-watch-loop.md`.
+
+pub mod access;
+mod backoff;
+pub mod client;
+mod dial;
+mod failure;
+mod frame;
+mod health;
+mod identity;
+mod lease;
+mod list;
+mod meters;
+mod objects;
+mod resource;
+mod secrets;
+pub mod server;
+mod watch;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidegate_core::action::{Action, ActionBody};
+use tidegate_core::event::Event;
+use tidegate_core::settings::{Publish, Settings};
+use tidegate_core::world::object::{Kind, Name};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use crate::ports::Ports;
+use crate::vault::Vault;
+use client::{Client, Patience};
+use health::Health;
+pub use meters::Meters;
+use objects::Objects;
+use secrets::{Followed, SecretNames};
+use server::Server;
+use watch::{Shared, Target};
+use write::Writer;
+
+/// A running cluster source. Dropping it ends its tasks.
+pub struct Cluster {
+    actions: mpsc::UnboundedSender<Action>,
+    relists: BTreeMap<Kind, Vec<Arc<Notify>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Cluster {
+    /// Reads the credentials and starts the watches. That the API server cannot be reached is no
+    /// error: it is tried for as long as it takes.
+    ///
+    /// # Errors
+    /// When the kubeconfig or the service account cannot be read or used.
+    pub async fn start(
+        server: Server,
+        settings: &Settings,
+        ports: &Ports,
+        vault: Arc<Vault>,
+        meters: Meters,
+        events: mpsc::Sender<Vec<Event>>,
+    ) -> anyhow::Result<Cluster> {
+        let net = Arc::clone(&ports.net);
+        let client = Client::new(server, net, Patience::DOCUMENTED, meters.clone()).await?;
+        let shared = Shared {
+            client: Arc::new(client),
+            health: Arc::new(Health::new(meters.clone())),
+            meters,
+            clock: Arc::clone(&ports.clock),
+            events: events.clone(),
+            seed: ports.seed,
+        };
+        let followed = Arc::new(Followed::new());
+        let mut tasks = JoinSet::new();
+        let mut relists: BTreeMap<Kind, Vec<Arc<Notify>>> = BTreeMap::new();
+        for target in targets(settings) {
+            let relist = Arc::new(Notify::new());
+            relists.entry(target.kind).or_default().push(Arc::clone(&relist));
+            if target.kind == Kind::Secret {
+                let sink = SecretNames::new(Arc::clone(&followed), target.namespace.clone());
+                tasks.spawn(watch::run(&shared, target, sink, &relist));
+            } else {
+                let health = Arc::clone(&shared.health);
+                let sink = Objects::new(target.clone(), Arc::clone(&vault), health);
+                tasks.spawn(watch::run(&shared, target, sink, &relist));
+            }
+        }
+        let health = Arc::clone(&shared.health);
+        tasks.spawn(async move { health.tell(events).await });
+        tasks.spawn(secrets::read(shared.clone(), Arc::clone(&followed), vault));
+        let lease = settings.telling.as_ref().and_then(|telling| telling.election.as_ref());
+        let lease = lease.map(|election| election.lease.clone());
+        // Core bounds what is under way: what waits here is what it lets wait.
+        let (actions, inbox) = mpsc::unbounded_channel();
+        tasks.spawn(act(inbox, shared, followed, lease));
+        Ok(Cluster { actions, relists, _tasks: tasks })
+    }
+
+    /// Hands over an action. Those that are not for the API server are dropped.
+    pub fn send(&self, action: Action) {
+        // The task ends with the program only.
+        let _ = self.actions.send(action);
+    }
+
+    /// Asks for a complete list of a kind.
+    pub fn relist(&self, kind: Kind) {
+        for relist in self.relists.get(&kind).into_iter().flatten() {
+            relist.notify_one();
+        }
+    }
+}
+
+/// What is watched under these settings. `tidegate rbac` follows it.
+#[must_use]
+pub fn targets(settings: &Settings) -> Vec<Target> {
+    let scope = &settings.scope;
+    let everywhere = |kind| Target { kind, namespace: None, name: None };
+    let mut targets = Vec::new();
+    let mut namespaced = |kind| {
+        if scope.namespaces.is_empty() {
+            targets.push(everywhere(kind));
+        }
+        for namespace in &scope.namespaces {
+            targets.push(Target { kind, namespace: Some(namespace.clone()), name: None });
+        }
+    };
+    namespaced(Kind::Service);
+    namespaced(Kind::EndpointSlice);
+    namespaced(Kind::Ingress);
+    namespaced(Kind::Secret);
+    if scope.namespaces.is_empty() {
+        targets.push(everywhere(Kind::Namespace));
+    }
+    if scope.ingress_classes {
+        targets.push(everywhere(Kind::IngressClass));
+    }
+    if scope.nodes {
+        targets.push(everywhere(Kind::Node));
+    }
+    if let Some(Name { namespace, name }) = &settings.config_map {
+        targets.push(Target {
+            kind: Kind::ConfigMap,
+            namespace: Some((&**namespace).into()),
+            name: Some((&**name).into()),
+        });
+    }
+    targets.extend(outside(settings));
+    targets
+}
+
+/// What is watched outside of the namespaces that are watched: the Service whose addresses are
+/// published.
+fn outside(settings: &Settings) -> Option<Target> {
+    let Publish::Service(Name { namespace, name }) = &settings.telling.as_ref()?.publish else {
+        return None;
+    };
+    let scope = &settings.scope.namespaces;
+    let watched = scope.is_empty() || scope.iter().any(|watched| **watched == **namespace);
+    (!watched).then(|| Target {
+        kind: Kind::Service,
+        namespace: Some((&**namespace).into()),
+        name: Some((&**name).into()),
+    })
+}
+
+/// Carries out actions side by side.
+async fn act(
+    mut inbox: mpsc::UnboundedReceiver<Action>,
+    shared: Shared,
+    followed: Arc<Followed>,
+    lease: Option<Name>,
+) {
+    let meters = shared.meters.clone();
+    let writer = Arc::new(Writer::new(shared, lease));
+    let mut writes = JoinSet::new();
+    loop {
+        let action = tokio::select! {
+            biased;
+            action = inbox.recv() => action,
+            Some(_) = writes.join_next() => continue,
+        };
+        let Some(Action { id, body }) = action else { return };
+        match body {
+            ActionBody::FollowSecrets { add, drop } => {
+                meters.following(followed.follow(add, drop, id.0));
+            }
+            ActionBody::Tell(tell) => drop(writes.spawn(Arc::clone(&writer).tell(id, tell))),
+            ActionBody::Runtime { .. }
+            | ActionBody::ReadBack { .. }
+            | ActionBody::Save { .. }
+            | ActionBody::Reload { .. }
+            | ActionBody::Check { .. }
+            | ActionBody::ResolveNames { .. } => {}
+        }
+    }
+}

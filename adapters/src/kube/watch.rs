@@ -1,0 +1,412 @@
+//! One watch: a complete list, then every change, for as long as the adapter runs.
+//!
+//! Inputs: what to watch ([`Target`]), a client. Outputs: objects' JSON to a [`Sink`], its batches
+//! to the run loop. Streaming lists where the server offers them, otherwise pages
+//! ([`super::list`]); both are consistent reads. A list counts only when it is whole. A watch that
+//! ends or fails is resumed at the last version seen; only when the server no longer knows that
+//! version (410) a new list is made, and core compares it. What we are denied is not empty. Not
+//! here: decoding.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::event::Event;
+use tidegate_core::world::object::Kind;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::client::{Ask, Body, Client};
+use super::failure::Failure;
+use super::frame::{Frame, Lines};
+use super::health::{Channel, Health};
+use super::meters::Meters;
+use super::{identity, list, resource};
+use crate::ports::Clock;
+
+/// Shortest time that a server may keep a watch open, in seconds; the longest is twice that.
+const WATCH_SECONDS: u64 = 290;
+
+/// First wait after a failure.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// Longest wait while the server cannot be reached or is restarting: an outage shall end for us
+/// within a second of its end.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Longest wait while we are denied or the server is unwell.
+const WAIT_MAX_DENIED: Duration = Duration::from_secs(5);
+
+/// Longest pause that a server may ask for.
+const OBEYED_MAX: Duration = Duration::from_secs(60);
+
+/// A watch that lasted so long was a good one; its end is no failure.
+const GOOD: Duration = Duration::from_millis(500);
+
+/// Silence within a streaming list after which the server does not know such lists.
+const STREAM_SILENCE: Duration = Duration::from_secs(10);
+
+/// Events of one batch at most.
+const BATCH: usize = 512;
+
+/// What is watched.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Kind.
+    pub kind: Kind,
+    /// Namespace; `None` for all.
+    pub namespace: Option<Box<str>>,
+    /// The only object; `None` for all.
+    pub name: Option<Box<str>>,
+}
+
+impl Target {
+    /// The target in logs and for the seed.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.kind.name(), self.namespace.as_deref().unwrap_or("*"))
+    }
+
+    /// Path of the collection with a query.
+    #[must_use]
+    pub fn path(&self, query: &str) -> String {
+        let path = resource::of(self.kind).collection(self.namespace.as_deref());
+        match &self.name {
+            Some(name) => {
+                format!("{path}?{query}&fieldSelector=metadata.name%3D{}", resource::segment(name))
+            }
+            None => format!("{path}?{query}"),
+        }
+    }
+}
+
+/// What becomes of the objects of a watch.
+pub trait Sink: Send {
+    /// The form (`Accept`) in which lists are wanted, or single objects, as in watches.
+    fn form(&self, list: bool) -> &'static str;
+    /// A list begins; one under way is void.
+    fn begin(&mut self);
+    /// An item of the list under way.
+    fn item(&mut self, json: &[u8]);
+    /// The list is complete. `asked` when core wants to see it. Returns its number of objects.
+    fn complete(&mut self, version: &str, cluster: Box<str>, asked: bool) -> usize;
+    /// An object was created or changed. Returns its version, if it can be read.
+    fn changed(&mut self, json: &[u8]) -> Option<Box<str>>;
+    /// An object was deleted; this is its last version.
+    fn deleted(&mut self, json: &[u8]) -> Option<Box<str>>;
+    /// The events since the last call.
+    fn take(&mut self) -> Vec<Event>;
+}
+
+/// What all watches share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The client.
+    pub client: Arc<Client>,
+    /// What is wrong.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub meters: Meters,
+    /// The wall clock, for metrics.
+    pub clock: Arc<dyn Clock>,
+    /// Where events go.
+    pub events: mpsc::Sender<Vec<Event>>,
+    /// Seed of all jitter.
+    pub seed: u64,
+}
+
+/// Why a stream ended.
+enum End {
+    /// The server ended it, or a new list is wanted: go on at once.
+    Fine,
+    /// It failed.
+    Failed(Failure),
+    /// Nobody takes events any more.
+    Closed,
+}
+
+/// A running watch.
+pub struct Watch<S> {
+    shared: Shared,
+    target: Target,
+    channel: Channel,
+    sink: S,
+    backoff: Backoff,
+    /// Where to resume; `None` when a list is needed.
+    version: Option<Box<str>>,
+    /// Why the next list is made.
+    reason: &'static str,
+    /// Whether lists are streamed.
+    streaming: bool,
+    relist: Arc<Notify>,
+    connected: bool,
+}
+
+impl<S: Sink> Watch<S> {
+    /// A watch that has not begun. `relist` asks for a new list.
+    pub fn new(shared: Shared, target: Target, sink: S, relist: Arc<Notify>) -> Watch<S> {
+        let backoff = Backoff::new(shared.seed, &target.label(), FIRST_WAIT);
+        let channel = (target.kind, target.namespace.clone());
+        shared.meters.wanted(target.kind);
+        Watch {
+            shared,
+            target,
+            channel,
+            sink,
+            backoff,
+            version: None,
+            reason: "start",
+            streaming: true,
+            relist,
+            connected: false,
+        }
+    }
+
+    /// Runs until nobody takes events any more.
+    pub async fn run(mut self) {
+        loop {
+            let started = Instant::now();
+            let end = match (&self.version, self.streaming) {
+                (None, false) => self.list_pages().await,
+                (None, true) | (Some(_), _) => self.stream().await,
+            };
+            self.set_connected(false);
+            let lasted = started.elapsed();
+            let wait = match end {
+                End::Closed => return,
+                End::Fine if lasted >= GOOD || self.version.is_none() => {
+                    self.backoff.reset();
+                    Duration::ZERO
+                }
+                End::Fine => self.backoff.next(WAIT_MAX),
+                End::Failed(failure) => self.failed(&failure, lasted),
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Notes a failure; returns how long to wait.
+    fn failed(&mut self, failure: &Failure, lasted: Duration) -> Duration {
+        if failure.is_gone() {
+            tracing::info!(watch = self.target.label(), "the version is gone: listing anew");
+            (self.version, self.reason) = (None, "gone");
+            return if self.backoff.tries() == 0 {
+                self.backoff.next(Duration::ZERO)
+            } else {
+                self.backoff.next(WAIT_MAX)
+            };
+        }
+        tracing::debug!(watch = self.target.label(), %failure, "watch");
+        if lasted >= GOOD && failure.code().is_none() {
+            self.backoff.reset();
+        }
+        self.shared.health.down(&self.channel, failure);
+        let cap = match failure {
+            Failure::Unreachable(_) | Failure::Broken(_) | Failure::Silent => WAIT_MAX,
+            Failure::Garbled(_) | Failure::Status { .. } => WAIT_MAX_DENIED,
+        };
+        let wait = self.backoff.next(cap);
+        match failure.retry_after() {
+            Some(asked) => {
+                let asked = asked.min(OBEYED_MAX);
+                asked.max(wait) + self.backoff.jitter(asked / 4)
+            }
+            None => wait,
+        }
+    }
+
+    fn set_connected(&mut self, open: bool) {
+        if self.connected != open {
+            self.connected = open;
+            self.shared.meters.connected(self.target.kind, open);
+        }
+    }
+
+    async fn list_pages(&mut self) -> End {
+        let started = Instant::now();
+        let Watch { shared, target, sink, .. } = self;
+        match list::pages(&shared.client, target, sink).await {
+            Ok(version) => match self.complete(&version, started).await {
+                Ok(true) => End::Fine,
+                Ok(false) => End::Closed,
+                Err(failure) => End::Failed(failure),
+            },
+            Err(failure) => End::Failed(failure),
+        }
+    }
+
+    /// The list is whole. Whether events are still taken.
+    async fn complete(&mut self, version: &str, started: Instant) -> Result<bool, Failure> {
+        let cluster = identity::of_store(&self.shared.client).await?;
+        let asked = self.reason == "asked";
+        let count = self.sink.complete(version, cluster, asked);
+        self.shared.meters.listed(self.target.kind, self.reason, count, started.elapsed());
+        tracing::info!(
+            watch = self.target.label(),
+            objects = count,
+            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            reason = self.reason,
+            "listed"
+        );
+        self.version = Some(version.into());
+        Ok(self.hand_over().await)
+    }
+
+    /// Sends what the sink has. Whether events are still taken.
+    async fn hand_over(&mut self) -> bool {
+        let events = self.sink.take();
+        events.is_empty() || self.shared.events.send(events).await.is_ok()
+    }
+
+    /// A streaming list and the watch after it, or a watch that is resumed.
+    async fn stream(&mut self) -> End {
+        let seconds = WATCH_SECONDS
+            + self.backoff.jitter(Duration::from_secs(WATCH_SECONDS)).as_secs();
+        let begin = match &self.version {
+            Some(version) => format!("resourceVersion={}", resource::segment(version)),
+            None => "sendInitialEvents=true&resourceVersionMatch=NotOlderThan".to_owned(),
+        };
+        let query = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&{begin}");
+        let ask = Ask::get("watch", self.target.path(&query)).accepting(self.sink.form(false));
+        let listing = self.version.is_none();
+        let body = match self.shared.client.open(&ask).await {
+            Ok(body) => body,
+            Err(Failure::Status { code: 400 | 422, text, .. }) if listing => {
+                tracing::debug!(watch = self.target.label(), text, "no streaming lists");
+                self.streaming = false;
+                return End::Fine;
+            }
+            Err(failure) => return End::Failed(failure),
+        };
+        self.set_connected(true);
+        if !listing {
+            self.shared.health.up(&self.channel);
+        }
+        self.read(body, listing).await
+    }
+
+    async fn read(&mut self, mut body: Body, mut listing: bool) -> End {
+        let started = Instant::now();
+        let mut lines = Lines::default();
+        if listing {
+            self.sink.begin();
+            body.set_patience(STREAM_SILENCE);
+        }
+        let relist = Arc::clone(&self.relist);
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                () = relist.notified() => {
+                    (self.version, self.reason) = (None, "asked");
+                    return End::Fine;
+                }
+                chunk = body.chunk() => chunk,
+            };
+            let chunk = match chunk {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return End::Fine,
+                Err(Failure::Silent) if listing => {
+                    self.streaming = false;
+                    return End::Fine;
+                }
+                Err(failure) => return End::Failed(failure),
+            };
+            self.shared.meters.heard(self.target.kind, self.shared.clock.unix_s());
+            // The events before a bad line count, so the outcome is looked at after them.
+            let mut seen = Seen { whole: None, plain_bookmark: false };
+            let Watch { sink, version, shared, .. } = self;
+            let mut full: Vec<Vec<Event>> = Vec::new();
+            let mut pending = 0;
+            let outcome = lines.push(&chunk, |line| {
+                take_line(line, sink, version, &mut listing, &mut seen)?;
+                pending += 1;
+                if pending % BATCH == 0 {
+                    full.push(sink.take());
+                }
+                Ok(())
+            });
+            for batch in full {
+                if !batch.is_empty() && shared.events.send(batch).await.is_err() {
+                    return End::Closed;
+                }
+            }
+            if let Some(whole) = seen.whole {
+                match self.complete(&whole, started).await {
+                    Ok(true) => {
+                        self.reason = "gone";
+                        self.shared.health.up(&self.channel);
+                        body.set_patience(self.shared.client.patience().body);
+                    }
+                    Ok(false) => return End::Closed,
+                    Err(failure) => {
+                        self.version = None;
+                        return End::Failed(failure);
+                    }
+                }
+            } else if !self.hand_over().await {
+                return End::Closed;
+            }
+            if seen.plain_bookmark && listing {
+                self.streaming = false;
+                return End::Fine;
+            }
+            if let Err(failure) = outcome {
+                return End::Failed(failure);
+            }
+        }
+    }
+}
+
+/// What a piece of a stream held besides objects.
+struct Seen {
+    /// The version at which a streaming list is whole.
+    whole: Option<Box<str>>,
+    /// Another bookmark before that: the server does not know streaming lists.
+    plain_bookmark: bool,
+}
+
+fn take_line<S: Sink>(
+    line: &[u8],
+    sink: &mut S,
+    version: &mut Option<Box<str>>,
+    listing: &mut bool,
+    seen: &mut Seen,
+) -> Result<(), Failure> {
+    match Frame::read(line)? {
+        Frame::Changed(json) if *listing => sink.item(json),
+        Frame::Changed(json) => {
+            if let Some(at) = sink.changed(json) {
+                *version = Some(at);
+            }
+        }
+        Frame::Deleted(json) => {
+            if let Some(at) = sink.deleted(json)
+                && !*listing
+            {
+                *version = Some(at);
+            }
+        }
+        Frame::Bookmark { version: at, complete } => {
+            if *listing && complete {
+                *listing = false;
+                seen.whole = Some(at);
+            } else if *listing {
+                seen.plain_bookmark = true;
+            } else if !at.is_empty() {
+                *version = Some(at);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Starts a watch.
+pub fn run<S: Sink + 'static>(
+    shared: &Shared,
+    target: Target,
+    sink: S,
+    relist: &Arc<Notify>,
+) -> impl Future<Output = ()> + Send + 'static {
+    Watch::new(shared.clone(), target, sink, Arc::clone(relist)).run()
+}
