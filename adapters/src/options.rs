@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidegate_core::settings::Settings;
 
 use crate::haproxy::{Mode, ProxyOptions, StopMode};
+use crate::kube::server::Server;
 use crate::ports::Endpoint;
 
 /// Options of one run.
@@ -15,8 +16,8 @@ use crate::ports::Endpoint;
 pub struct RunOptions {
     /// Settings of the core.
     pub settings: Settings,
-    /// Folder with manifests: the source.
-    pub manifests: PathBuf,
+    /// Where objects come from.
+    pub source: Source,
     /// HAProxy's executable.
     pub haproxy: PathBuf,
     /// Who starts HAProxy.
@@ -31,6 +32,15 @@ pub struct RunOptions {
     pub drain_delay: Duration,
     /// What becomes of HAProxy at a clean stop.
     pub stop: StopMode,
+}
+
+/// Where objects come from, and whom what became of them is told.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A folder with manifests.
+    Folder(PathBuf),
+    /// A Kubernetes API server.
+    Cluster(Server),
 }
 
 /// Options of the journal.

@@ -10,6 +10,7 @@ pub mod offline;
 pub mod output;
 pub mod places;
 pub mod plan;
+pub mod rbac;
 pub mod render;
 pub mod value;
 
@@ -44,7 +45,7 @@ const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 problems or differences w
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Verb {
-    /// Serve the manifests of a folder through HAProxy, and follow their changes
+    /// Serve a cluster, or the manifests of a folder, through HAProxy, and follow their changes
     Run(Box<args::RunArgs>),
     /// Show everything at work on this machine: sample pods, HAProxy, changes under load
     Demo(demo::DemoArgs),
@@ -56,6 +57,8 @@ pub enum Verb {
     Plan(Box<plan::PlanArgs>),
     /// Run a journal again: prove that the same input gives the same actions, or show where not
     Replay(ReplayArgs),
+    /// Show what tidegate must be allowed to do in a cluster, under the same flags as `run`
+    Rbac(Box<rbac::RbacArgs>),
     /// Show what the HAProxy at hand can do, and what reloads on it
     Capabilities(capabilities::CapabilitiesArgs),
 }
@@ -95,6 +98,7 @@ async fn perform(verb: Verb, form: Output) -> anyhow::Result<End> {
         Verb::Render(args) => render::render(&args, form),
         Verb::Plan(args) => plan::plan(&args, form).await,
         Verb::Replay(args) => replay(args, form),
+        Verb::Rbac(args) => rbac::rbac(*args, form),
         Verb::Capabilities(args) => capabilities::capabilities(&args, form).await,
     }
 }

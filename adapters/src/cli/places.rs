@@ -69,6 +69,16 @@ fn fetched_dir() -> Option<PathBuf> {
     Some(cache.join("tidegate/haproxy"))
 }
 
+/// The name of this host; in a pod, that of the pod.
+///
+/// # Errors
+/// When it has none.
+pub fn host_name() -> anyhow::Result<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    anyhow::ensure!(!name.is_empty(), "the host has no name; give --identity");
+    Ok(name)
+}
+
 fn home() -> Option<PathBuf> {
     env::var_os("HOME").filter(|home| Path::new(home).is_absolute()).map(PathBuf::from)
 }

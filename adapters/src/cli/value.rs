@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidegate_core::world::object::Name;
+use tidegate_core::world::object::{Address, Name};
 
 use crate::ports::Endpoint;
 
@@ -34,6 +34,32 @@ pub fn backend(text: &str) -> Result<Backend, String> {
     let wrong = || "write NAMESPACE/NAME:PORT".to_owned();
     let (object, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     Ok(Backend(name(object).map_err(|_| wrong())?, port.parse().map_err(|_| wrong())?))
+}
+
+/// `key=value`, a label.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// An IP address or a DNS name.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn published(text: &str) -> Result<Address, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(Address::Ip(address));
+    }
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    if !text.is_empty() && text.bytes().all(is_name) {
+        return Ok(Address::Host(text.to_ascii_lowercase().into()));
+    }
+    Err("write an IP address or a DNS name".to_owned())
 }
 
 /// `500ms`, `5s`, `10m`, `1h`.

@@ -381,11 +381,8 @@ impl Slim {
             }
             Kind::Secret => Object::Secret(secret::secret(meta, &data, &string_data, vault).into()),
             Kind::Service => {
-                let addresses = status.service(
-                    spec.external_ips,
-                    spec.cluster_ips,
-                    spec.cluster_ip,
-                );
+                let addresses =
+                    status.service(spec.external_ips, spec.cluster_ips, spec.cluster_ip);
                 let Spec { service_type, external_name, ports, .. } = spec;
                 let service = service::service(meta, service_type, external_name, ports, addresses);
                 Object::Service(service.into())

@@ -30,7 +30,8 @@ impl<'de> Record<'de> for Status {
     ) -> Result<(), A::Error> {
         match key {
             "loadBalancer" => {
-                let balancer: LoadBalancer = take(cx, map, Object::of())?.good().unwrap_or_default();
+                let balancer: LoadBalancer =
+                    take(cx, map, Object::of())?.good().unwrap_or_default();
                 self.load_balancer = balancer.ingress;
             }
             "addresses" => {

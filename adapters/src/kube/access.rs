@@ -67,7 +67,7 @@ pub fn rules(settings: &Settings) -> Vec<Rule> {
         add(target.namespace.as_deref(), resource, "", &names, verbs, why);
     }
     let why = "tells a store that was replaced from one that goes on; may be refused";
-    add(None, resource::of(Kind::Namespace), "", &[identity::NAMESPACE], &["get"], why);
+    add(None, resource::of(Kind::Namespace), "", &[identity::NAMESPACE], &["list"], why);
     if let Some(telling) = &settings.telling {
         let namespaces: Vec<Option<&str>> = match &*settings.scope.namespaces {
             [] => vec![None],
@@ -126,7 +126,10 @@ pub fn yaml(rules: &[Rule], name: &str) -> String {
             }
             out.push_str("rules:\n");
         }
-        let _ = writeln!(out, "  # {why}\n  - apiGroups: [\"{group}\"]\n    resources: [\"{resource}\"]");
+        let _ = writeln!(
+            out,
+            "  # {why}\n  - apiGroups: [\"{group}\"]\n    resources: [\"{resource}\"]"
+        );
         let quoted = |texts: &mut dyn Iterator<Item = &str>| {
             texts.map(|text| format!("\"{text}\"")).collect::<Vec<_>>().join(", ")
         };
@@ -154,7 +157,9 @@ mod tests {
         assert_eq!(cluster, ["namespaces", "ingressclasses"]);
         let secrets = rules.iter().filter(|rule| rule.resource == "secrets").count();
         assert_eq!(secrets, 2);
-        assert!(text(&rules).contains("namespace a: list,watch ingresses.networking.k8s.io: routes"));
+        assert!(
+            text(&rules).contains("namespace a: list,watch ingresses.networking.k8s.io: routes")
+        );
         assert_eq!(yaml(&rules, "tidegate").matches("kind: Role\n").count(), 2);
     }
 }

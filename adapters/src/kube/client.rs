@@ -50,6 +50,8 @@ pub struct Patience {
     pub connect: Duration,
     /// The head of an answer, connecting included.
     pub head: Duration,
+    /// Silence within a streaming list, after which the server is taken not to know such lists.
+    pub stream: Duration,
     /// Silence within a body. Bookmarks come about once a minute.
     pub body: Duration,
 }
@@ -59,6 +61,7 @@ impl Patience {
     pub const DOCUMENTED: Patience = Patience {
         connect: Duration::from_secs(5),
         head: Duration::from_secs(30),
+        stream: Duration::from_secs(10),
         body: Duration::from_secs(75),
     };
 }

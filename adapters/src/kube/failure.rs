@@ -73,9 +73,10 @@ impl Failure {
     pub fn code(&self) -> Option<u16> {
         match self {
             Failure::Status { code, .. } => Some(*code),
-            Failure::Unreachable(_) | Failure::Broken(_) | Failure::Silent | Failure::Garbled(_) => {
-                None
-            }
+            Failure::Unreachable(_)
+            | Failure::Broken(_)
+            | Failure::Silent
+            | Failure::Garbled(_) => None,
         }
     }
 
@@ -106,9 +107,10 @@ impl Failure {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Failure::Status { retry_after, .. } => *retry_after,
-            Failure::Unreachable(_) | Failure::Broken(_) | Failure::Silent | Failure::Garbled(_) => {
-                None
-            }
+            Failure::Unreachable(_)
+            | Failure::Broken(_)
+            | Failure::Silent
+            | Failure::Garbled(_) => None,
         }
     }
 

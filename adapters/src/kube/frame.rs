@@ -240,8 +240,7 @@ impl Items {
     /// When it is not a whole list.
     pub fn finish(self) -> Result<Page, Failure> {
         let read = serde_json::from_slice(&self.envelope);
-        let Envelope { metadata } =
-            read.map_err(|error| Failure::Garbled(position_of(&error)))?;
+        let Envelope { metadata } = read.map_err(|error| Failure::Garbled(position_of(&error)))?;
         if metadata.resource_version.is_empty() {
             return Err(Failure::Garbled("a list without a version".to_owned()));
         }
@@ -263,7 +262,9 @@ mod tests {
             let mut items = Items::default();
             let mut found = Vec::new();
             for piece in LIST.as_bytes().chunks(size) {
-                items.push(piece, |item| found.push(String::from_utf8(item.to_vec()).unwrap())).unwrap();
+                items
+                    .push(piece, |item| found.push(String::from_utf8(item.to_vec()).unwrap()))
+                    .unwrap();
             }
             assert_eq!(found, [r#"{"a":"]}\"","items":[{}]}"#, r#"{"b":{"c":[1,2,"x\\"]}}"#]);
             let page = items.finish().unwrap();
@@ -302,9 +303,12 @@ mod tests {
 
     #[test]
     fn frames_are_told_apart() {
-        let bookmark = br#"{"type":"BOOKMARK","object":{"kind":"Pod","metadata":{"resourceVersion":"9",
+        let bookmark =
+            br#"{"type":"BOOKMARK","object":{"kind":"Pod","metadata":{"resourceVersion":"9",
             "annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
-        let Frame::Bookmark { version, complete } = Frame::read(bookmark).unwrap() else { panic!() };
+        let Frame::Bookmark { version, complete } = Frame::read(bookmark).unwrap() else {
+            panic!()
+        };
         assert_eq!((&*version, complete), ("9", true));
         let gone = br#"{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}"#;
         assert!(Frame::read(gone).unwrap_err().is_gone());

@@ -19,7 +19,7 @@ use super::meters::Meters;
 use crate::decode::Refusal;
 
 /// How long a watch may be down before it is a Problem: restarts of the API server are not.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Undecodable objects that are told one by one at most.
 const TOLD_MAX: usize = 100;
@@ -32,6 +32,7 @@ pub struct Health {
     state: Mutex<State>,
     changed: Notify,
     meters: Meters,
+    patience: Duration,
 }
 
 #[derive(Default)]
@@ -47,10 +48,10 @@ struct Down {
 }
 
 impl Health {
-    /// All is well.
+    /// All is well. A watch that is down for longer than `patience` is a Problem.
     #[must_use]
-    pub fn new(meters: Meters) -> Health {
-        Health { state: Mutex::default(), changed: Notify::new(), meters }
+    pub fn new(meters: Meters, patience: Duration) -> Health {
+        Health { state: Mutex::default(), changed: Notify::new(), meters, patience }
     }
 
     /// A watch works.
@@ -116,8 +117,8 @@ impl Health {
         let mut next: Option<Duration> = None;
         for ((kind, namespace), down) in &state.down {
             let age = now.duration_since(down.since);
-            if age < PATIENCE && !down.denied {
-                let wait = PATIENCE.saturating_sub(age);
+            if age < self.patience && !down.denied {
+                let wait = self.patience.saturating_sub(age);
                 next = Some(next.map_or(wait, |next| next.min(wait)));
                 continue;
             }
@@ -162,26 +163,27 @@ fn object_problem(refusal: &Refusal) -> Problem {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_short_outage_is_no_problem_and_a_denial_is_one_at_once() {
-        let health = std::sync::Arc::new(Health::new(Meters::default()));
+        const LIMIT: Duration = Duration::from_millis(400);
+        let health = std::sync::Arc::new(Health::new(Meters::default(), LIMIT));
         let (sender, mut told) = mpsc::channel(4);
         let teller = std::sync::Arc::clone(&health);
         let task = tokio::spawn(async move { teller.tell(sender).await });
         let channel: Channel = (Kind::Ingress, None);
         health.down(&channel, &Failure::Silent);
-        tokio::time::sleep(PATIENCE / 2).await;
+        tokio::time::sleep(LIMIT / 4).await;
         health.up(&channel);
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(LIMIT * 2).await;
         assert!(told.try_recv().is_err());
         health.down(&channel, &Failure::Silent);
-        tokio::time::sleep(PATIENCE * 2).await;
+        tokio::time::sleep(LIMIT * 2).await;
         let Ok(batch) = told.try_recv() else { panic!("an outage is a Problem") };
         assert!(matches!(&batch[..], [Event::SourceProblems(problems)] if problems.len() == 1));
         health.up(&channel);
         let denied = Failure::Status { code: 403, text: "no".into(), retry_after: None };
         health.down(&channel, &denied);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let last = std::iter::from_fn(|| told.try_recv().ok()).last().unwrap();
         assert!(matches!(&last[..], [Event::SourceProblems(problems)]
             if problems.len() == 1 && problems[0].what.contains("403")));

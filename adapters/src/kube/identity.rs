@@ -1,51 +1,58 @@
-//! Which store the API server has: the UID of the namespace `kube-system`.
+//! Which store the API server has, and how far it is: the UID of the namespace `kube-system`, and
+//! the revision.
 //!
-//! A store that was replaced has another one. Asked for after each complete list.
-
-use serde::Deserialize;
-use tidegate_core::world::object::Kind;
+//! A store that was replaced has another UID, one that was restored from a copy has a lower
+//! revision. Asked for after each complete list, and before a watch is resumed: a watch from a
+//! revision that the store has not reached yet would wait in silence for it and miss everything
+//! until then.
 
 use super::client::{Ask, Client};
 use super::failure::Failure;
-use super::frame::position_of;
+use super::frame::Items;
+use super::objects::uid;
 use super::resource;
-
-#[derive(Deserialize)]
-struct Namespace {
-    metadata: Metadata,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    uid: Box<str>,
-}
+use super::watch::Target;
+use tidegate_core::world::object::Kind;
 
 /// Name of the namespace that every cluster has from its first second to its last.
 pub const NAMESPACE: &str = "kube-system";
 
-/// The identity of the store; empty when it must not be read or the namespace does not exist.
+/// The form of lists without content.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// A store, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Its identity; empty when it must not be read, or is not there yet.
+    pub cluster: Box<str>,
+    /// Its revision; 0 when it is not a number.
+    pub revision: u64,
+}
+
+/// The store as it is now; `target` is a collection that we may list.
 ///
 /// # Errors
-/// When the API server does not answer: then it is not known either whether the list before is
-/// from the same store.
-pub async fn of_store(client: &Client) -> Result<Box<str>, Failure> {
-    let ask = Ask::get("get", resource::of(Kind::Namespace).object("", NAMESPACE))
-        .accepting("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json");
-    let mut body = match client.open(&ask).await {
-        Ok(body) => body,
-        Err(failure) => {
-            return if failure.is_denied() || failure.code() == Some(404) {
-                Ok("".into())
-            } else {
-                Err(failure)
-            };
+/// When the API server does not answer: then it is not known either whether a list before is from
+/// the same store.
+pub async fn store(client: &Client, target: &Target) -> Result<Store, Failure> {
+    let namespaces = resource::of(Kind::Namespace).collection(None);
+    let path = format!("{namespaces}?fieldSelector=metadata.name%3D{NAMESPACE}&limit=1");
+    match ask(client, path).await {
+        Err(failure) if failure.is_denied() => {
+            let store = ask(client, target.path("limit=1")).await?;
+            Ok(Store { cluster: "".into(), ..store })
         }
-    };
-    let mut text = Vec::new();
-    while let Some(chunk) = body.chunk().await? {
-        text.extend_from_slice(&chunk);
+        answered => answered,
     }
-    let read: Result<Namespace, _> = serde_json::from_slice(&text);
-    read.map(|namespace| namespace.metadata.uid)
-        .map_err(|error| Failure::Garbled(position_of(&error)))
+}
+
+async fn ask(client: &Client, path: String) -> Result<Store, Failure> {
+    let ask = Ask::get("list", path).accepting(METADATA);
+    let mut body = client.open(&ask).await?;
+    let (mut items, mut cluster) = (Items::default(), Box::default());
+    while let Some(chunk) = body.chunk().await? {
+        items.push(&chunk, |item| cluster = uid(item))?;
+    }
+    let page = items.finish()?;
+    Ok(Store { cluster, revision: page.version.parse().unwrap_or(0) })
 }

@@ -114,8 +114,7 @@ fn take(answer: &[u8], kept: &mut Kept) -> Result<LeaseRecord, Failure> {
     let text = |pointer: &str| -> Box<str> {
         seen.pointer(pointer).and_then(Value::as_str).unwrap_or_default().into()
     };
-    let number =
-        |pointer: &str| seen.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+    let number = |pointer: &str| seen.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
     let record = LeaseRecord {
         version: text("/metadata/resourceVersion"),
         holder: text("/spec/holderIdentity"),

@@ -68,13 +68,15 @@ impl Meters {
         let about = "When a watch of the kind last said anything, bookmarks included, in seconds \
                      since 1970; they come about once a minute";
         metrics.add("watch_heard_timestamp_seconds", "gauge", "kind", about, self.heard.clone());
-        let about = "Complete lists, by kind and reason (start, gone, asked)";
+        let about = "Complete lists, by kind and reason (start; gone: the version was too old; \
+                     went-back: the store was restored or replaced; asked: objects are held)";
         metrics.add("lists", "counter", "kind, reason", about, self.lists.clone());
         let about = "Seconds that a complete list took";
         metrics.add("list_seconds", "histogram", "kind", about, self.list_seconds.clone());
         let about = "Objects of the last complete list, by kind; of Secrets, all that there are";
         metrics.add("list_objects", "gauge", "kind", about, self.listed.clone());
-        let about = "Objects of the API server that cannot be decoded and so keep their last version";
+        let about =
+            "Objects of the API server that cannot be decoded and so keep their last version";
         metrics.add("undecodable_objects", "gauge", "", about, self.undecodable.clone());
         let about = "Secrets that are followed because something refers to them";
         metrics.add("followed_secrets", "gauge", "", about, self.secrets.clone());
@@ -100,7 +102,11 @@ impl Meters {
     /// A watch of a kind opened or ended.
     pub fn connected(&self, kind: Kind, open: bool) {
         let gauge = self.connected.get_or_create(&[("kind", kind.name())]);
-        if open { gauge.inc() } else { gauge.dec() };
+        if open {
+            gauge.inc()
+        } else {
+            gauge.dec()
+        };
     }
 
     /// A watch said something.

@@ -63,6 +63,7 @@ impl Cluster {
     /// When the kubeconfig or the service account cannot be read or used.
     pub async fn start(
         server: Server,
+        patience: Patience,
         settings: &Settings,
         ports: &Ports,
         vault: Arc<Vault>,
@@ -70,10 +71,10 @@ impl Cluster {
         events: mpsc::Sender<Vec<Event>>,
     ) -> anyhow::Result<Cluster> {
         let net = Arc::clone(&ports.net);
-        let client = Client::new(server, net, Patience::DOCUMENTED, meters.clone()).await?;
+        let client = Client::new(server, net, patience, meters.clone()).await?;
         let shared = Shared {
             client: Arc::new(client),
-            health: Arc::new(Health::new(meters.clone())),
+            health: Arc::new(Health::new(meters.clone(), health::PATIENCE)),
             meters,
             clock: Arc::clone(&ports.clock),
             events: events.clone(),
@@ -97,11 +98,11 @@ impl Cluster {
         let health = Arc::clone(&shared.health);
         tasks.spawn(async move { health.tell(events).await });
         tasks.spawn(secrets::read(shared.clone(), Arc::clone(&followed), vault));
-        let lease = settings.telling.as_ref().and_then(|telling| telling.election.as_ref());
-        let lease = lease.map(|election| election.lease.clone());
+        let election = settings.telling.as_ref().and_then(|telling| telling.election.as_ref());
+        let writer = Arc::new(Writer::new(shared.clone(), election));
         // Core bounds what is under way: what waits here is what it lets wait.
         let (actions, inbox) = mpsc::unbounded_channel();
-        tasks.spawn(act(inbox, shared, followed, lease));
+        tasks.spawn(act(inbox, writer, followed, shared.meters));
         Ok(Cluster { actions, relists, _tasks: tasks })
     }
 
@@ -175,12 +176,10 @@ fn outside(settings: &Settings) -> Option<Target> {
 /// Carries out actions side by side.
 async fn act(
     mut inbox: mpsc::UnboundedReceiver<Action>,
-    shared: Shared,
+    writer: Arc<Writer>,
     followed: Arc<Followed>,
-    lease: Option<Name>,
+    meters: Meters,
 ) {
-    let meters = shared.meters.clone();
-    let writer = Arc::new(Writer::new(shared, lease));
     let mut writes = JoinSet::new();
     loop {
         let action = tokio::select! {

@@ -36,6 +36,8 @@ pub struct Head {
     pub name: Box<str>,
     /// Version.
     pub resource_version: Box<str>,
+    /// UID.
+    uid: Box<str>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +51,12 @@ struct Headed {
 pub fn head(json: &[u8]) -> Head {
     let headed: Headed = serde_json::from_slice(json).unwrap_or_default();
     headed.metadata
+}
+
+/// Reads the UID of an object.
+#[must_use]
+pub fn uid(json: &[u8]) -> Box<str> {
+    head(json).uid
 }
 
 impl Objects {
@@ -124,7 +132,7 @@ impl Sink for Objects {
     }
 
     fn deleted(&mut self, json: &[u8]) -> Option<Box<str>> {
-        let Head { namespace, name, resource_version } = head(json);
+        let Head { namespace, name, resource_version, .. } = head(json);
         let kind = self.target.kind;
         let namespace = match kind {
             Kind::Namespace | Kind::IngressClass | Kind::Node => "",

@@ -107,7 +107,10 @@ mod tests {
             "/apis/networking.k8s.io/v1/namespaces/a/ingresses/b"
         );
         assert_eq!(of(Kind::Namespace).object("", "kube-system"), "/api/v1/namespaces/kube-system");
-        assert_eq!(of(Kind::Secret).object("a", "../x?y"), "/api/v1/namespaces/a/secrets/..%2Fx%3Fy");
+        assert_eq!(
+            of(Kind::Secret).object("a", "../x?y"),
+            "/api/v1/namespaces/a/secrets/..%2Fx%3Fy"
+        );
         assert_eq!(segment(".."), "%2E%2E");
     }
 }

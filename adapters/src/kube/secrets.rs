@@ -125,7 +125,7 @@ impl Sink for SecretNames {
 
     fn item(&mut self, json: &[u8]) {
         self.count += 1;
-        let Head { namespace, name, resource_version } = head(json);
+        let Head { namespace, name, resource_version, .. } = head(json);
         let mut state = self.followed.state.lock();
         let Some(entry) = state.get_mut(&Name::new(&namespace, &name)) else { return };
         if entry.in_list.is_some() {
@@ -163,7 +163,7 @@ impl Sink for SecretNames {
     }
 
     fn changed(&mut self, json: &[u8]) -> Option<Box<str>> {
-        let Head { namespace, name, resource_version } = head(json);
+        let Head { namespace, name, resource_version, .. } = head(json);
         let mut state = self.followed.state.lock();
         if let Some(entry) = state.get_mut(&Name::new(&namespace, &name))
             && entry.version.as_ref() != Some(&resource_version)
@@ -175,7 +175,7 @@ impl Sink for SecretNames {
     }
 
     fn deleted(&mut self, json: &[u8]) -> Option<Box<str>> {
-        let Head { namespace, name, resource_version } = head(json);
+        let Head { namespace, name, resource_version, .. } = head(json);
         let mut state = self.followed.state.lock();
         if let Some(entry) = state.get_mut(&Name::new(&namespace, &name)) {
             (entry.version, entry.told, entry.void) = (None, None, entry.reading);
@@ -196,8 +196,7 @@ pub async fn read(shared: Shared, followed: Arc<Followed>, vault: Arc<Vault>) {
     loop {
         let room = SIDE_BY_SIDE.saturating_sub(reads.len());
         for (name, epoch, failures) in due(&followed, room) {
-            let (shared, vault, bucket) =
-                (shared.clone(), Arc::clone(&vault), Arc::clone(&bucket));
+            let (shared, vault, bucket) = (shared.clone(), Arc::clone(&vault), Arc::clone(&bucket));
             reads.spawn(async move {
                 let mut backoff =
                     Backoff::new(shared.seed, &name.to_string(), Duration::from_millis(100));

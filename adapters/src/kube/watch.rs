@@ -21,8 +21,9 @@ use super::client::{Ask, Body, Client};
 use super::failure::Failure;
 use super::frame::{Frame, Lines};
 use super::health::{Channel, Health};
+use super::identity::{self, Store};
 use super::meters::Meters;
-use super::{identity, list, resource};
+use super::{list, resource};
 use crate::ports::Clock;
 
 /// Shortest time that a server may keep a watch open, in seconds; the longest is twice that.
@@ -43,9 +44,6 @@ const OBEYED_MAX: Duration = Duration::from_secs(60);
 
 /// A watch that lasted so long was a good one; its end is no failure.
 const GOOD: Duration = Duration::from_millis(500);
-
-/// Silence within a streaming list after which the server does not know such lists.
-const STREAM_SILENCE: Duration = Duration::from_secs(10);
 
 /// Events of one batch at most.
 const BATCH: usize = 512;
@@ -135,6 +133,8 @@ pub struct Watch<S> {
     backoff: Backoff,
     /// Where to resume; `None` when a list is needed.
     version: Option<Box<str>>,
+    /// The store of the last list.
+    cluster: Option<Box<str>>,
     /// Why the next list is made.
     reason: &'static str,
     /// Whether lists are streamed.
@@ -156,6 +156,7 @@ impl<S: Sink> Watch<S> {
             sink,
             backoff,
             version: None,
+            cluster: None,
             reason: "start",
             streaming: true,
             relist,
@@ -167,6 +168,7 @@ impl<S: Sink> Watch<S> {
     pub async fn run(mut self) {
         loop {
             let started = Instant::now();
+            let listing = self.version.is_none();
             let end = match (&self.version, self.streaming) {
                 (None, false) => self.list_pages().await,
                 (None, true) | (Some(_), _) => self.stream().await,
@@ -175,7 +177,7 @@ impl<S: Sink> Watch<S> {
             let lasted = started.elapsed();
             let wait = match end {
                 End::Closed => return,
-                End::Fine if lasted >= GOOD || self.version.is_none() => {
+                End::Fine if lasted >= GOOD || listing || self.version.is_none() => {
                     self.backoff.reset();
                     Duration::ZERO
                 }
@@ -238,7 +240,9 @@ impl<S: Sink> Watch<S> {
 
     /// The list is whole. Whether events are still taken.
     async fn complete(&mut self, version: &str, started: Instant) -> Result<bool, Failure> {
-        let cluster = identity::of_store(&self.shared.client).await?;
+        let Store { cluster, revision: _ } =
+            identity::store(&self.shared.client, &self.target).await?;
+        self.cluster = Some(cluster.clone());
         let asked = self.reason == "asked";
         let count = self.sink.complete(version, cluster, asked);
         self.shared.meters.listed(self.target.kind, self.reason, count, started.elapsed());
@@ -250,7 +254,16 @@ impl<S: Sink> Watch<S> {
             "listed"
         );
         self.version = Some(version.into());
+        self.reason = "gone";
         Ok(self.hand_over().await)
+    }
+
+    /// Whether the store is the one of the last list, and has not gone back behind it.
+    async fn goes_on(&self, version: &str) -> Result<bool, Failure> {
+        let Store { cluster, revision } =
+            identity::store(&self.shared.client, &self.target).await?;
+        let other = self.cluster.as_ref().is_some_and(|known| *known != cluster);
+        Ok(!other && version.parse().is_ok_and(|version: u64| version <= revision))
     }
 
     /// Sends what the sink has. Whether events are still taken.
@@ -261,8 +274,21 @@ impl<S: Sink> Watch<S> {
 
     /// A streaming list and the watch after it, or a watch that is resumed.
     async fn stream(&mut self) -> End {
-        let seconds = WATCH_SECONDS
-            + self.backoff.jitter(Duration::from_secs(WATCH_SECONDS)).as_secs();
+        if let Some(version) = self.version.clone() {
+            match self.goes_on(&version).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(
+                        watch = self.target.label(),
+                        "the store went back: listing anew"
+                    );
+                    (self.version, self.reason) = (None, "went-back");
+                }
+                Err(failure) => return End::Failed(failure),
+            }
+        }
+        let seconds =
+            WATCH_SECONDS + self.backoff.jitter(Duration::from_secs(WATCH_SECONDS)).as_secs();
         let begin = match &self.version {
             Some(version) => format!("resourceVersion={}", resource::segment(version)),
             None => "sendInitialEvents=true&resourceVersionMatch=NotOlderThan".to_owned(),
@@ -291,7 +317,7 @@ impl<S: Sink> Watch<S> {
         let mut lines = Lines::default();
         if listing {
             self.sink.begin();
-            body.set_patience(STREAM_SILENCE);
+            body.set_patience(self.shared.client.patience().stream);
         }
         let relist = Arc::clone(&self.relist);
         loop {
@@ -305,6 +331,10 @@ impl<S: Sink> Watch<S> {
             };
             let chunk = match chunk {
                 Ok(Some(chunk)) => chunk,
+                Ok(None) if listing => {
+                    let why = "the list ended before it was complete".to_owned();
+                    return End::Failed(Failure::Broken(why));
+                }
                 Ok(None) => return End::Fine,
                 Err(Failure::Silent) if listing => {
                     self.streaming = false;
@@ -334,7 +364,6 @@ impl<S: Sink> Watch<S> {
             if let Some(whole) = seen.whole {
                 match self.complete(&whole, started).await {
                     Ok(true) => {
-                        self.reason = "gone";
                         self.shared.health.up(&self.channel);
                         body.set_patience(self.shared.client.patience().body);
                     }

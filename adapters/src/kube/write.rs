@@ -11,6 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tidegate_core::action::ActionId;
 use tidegate_core::event::{Ack, Event, Outcome};
+use tidegate_core::settings::Election;
 use tidegate_core::tell::{Notice, Tell};
 use tidegate_core::world::object::{Address, Kind, Name};
 use tokio::sync::{Mutex, Semaphore};
@@ -36,6 +37,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Longest time for the Lease: a holder must know in good time that it could not renew.
 const LEASE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Longest time for anything else, where there is no election.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Changes some fields and leaves the others.
 const MERGE: &str = "application/merge-patch+json";
 
@@ -45,16 +49,22 @@ pub struct Writer {
     slots: Semaphore,
     bucket: Bucket,
     lease: Option<Name>,
+    /// Longest time of a write, its turn included: nothing may be written in the term of the next
+    /// holder of the Lease.
+    patience: Duration,
     /// One at a time: each write follows the version of the one before.
     kept: Mutex<Kept>,
 }
 
 impl Writer {
-    /// A writer. `lease` is the Lease of the election.
+    /// A writer for an election, or for one replica alone.
     #[must_use]
-    pub fn new(shared: Shared, lease: Option<Name>) -> Writer {
+    pub fn new(shared: Shared, election: Option<&Election>) -> Writer {
         let (slots, bucket) = (Semaphore::new(SIDE_BY_SIDE), Bucket::new(RATE.0, RATE.1));
-        Writer { shared, slots, bucket, lease, kept: Mutex::default() }
+        let margin = election.map(|e| e.duration_ms.saturating_sub(e.renew_ms) * 9 / 10);
+        let patience = margin.map_or(PATIENCE, Duration::from_millis);
+        let lease = election.map(|election| election.lease.clone());
+        Writer { shared, slots, bucket, lease, patience, kept: Mutex::default() }
     }
 
     /// Carries out one request and sends its ack, after what it read.
@@ -63,23 +73,29 @@ impl Writer {
         let outcome = match tell {
             Tell::ReadLease | Tell::WriteLease { .. } => self.lease(tell, &mut events).await,
             Tell::Status { .. } | Tell::Event(_) => {
-                self.bucket.take().await;
-                // The semaphore is never closed.
-                let _slot = self.slots.acquire().await;
-                let mut backoff = Backoff::new(self.shared.seed, "write", FIRST_WAIT);
-                match &tell {
-                    Tell::Status { ingress, uid, addresses } => {
-                        self.status(ingress, uid, addresses, &mut backoff).await
-                    }
-                    Tell::Event(notice) => self.event(notice, &mut backoff).await,
-                    Tell::ReadLease | Tell::WriteLease { .. } => Ok(()),
-                }
+                let told = timeout(self.patience, self.in_turn(&tell)).await;
+                told.unwrap_or(Err(Failure::Silent))
             }
         };
         let outcomes = vec![outcome.map_or_else(|failure| refusal(&failure), |()| Outcome::Done)];
         events.push(Event::Acked(Ack { id, outcomes, worker: None }));
         // Nobody listens: the program ends.
         let _ = self.shared.events.send(events).await;
+    }
+
+    /// Writes status or an Event when it is its turn.
+    async fn in_turn(&self, tell: &Tell) -> Result<(), Failure> {
+        self.bucket.take().await;
+        // The semaphore is never closed.
+        let _slot = self.slots.acquire().await;
+        let mut backoff = Backoff::new(self.shared.seed, "write", FIRST_WAIT);
+        match tell {
+            Tell::Status { ingress, uid, addresses } => {
+                self.status(ingress, uid, addresses, &mut backoff).await
+            }
+            Tell::Event(notice) => self.event(notice, &mut backoff).await,
+            Tell::ReadLease | Tell::WriteLease { .. } => Ok(()),
+        }
     }
 
     /// Replaces `status.loadBalancer.ingress` of exactly that object: the UID in the patch is a
@@ -177,7 +193,9 @@ impl Writer {
                 }
             }
         };
-        let seen = timeout(LEASE_PATIENCE, asked).await.map_err(|_| Failure::Silent)??;
+        let seen = timeout(self.patience.min(LEASE_PATIENCE), asked)
+            .await
+            .map_err(|_| Failure::Silent)??;
         events.push(Event::LeaseSeen(seen));
         Ok(())
     }

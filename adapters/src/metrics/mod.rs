@@ -374,7 +374,7 @@ impl Metrics {
 pub fn reference() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
-         <!-- Generated from adapters/src/metrics.rs by `BLESS=1 cargo test`. Do not edit. -->\n\n\
+         <!-- Generated from adapters/src/metrics/mod.rs by `BLESS=1 cargo test`. Do not edit. -->\n\n\
          At `/metrics` of the admin address, in the Prometheus text format. Requests, sessions and\n\
          response times are HAProxy's own: its exporter is at `/metrics` of the stats port, and at\n\
          `/metrics/haproxy` of the admin address.\n\n\

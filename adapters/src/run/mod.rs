@@ -3,6 +3,7 @@
 //!
 //! Inputs: options, seams, a stop signal. Outputs: a serving HAProxy. Not here: any decision.
 
+mod feed;
 mod propagation;
 mod report;
 
@@ -18,7 +19,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Readiness, Status};
-use crate::folder::{Folder, FolderSettings};
 use crate::haproxy::{Proxy, ProxyHandle};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
@@ -27,6 +27,7 @@ use crate::ports::Ports;
 use crate::relay::Relay;
 use crate::resolve::Resolver;
 use crate::vault::Vault;
+use feed::Feed;
 use propagation::Propagation;
 use report::Report;
 
@@ -59,16 +60,10 @@ pub async fn run(
         .await
         .context("cannot use HAProxy")?;
     let (source_events, from_source) = mpsc::channel(SOURCE_QUEUE);
-    let folder = Folder::start(
-        FolderSettings {
-            path: options.manifests.clone(),
-            config_map: options.settings.config_map.clone(),
-        },
-        vault.clone(),
-        source_events,
-    )?;
+    let metrics = Arc::new(Metrics::new());
+    let source = Feed::start(&options, &ports, &vault, &metrics, source_events).await?;
     let now = Time(ports.clock.now_ms());
-    let report = Report::new(Arc::new(Status::new()), Arc::new(Metrics::new()), vault);
+    let report = Report::new(Arc::new(Status::new()), metrics, vault);
     report.metrics.started_at(ports.clock.unix_s());
     let mut shell = Shell {
         controller: Controller::new(options.settings.clone(), now),
@@ -76,6 +71,7 @@ pub async fn run(
         resolver: Resolver::new(proxy_events),
         propagation: Propagation::default(),
         proxy,
+        source,
         ports: ports.clone(),
         report,
         wake_at: None,
@@ -84,8 +80,8 @@ pub async fn run(
     serve_admin(&options, &ports, &shell.report, &mut servers).await?;
     let delay = options.drain_delay;
     let outcome = shell.serve(from_proxy, from_source, &mut servers, stop, delay).await;
-    drop(folder);
-    let Shell { proxy, journal, .. } = shell;
+    let Shell { proxy, journal, source, .. } = shell;
+    drop(source);
     if let Some(journal) = journal {
         journal.close();
     }
@@ -130,6 +126,7 @@ struct Shell {
     resolver: Resolver,
     propagation: Propagation,
     proxy: ProxyHandle,
+    source: Feed,
     ports: Ports,
     report: Report,
     wake_at: Option<Time>,
@@ -231,6 +228,9 @@ impl Shell {
             self.report.acting(id, &body);
             match body {
                 ActionBody::ResolveNames { names } => self.resolver.keep(names),
+                body @ (ActionBody::FollowSecrets { .. } | ActionBody::Tell(_)) => {
+                    self.source.send(Action { id, body });
+                }
                 body => self.proxy.send(Action { id, body }),
             }
         }

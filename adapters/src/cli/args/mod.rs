@@ -1,8 +1,11 @@
-//! The flags of `tidegate run`, and what they amount to.
+//! Flags, and what they amount to.
 //!
-//! Inputs: flags and environment variables. Outputs: [`Settings`] and [`RunOptions`]. Every field
-//! of the settings has a flag: both sides are taken apart without `..`, so that the compiler
-//! notices a missing one. Not here: reading anything.
+//! Inputs: flags and environment variables. Outputs: [`Settings`], and the options of `tidegate
+//! run` ([`run`]). Every field of the settings has a flag here or in [`cluster`]: both sides are
+//! taken apart without `..`, so that the compiler notices a missing one. Not here: reading anything.
+
+pub mod cluster;
+pub mod run;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,10 +16,7 @@ use tidegate_core::settings::{Delays, Limits, Listen, Reach, Scope, Settings};
 use tidegate_core::world::object::Name;
 
 use super::value::{self, Backend};
-use crate::haproxy::{Mode, StopMode};
-use crate::options::{JournalOptions, RunOptions};
-use crate::ports::Endpoint;
-use crate::telemetry::LogFormat;
+pub use run::RunArgs;
 
 /// What becomes of Ingresses and how HAProxy listens.
 #[derive(Clone, Debug, Args)]
@@ -57,6 +57,11 @@ pub struct SettingsArgs {
     /// Serve Services of type ExternalName (they can reach into your network: CVE-2021-25740)
     #[arg(long, help_heading = "What is served", env = "TIDEGATE_EXTERNAL_NAMES")]
     pub external_names: bool,
+    /// How pods are reached when no annotation says so: at their own addresses, or through the node
+    /// ports of their Services
+    #[arg(long, value_name = "WAY", help_heading = "What is served", env = "TIDEGATE_REACH",
+          value_enum, default_value_t = Way::Pods)]
+    pub reach: Way,
     #[command(flatten)]
     /// Where and how HAProxy listens.
     pub listen: ListenArgs,
@@ -160,60 +165,13 @@ pub struct DelayArgs {
     pub audit: Duration,
 }
 
-/// `tidegate run`.
-#[derive(Clone, Debug, Args)]
-pub struct RunArgs {
-    /// Folder with Kubernetes manifests (YAML or JSON), followed while running
-    #[arg(long, short = 'f', value_name = "DIR", env = "TIDEGATE_MANIFESTS")]
-    pub manifests: PathBuf,
-    /// HAProxy's executable [default: haproxy from PATH, otherwise the newest in
-    /// ~/.cache/tidegate/haproxy, where deploy/haproxy/install.sh puts it]
-    #[arg(long, value_name = "FILE", env = "TIDEGATE_HAPROXY")]
-    pub haproxy: Option<PathBuf>,
-    /// Attach to an HAProxy that somebody else starts from the state folder's haproxy.cfg: path of
-    /// its worker's runtime socket, or HOST:PORT
-    #[arg(long, value_name = "SOCKET", env = "TIDEGATE_ATTACH", value_parser = value::endpoint)]
-    pub attach: Option<Endpoint>,
-    /// With --attach: the master socket, without which nothing can be reloaded
-    #[arg(long, value_name = "SOCKET", env = "TIDEGATE_MASTER", value_parser = value::endpoint,
-          requires = "attach")]
-    pub master: Option<Endpoint>,
-    /// Leave HAProxy serving when tidegate stops; the next tidegate adopts it
-    #[arg(long, env = "TIDEGATE_KEEP_HAPROXY")]
-    pub keep_haproxy: bool,
-    /// After SIGTERM: time between "not ready" and HAProxy's stop, for load balancers to notice
-    #[arg(long, value_name = "DURATION", env = "TIDEGATE_DRAIN_DELAY",
-          value_parser = value::duration, default_value = "0s")]
-    pub drain_delay: Duration,
-    /// After that: time for open connections to end
-    #[arg(long, value_name = "DURATION", env = "TIDEGATE_STOP_WITHIN",
-          value_parser = value::duration, default_value = "20s")]
-    pub stop_within: Duration,
-    /// Folder of the journal: everything that arrived, for `tidegate replay` [default: none]
-    #[arg(long, value_name = "DIR", env = "TIDEGATE_JOURNAL_DIR")]
-    pub journal_dir: Option<PathBuf>,
-    /// Most disk space of the journal
-    #[arg(long, value_name = "SIZE", env = "TIDEGATE_JOURNAL_MAX", value_parser = value::bytes,
-          default_value = "256MiB")]
-    pub journal_max: u64,
-    /// Address of health, readiness, metrics and problems; "none" for nowhere
-    #[arg(
-        long,
-        value_name = "ADDRESS:PORT",
-        env = "TIDEGATE_ADMIN_BIND",
-        default_value = "127.0.0.1:8405"
-    )]
-    pub admin_bind: String,
-    /// Form of log lines, on standard error
-    #[arg(long, value_name = "FORM", env = "TIDEGATE_LOG_FORMAT", value_enum,
-          default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or module=level pairs
-    #[arg(long, value_name = "FILTER", env = "TIDEGATE_LOG", default_value = "info")]
-    pub log: String,
-    #[command(flatten)]
-    /// Settings of the core.
-    pub settings: SettingsArgs,
+/// How pods are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// At their own addresses.
+    Pods,
+    /// Through node ports.
+    NodePorts,
 }
 
 /// The kind of HAProxy assumed where none is run.
@@ -228,7 +186,7 @@ pub enum Tier {
 }
 
 impl SettingsArgs {
-    /// The settings of the core.
+    /// The settings of the core for a folder.
     ///
     /// # Errors
     /// When the state folder is not given and there is no home folder.
@@ -241,6 +199,7 @@ impl SettingsArgs {
             default_backend,
             default_certificate,
             external_names,
+            reach,
             listen,
             limits,
             delays,
@@ -254,7 +213,10 @@ impl SettingsArgs {
             default_certificate,
             external_names,
             scope: Scope::folder(),
-            reach: Reach::Pods,
+            reach: match reach {
+                Way::Pods => Reach::Pods,
+                Way::NodePorts => Reach::NodePorts,
+            },
             telling: None,
             listen: listen.listen()?,
             limits: limits.limits(),
@@ -329,98 +291,5 @@ impl DelayArgs {
             retry_ms: ms(retry),
             audit_ms: ms(audit),
         }
-    }
-}
-
-impl RunArgs {
-    /// The options of the run loop.
-    ///
-    /// # Errors
-    /// When a folder or HAProxy's executable cannot be found, or an address cannot be read.
-    pub fn options(&self) -> anyhow::Result<RunOptions> {
-        let RunArgs {
-            manifests,
-            haproxy,
-            attach,
-            master,
-            keep_haproxy,
-            drain_delay,
-            stop_within,
-            journal_dir,
-            journal_max,
-            admin_bind,
-            log_format: _,
-            log: _,
-            settings,
-        } = self.clone();
-        let settings = settings.settings()?;
-        let mode = match attach {
-            None => Mode::Spawn,
-            Some(worker) => Mode::Attach { master, worker },
-        };
-        let found = haproxy.or_else(super::places::haproxy);
-        let haproxy = match (found, &mode) {
-            (Some(path), _) => path,
-            (None, Mode::Attach { .. }) => PathBuf::from("haproxy"),
-            (None, Mode::Spawn) => anyhow::bail!(
-                "no HAProxy found; install one (deploy/haproxy/install.sh) or name it with --haproxy"
-            ),
-        };
-        Ok(RunOptions {
-            manifests,
-            haproxy,
-            mode,
-            inherit_stdout: &*settings.listen.log_target == "stdout",
-            journal: journal_dir.map(|dir| JournalOptions { dir, bytes_max: journal_max }),
-            admin: match admin_bind.as_str() {
-                "none" | "" => None,
-                text => Some(value::endpoint(text).map_err(anyhow::Error::msg)?),
-            },
-            drain_delay,
-            stop: if keep_haproxy {
-                StopMode::Leave
-            } else {
-                StopMode::Soft { within: stop_within }
-            },
-            settings,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Only {
-        #[command(flatten)]
-        run: RunArgs,
-    }
-
-    fn parse(flags: &[&str]) -> RunArgs {
-        let all = ["tidegate", "-f", "manifests"].iter().chain(flags);
-        Only::try_parse_from(all).unwrap().run
-    }
-
-    #[test]
-    fn defaults_are_the_documented_settings() {
-        let settings = parse(&["--state-dir", "/s"]).settings.settings().unwrap();
-        assert_eq!(settings, Settings::documented("/s"));
-    }
-
-    #[test]
-    fn values_are_taken() {
-        let flags = ["--default-backend", "a/b:81", "--bind", "127.0.0.1,::1", "--audit", "0s"];
-        let rest = ["--state-dir", "/s", "--haproxy", "/h", "--attach", "/w", "--keep-haproxy"];
-        let args = parse(&[&flags[..], &rest[..]].concat());
-        let options = args.options().unwrap();
-        let settings = &options.settings;
-        assert_eq!(settings.default_backend, Some((Name::new("a", "b"), 81)));
-        assert_eq!(settings.listen.addresses.len(), 2);
-        assert_eq!(settings.delays.audit_ms, 0);
-        assert_eq!(options.stop, StopMode::Leave);
-        let worker = Endpoint::Unix("/w".into());
-        assert_eq!(options.mode, Mode::Attach { master: None, worker });
     }
 }

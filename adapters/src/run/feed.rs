@@ -1,0 +1,67 @@
+//! The source of objects, whichever it is, for the loop.
+
+use std::sync::Arc;
+
+use tidegate_core::action::Action;
+use tidegate_core::event::Event;
+use tokio::sync::mpsc;
+
+use crate::folder::{Folder, FolderSettings};
+use crate::kube::Cluster;
+use crate::kube::client::Patience;
+use crate::metrics::Metrics;
+use crate::options::{RunOptions, Source};
+use crate::ports::Ports;
+use crate::vault::Vault;
+
+/// A running source. Dropping it stops it.
+pub enum Feed {
+    /// A folder. It is told nothing.
+    Folder {
+        /// Held for its thread.
+        _folder: Folder,
+    },
+    /// An API server.
+    Cluster(Cluster),
+}
+
+impl Feed {
+    /// Starts the source of these options.
+    ///
+    /// # Errors
+    /// When the folder or the credentials cannot be used.
+    pub async fn start(
+        options: &RunOptions,
+        ports: &Ports,
+        vault: &Arc<Vault>,
+        metrics: &Metrics,
+        events: mpsc::Sender<Vec<Event>>,
+    ) -> anyhow::Result<Feed> {
+        let (settings, vault) = (&options.settings, Arc::clone(vault));
+        match &options.source {
+            Source::Folder(path) => {
+                let config_map = settings.config_map.clone();
+                let folder = FolderSettings { path: path.clone(), config_map };
+                Ok(Feed::Folder { _folder: Folder::start(folder, vault, events)? })
+            }
+            Source::Cluster(server) => {
+                let (meters, patience) = (metrics.cluster(), Patience::DOCUMENTED);
+                let server = server.clone();
+                let cluster =
+                    Cluster::start(server, patience, settings, ports, vault, meters, events)
+                        .await?;
+                Ok(Feed::Cluster(cluster))
+            }
+        }
+    }
+
+    /// Hands over a request to follow Secrets or to tell something. Core asks a folder for neither.
+    pub fn send(&self, action: Action) {
+        match self {
+            Feed::Folder { .. } => {
+                tracing::error!(id = action.id.0, "a folder cannot be told anything");
+            }
+            Feed::Cluster(cluster) => cluster.send(action),
+        }
+    }
+}
