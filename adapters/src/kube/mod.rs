@@ -29,6 +29,7 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_core::action::{Action, ActionBody};
 use tidegate_core::event::Event;
@@ -36,6 +37,7 @@ use tidegate_core::settings::{Publish, Settings};
 use tidegate_core::world::object::{Kind, Name};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::ports::Ports;
 use crate::vault::Vault;
@@ -48,10 +50,14 @@ use server::Server;
 use watch::{Shared, Target};
 use write::Writer;
 
+/// Longest time for the last writes at the end.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
 /// A running cluster source. Dropping it ends its tasks.
 pub struct Cluster {
     actions: mpsc::UnboundedSender<Action>,
     relists: BTreeMap<Kind, Vec<Arc<Notify>>>,
+    writes: JoinSet<()>,
     _tasks: JoinSet<()>,
 }
 
@@ -102,8 +108,19 @@ impl Cluster {
         let writer = Arc::new(Writer::new(shared.clone(), election));
         // Core bounds what is under way: what waits here is what it lets wait.
         let (actions, inbox) = mpsc::unbounded_channel();
-        tasks.spawn(act(inbox, writer, followed, shared.meters));
-        Ok(Cluster { actions, relists, _tasks: tasks })
+        let mut writes = JoinSet::new();
+        writes.spawn(act(inbox, writer, followed, shared.meters));
+        Ok(Cluster { actions, relists, writes, _tasks: tasks })
+    }
+
+    /// Ends it. What is being written gets a moment to arrive: a Lease that is given back lets
+    /// another replica go on at once.
+    pub async fn finish(self) {
+        let Cluster { actions, relists: _, mut writes, _tasks } = self;
+        drop(actions);
+        let all = async { while writes.join_next().await.is_some() {} };
+        // What is not written by then is for the next holder.
+        let _ = timeout(LAST_WRITES, all).await;
     }
 
     /// Hands over an action. Those that are not for the API server are dropped.
@@ -187,7 +204,7 @@ async fn act(
             action = inbox.recv() => action,
             Some(_) = writes.join_next() => continue,
         };
-        let Some(Action { id, body }) = action else { return };
+        let Some(Action { id, body }) = action else { break };
         match body {
             ActionBody::FollowSecrets { add, drop } => {
                 meters.following(followed.follow(add, drop, id.0));
@@ -201,4 +218,5 @@ async fn act(
             | ActionBody::ResolveNames { .. } => {}
         }
     }
+    while writes.join_next().await.is_some() {}
 }

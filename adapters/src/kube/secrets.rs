@@ -300,7 +300,7 @@ fn settle(shared: &Shared, followed: &Followed, read: Read) -> Option<Event> {
             shared.health.settled(&object);
             entry.failures = 0;
             // One that is known is deleted by the watch's word, or judged after a list.
-            entry.told.is_none().then(|| Event::Deleted(object))
+            entry.told.is_none().then_some(Event::Deleted(object))
         }
         Err(Refused::Refusal(refusal)) => {
             shared.health.refused(refusal);

@@ -259,7 +259,7 @@ impl<S: Sink> Watch<S> {
     }
 
     /// Whether the store is the one of the last list, and has not gone back behind it.
-    async fn goes_on(&self, version: &str) -> Result<bool, Failure> {
+    async fn goes_on(&mut self, version: &str) -> Result<bool, Failure> {
         let Store { cluster, revision } =
             identity::store(&self.shared.client, &self.target).await?;
         let other = self.cluster.as_ref().is_some_and(|known| *known != cluster);

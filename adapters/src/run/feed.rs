@@ -55,6 +55,14 @@ impl Feed {
         }
     }
 
+    /// Stops it.
+    pub async fn finish(self) {
+        match self {
+            Feed::Folder { .. } => {}
+            Feed::Cluster(cluster) => cluster.finish().await,
+        }
+    }
+
     /// Hands over a request to follow Secrets or to tell something. Core asks a folder for neither.
     pub fn send(&self, action: Action) {
         match self {

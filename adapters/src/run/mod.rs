@@ -40,6 +40,9 @@ const PROXY_QUEUE: usize = 256;
 /// Batches taken into one step at most, so that a flood does not delay the actions for long.
 const BATCHES_PER_STEP: usize = 32;
 
+/// Longest time after the drain delay for what is told last.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Time between two looks at what is only for people: sizes, memory, vault.
 const TIDY: Duration = Duration::from_secs(2);
 
@@ -81,7 +84,7 @@ pub async fn run(
     let delay = options.drain_delay;
     let outcome = shell.serve(from_proxy, from_source, &mut servers, stop, delay).await;
     let Shell { proxy, journal, source, .. } = shell;
-    drop(source);
+    source.finish().await;
     if let Some(journal) = journal {
         journal.close();
     }
@@ -157,10 +160,15 @@ impl Shell {
                     self.report.readiness(Readiness::Draining);
                     tracing::info!(delay_s = drain_delay.as_secs(), "draining");
                     drained = Some(tokio::time::Instant::now() + drain_delay);
-                    continue;
+                    events.push(Event::Stopping);
                 }
                 () = tokio::time::sleep_until(drained.unwrap_or(far)), if drained.is_some() => {
-                    return Ok(());
+                    // What is told last, such as that the Lease is free, gets a moment.
+                    let late = drained.is_some_and(|drained| drained.elapsed() > LAST_WORDS);
+                    if late || self.controller.is_silent() {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 ended = self.proxy.ended() => {
                     ended.context("a task of the HAProxy adapter panicked")?;
