@@ -6,7 +6,7 @@
 - apiGroups: [""]
   resources: [namespaces]
   resourceNames: [kube-system]
-  verbs: [get]
+  verbs: [list]
 {{- if .Values.scope.ingressClasses }}
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
