@@ -1,6 +1,8 @@
 //! Every annotation family by real requests on each HAProxy, every key's example, and what
 //! happens when a key that protects something cannot be used.
 
+mod browsers;
+mod clients;
 #[path = "../common/mod.rs"]
 mod common;
 mod protocol;
@@ -59,6 +61,11 @@ fn families(version: &'static str) {
     scenarios.run("headers", || requests::headers(stage));
     scenarios.run("allow and deny lists", || requests::access(stage));
     scenarios.run("lists that cannot be read", || requests::broken_access(stage));
+    scenarios.run("client addresses", || clients::source(stage));
+    scenarios.run("rate limits", || clients::rates(stage));
+    scenarios.run("CORS", || browsers::cors(stage));
+    scenarios.run("HSTS", || browsers::hsts(stage));
+    scenarios.run("session affinity", || browsers::affinity(stage));
     scenarios.run("HTTP/2 to pods", || protocol::h2(stage));
     scenarios.run("TLS to pods", || protocol::tls(stage));
     scenarios.run("mutual TLS to pods", || protocol::mutual_tls(stage));

@@ -49,6 +49,7 @@ pub const FAMILY: Family = Family {
         },
     ],
     finish: None,
+    finish_route: None,
     rules: &[
         rule("http-request set-var-fmt(txn.ak) \"%[{f:deny}]:4%[src,hex]\" if {on:deny}"),
         rule(
@@ -83,7 +84,8 @@ fn deny(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(
     list("deny", text, draft)
 }
 
-fn list(field: &'static str, text: &str, draft: &mut RouteDraft) -> Result<(), Refusal> {
+/// Puts a list into the map of networks and its id into a field.
+pub(super) fn list(field: &'static str, text: &str, draft: &mut RouteDraft) -> Result<(), Refusal> {
     let mut prefixes: Vec<String> = Vec::new();
     for network in value::networks(text)? {
         prefixes.extend(hex_prefixes(&network));

@@ -32,23 +32,24 @@ pub const FAMILY: Family = Family {
         apply: Apply::Backend(balance),
     }],
     finish: None,
+    finish_route: None,
     rules: &[
         Rule {
-            at: Section::Request,
+            at: Section::Backend,
             when: always,
             text: RuleText::Line(
                 "http-request set-var-fmt(txn.lbkey) \"%[{f:hash}]:%[query]&%[req.hdrs]\" if {on:hash}",
             ),
         },
         Rule {
-            at: Section::Request,
+            at: Section::Backend,
             when: always,
             text: RuleText::Line(
                 "http-request set-var(txn.lbkey) var(txn.lbkey),map_regm(maps/hash-key.map) if {on:hash}",
             ),
         },
         Rule {
-            at: Section::Request,
+            at: Section::Backend,
             when: no_balance_hash,
             text: RuleText::Line(
                 "http-request set-header x-tidegate-hash %[var(txn.lbkey)] if {on:hash}",

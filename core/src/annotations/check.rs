@@ -56,6 +56,7 @@ pub const FAMILY: Family = Family {
         },
     ],
     finish: Some(finish),
+    finish_route: None,
     rules: &[],
 };
 

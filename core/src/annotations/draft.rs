@@ -18,6 +18,8 @@ pub struct RouteDraft {
     fields: BTreeMap<&'static str, String>,
     entries: BTreeSet<(MapId, String, String)>,
     header_names: BTreeSet<String>,
+    /// Validated values by name, for the `finish_route` functions of the families.
+    pub values: BTreeMap<&'static str, String>,
 }
 
 impl RouteDraft {
@@ -94,6 +96,8 @@ pub struct BackendDraft {
     pub values: BTreeMap<&'static str, String>,
     /// Algorithm part of the profile; empty for the default.
     pub balance: &'static str,
+    /// Whether the profile is one with session affinity.
+    pub affinity: bool,
     /// Health check part of the profile; empty for none.
     pub check_profile: &'static str,
     /// Value in the map of health check requests.
@@ -111,7 +115,7 @@ pub struct BackendDraft {
 impl RouteDraft {
     /// Takes in what a backend needs the frontend to compute.
     pub fn absorb(&mut self, other: &RouteDraft) {
-        let RouteDraft { fields, entries, header_names } = other;
+        let RouteDraft { fields, entries, header_names, values: _ } = other;
         self.fields.extend(fields.iter().map(|(field, value)| (*field, value.clone())));
         self.entries.extend(entries.iter().cloned());
         self.header_names.extend(header_names.iter().cloned());

@@ -74,10 +74,11 @@ pub const FAMILY: Family = Family {
         ),
     ],
     finish: None,
+    finish_route: None,
     rules: &[
-        bin(Section::Request, "http-request del-headers-bin {f:rq-del},b64dec if {on:rq-del}"),
-        bin(Section::Request, "http-request set-headers-bin {f:rq-set},b64dec if {on:rq-set}"),
-        bin(Section::Request, "http-request add-headers-bin {f:rq-add},b64dec if {on:rq-add}"),
+        bin(Section::Backend, "http-request del-headers-bin {f:rq-del},b64dec if {on:rq-del}"),
+        bin(Section::Backend, "http-request set-headers-bin {f:rq-set},b64dec if {on:rq-set}"),
+        bin(Section::Backend, "http-request add-headers-bin {f:rq-add},b64dec if {on:rq-add}"),
         bin(Section::Response, "http-response del-headers-bin {f:rs-del},b64dec if {on:rs-del}"),
         bin(Section::Response, "http-response set-headers-bin {f:rs-set},b64dec if {on:rs-set}"),
         bin(Section::Response, "http-response add-headers-bin {f:rs-add},b64dec if {on:rs-add}"),
@@ -207,7 +208,7 @@ fn parse(text: &str, removes: bool) -> Result<Vec<(String, String)>, Refusal> {
 
 /// HAProxy's binary header list: names and values, each after its length as a varint, ended by an
 /// empty name and value (an empty name in a list of names); configuration manual, `req.hdrs_bin`.
-fn binary(headers: &[(String, String)], names_only: bool) -> Vec<u8> {
+pub(super) fn binary(headers: &[(String, String)], names_only: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in headers {
         text_bytes(&mut out, name);
@@ -244,7 +245,7 @@ fn varint(out: &mut Vec<u8>, value: u64) {
 }
 
 /// Values in the map are base64, so that any byte a header may have survives file and socket.
-fn encode_value(value: &str) -> String {
+pub(super) fn encode_value(value: &str) -> String {
     if value.is_empty() { "-".into() } else { STANDARD.encode(value) }
 }
 

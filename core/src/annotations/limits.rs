@@ -41,6 +41,7 @@ pub const FAMILY: Family = Family {
         },
     ],
     finish: None,
+    finish_route: None,
     rules: &[],
 };
 

@@ -5,13 +5,18 @@
 //! Adding a family: one file with a [`Family`], and its line in [`FAMILIES`].
 
 pub mod access;
+pub mod affinity;
 pub mod balance;
 pub mod check;
+pub mod client;
+pub mod cors;
 pub mod draft;
 pub mod headers;
+pub mod hsts;
 pub mod limits;
 pub mod nearest;
 pub mod protocol;
+pub mod rate;
 pub mod redirect;
 pub mod reference;
 pub mod resolve;
@@ -28,17 +33,23 @@ use crate::world::lookup::Lookup;
 use crate::world::object::Meta;
 pub use draft::{BackendDraft, RouteDraft};
 
-/// Every family, in the order in which their rules run: a route pays for the rules up to the last
-/// family it uses, so what is common comes first.
+/// Every family, in the order in which their rules run within each section: a route pays for the
+/// rules up to the last family it uses. In the frontend stand those that may answer instead of a
+/// pod, in the backends those that shape what the pod sees, so that neither pays for the other.
 pub const FAMILIES: &[&Family] = &[
+    &client::FAMILY,
     &access::FAMILY,
     &redirect::FAMILY,
-    &headers::FAMILY,
+    &cors::FAMILY,
+    &rate::FAMILY,
     &timeouts::FAMILY,
+    &headers::FAMILY,
+    &hsts::FAMILY,
     &balance::FAMILY,
     &limits::FAMILY,
     &check::FAMILY,
     &protocol::FAMILY,
+    &affinity::FAMILY,
     &rewrite::FAMILY,
 ];
 
@@ -54,6 +65,8 @@ pub struct Family {
     pub keys: &'static [Annotation],
     /// Composes backend values into profile and keywords, once all keys were applied.
     pub finish: Option<fn(&mut BackendDraft)>,
+    /// Composes route values into fields of the policy record, once all keys were applied.
+    pub finish_route: Option<fn(&mut RouteDraft, &Capabilities)>,
     /// Skeleton rules that read the fields.
     pub rules: &'static [Rule],
 }
@@ -184,6 +197,10 @@ pub enum Section {
     Response,
     /// Requests, in the named defaults of backends, for routes that use any family.
     Backend,
+    /// The last rules for responses, in the named defaults of backends with session affinity.
+    Affinity,
+    /// Responses of the static backend that answers CORS preflights.
+    Preflight,
 }
 
 /// For rules that every HAProxy gets.

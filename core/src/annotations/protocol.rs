@@ -81,6 +81,7 @@ pub const FAMILY: Family = Family {
         },
     ],
     finish: Some(finish),
+    finish_route: None,
     rules: &[],
 };
 

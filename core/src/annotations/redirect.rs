@@ -83,6 +83,7 @@ pub const FAMILY: Family = Family {
         },
     ],
     finish: None,
+    finish_route: None,
     rules: &[
         rule(
             "http-request set-var-fmt(txn.loc) \"https://%[{host}]%[{f:https-port}]%[pathq]\" \

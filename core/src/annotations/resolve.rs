@@ -152,6 +152,14 @@ pub fn apply(
             }
         }
     }
+    if target == Target::Route {
+        let capabilities = lookup.capabilities();
+        for family in FAMILIES {
+            if let Some(finish) = family.finish_route {
+                finish(&mut resolved.route, &capabilities);
+            }
+        }
+    }
     if target == Target::Backend {
         resolved.backend.plain_sni = lookup.capabilities().sni_auto;
         for family in FAMILIES {

@@ -37,6 +37,7 @@ pub const FAMILY: Family = Family {
         apply: Apply::Route(rewrite),
     }],
     finish: None,
+    finish_route: None,
     rules: &[
         compute(
             "http-request set-var-fmt(txn.rw) \"%[{f:rewrite}]:%[var(txn.path)]\" if {on:rewrite}",
@@ -67,7 +68,7 @@ pub const FAMILY: Family = Family {
 };
 
 const fn compute(text: &'static str) -> Rule {
-    Rule { at: Section::Request, when: always, text: RuleText::Line(text) }
+    Rule { at: Section::Backend, when: always, text: RuleText::Line(text) }
 }
 
 fn rewrite(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
@@ -126,7 +127,7 @@ fn scoped(regex: &str, id: &str) -> String {
 
 /// Refuses what HAProxy's engine would refuse or could run away with, as far as that can be seen
 /// from outside. HAProxy's own verdict comes last: what it refuses is quarantined.
-fn check_regex(regex: &str) -> Result<(), Refusal> {
+pub(super) fn check_regex(regex: &str) -> Result<(), Refusal> {
     let refuse = |why: &str| {
         Err(Refusal::new(
             format!("the regular expression {} {why}", quoted(regex)),

@@ -74,6 +74,7 @@ pub const FAMILY: Family = Family {
         },
     ],
     finish: None,
+    finish_route: None,
     rules: &[
         rule(always, "http-request set-timeout server {f:t-server} if {on:t-server}"),
         rule(always, "http-request set-timeout tunnel {f:t-tunnel} if {on:t-tunnel}"),

@@ -39,13 +39,14 @@ pub fn duration_ms(text: &str) -> Result<u64, Refusal> {
     let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = trimmed.split_at(digits);
     let number: u64 = number.parse().map_err(|_| bad())?;
-    let factor = match unit {
-        "" | "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        "us" => return if number >= 1_000 { Ok(number / 1_000) } else { Err(bad()) },
+    let (number, factor) = match unit {
+        "us" if number < 1_000 => return Err(bad()),
+        "us" => (number / 1_000, 1),
+        "" | "ms" => (number, 1),
+        "s" => (number, 1_000),
+        "m" => (number, 60_000),
+        "h" => (number, 3_600_000),
+        "d" => (number, 86_400_000),
         _ => return Err(bad()),
     };
     match number.checked_mul(factor) {

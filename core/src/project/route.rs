@@ -167,7 +167,7 @@ fn finish(
         service: service_name.clone(),
         port_name: port.name.into(),
         port: port.number,
-        profile: profile::name(backend.balance, backend.check_profile),
+        profile: profile::name(backend.balance, backend.check_profile, backend.affinity),
         keywords: backend.keywords.join(" ").into(),
         files: backend.files.iter().copied().collect(),
         check: backend.check.clone(),

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use core::fmt::{self, Write};
 
-use crate::annotations::Section;
+use crate::annotations::{Section, affinity};
 use crate::capability::Capabilities;
 use crate::desired::Skeleton;
 
@@ -27,20 +27,21 @@ const BALANCES: [(&str, &str, bool); 7] = [
 const CHECKS: [(&str, &str); 4] =
     [("", ""), ("get", "GET"), ("head", "HEAD"), ("options", "OPTIONS")];
 
-/// The name of a profile; both parts may be empty for the default.
+/// The name of a profile; balance and check may be empty for the default.
 #[must_use]
-pub fn name(balance: &str, check: &str) -> Arc<str> {
+pub fn name(balance: &str, check: &str, affinity: bool) -> Arc<str> {
     let balance = if balance.is_empty() { "roundrobin" } else { balance };
-    if check.is_empty() {
-        format!("tidegate-{balance}").into()
-    } else {
-        format!("tidegate-{balance}-{check}").into()
-    }
+    let dash = if check.is_empty() { "" } else { "-" };
+    let affinity = if affinity { "-cookie" } else { "" };
+    format!("tidegate-{balance}{dash}{check}{affinity}").into()
 }
 
 /// The names of all profiles.
 pub fn names() -> impl Iterator<Item = Arc<str>> {
-    BALANCES.iter().flat_map(|(balance, _, _)| CHECKS.iter().map(|(check, _)| name(balance, check)))
+    let kinds = CHECKS.iter().flat_map(|(check, _)| [(check, false), (check, true)]);
+    BALANCES.iter().flat_map(move |(balance, _, _)| {
+        kinds.clone().map(move |(check, affinity)| name(balance, check, affinity))
+    })
 }
 
 /// Writes every profile.
@@ -54,26 +55,46 @@ pub fn write_all(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             _ => value,
         };
         for (check, method) in CHECKS {
-            writeln!(out, "defaults {}", name(balance, check))?;
-            writeln!(out, "  mode http\n  balance {value}")?;
-            if hashes {
-                out.write_str("  hash-type consistent\n")?;
+            for affinity in [false, true] {
+                writeln!(out, "defaults {}", name(balance, check, affinity))?;
+                writeln!(out, "  mode http\n  balance {value}")?;
+                if hashes {
+                    out.write_str("  hash-type consistent\n")?;
+                }
+                common(&skeleton.capabilities, out)?;
+                checks(method, out)?;
+                rules(skeleton, affinity, out)?;
+                out.write_char('\n')?;
             }
-            common(&skeleton.capabilities, out)?;
-            if !method.is_empty() {
-                writeln!(out, "  option httpchk")?;
-                writeln!(
-                    out,
-                    "  http-check send meth {method} \
-                     uri-lf \"%[be_name,map_str(maps/check.map,/)]\" ver HTTP/1.1 hdr Host localhost"
-                )?;
-                out.write_str("  http-check expect rstatus ^[23]\n")?;
-            }
-            // Only what may be sent twice is.
-            out.write_str("  http-request disable-l7-retry unless { method GET HEAD OPTIONS }\n")?;
-            super::skeleton::write_rules(skeleton, Section::Backend, "http-request", out)?;
-            out.write_char('\n')?;
         }
+    }
+    Ok(())
+}
+
+fn checks(method: &str, out: &mut dyn Write) -> fmt::Result {
+    if method.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "  option httpchk")?;
+    writeln!(
+        out,
+        "  http-check send meth {method} uri-lf \"%[be_name,map_str(maps/check.map,/)]\" \
+         ver HTTP/1.1 hdr Host localhost"
+    )?;
+    out.write_str("  http-check expect rstatus ^[23]\n")
+}
+
+fn rules(skeleton: &Skeleton, affinity: bool, out: &mut dyn Write) -> fmt::Result {
+    if affinity {
+        let key = skeleton.options.get(affinity::KEY_OPTION).map_or("tidegate", |key| key);
+        writeln!(out, "  cookie {} insert indirect nocache httponly dynamic", affinity::COOKIE)?;
+        writeln!(out, "  dynamic-cookie-key {key}")?;
+    }
+    // Only what may be sent twice is.
+    out.write_str("  http-request disable-l7-retry unless { method GET HEAD OPTIONS }\n")?;
+    super::skeleton::write_rules(skeleton, Section::Backend, "http-request", out)?;
+    if affinity {
+        super::skeleton::write_rules(skeleton, Section::Affinity, "http-after-response", out)?;
     }
     Ok(())
 }

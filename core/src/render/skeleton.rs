@@ -10,12 +10,15 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::annotations::redirect::CODES;
-use crate::annotations::{FAMILIES, Family, RuleText, Section, field_position, flag_of};
+use crate::annotations::{FAMILIES, Family, RuleText, Section, field_position, flag_of, rate};
 use crate::desired::Skeleton;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
 /// is dropped, so that no Host header can pass for another host with a path.
 const HOST: &str = "req.hdr(host),lower,field(1,:),field(1,/),rtrim(.)";
+
+/// Name of this HAProxy among peers: itself, which hands its tables on at a reload.
+const PEER: &str = "tidegate";
 
 /// Writes everything but the tenants' backends.
 ///
@@ -26,8 +29,9 @@ pub fn write(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) 
     front_defaults(skeleton, out)?;
     out.write_str("defaults tidegate-answers\n  mode http\n\n")?;
     super::profile::write_all(skeleton, out)?;
+    rate_tables(skeleton, out)?;
     frontend(skeleton, out)?;
-    answers(out)?;
+    answers(skeleton, out)?;
     internal(skeleton, out)
 }
 
@@ -43,6 +47,7 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
     )?;
     out.write_str("  stats timeout 1h\n  stats maxconn 20\n")?;
     writeln!(out, "  hard-stop-after {}s", listen.hard_stop_after_s)?;
+    writeln!(out, "  localpeer {PEER}")?;
     if listen.threads > 0 {
         writeln!(out, "  nbthread {}", listen.threads)?;
     }
@@ -73,8 +78,11 @@ fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "  {directive} {value}")?;
         }
     }
+    // Options of other sections have names that are no directives.
     for (directive, value) in &skeleton.options {
-        writeln!(out, "  {directive} {value}")?;
+        if !directive.starts_with("tidegate-") {
+            writeln!(out, "  {directive} {value}")?;
+        }
     }
     out.write_str("  option http-ignore-probes\n  option dontlognull\n\n")
 }
@@ -203,8 +211,25 @@ fn expand(line: &str) -> String {
     out
 }
 
+/// The tables that rates are counted in, and who hands them on at a reload.
+fn rate_tables(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    writeln!(out, "peers tidegate-self")?;
+    writeln!(out, "  peer {PEER} unix@{}/run/peer.sock\n", skeleton.listen.state_dir)?;
+    let size = skeleton.options.get(rate::SIZE_OPTION).map_or("102400", |size| size);
+    for (name, ms) in rate::PERIODS {
+        writeln!(out, "backend tidegate-rate-{name} from tidegate-answers")?;
+        writeln!(
+            out,
+            "  stick-table type string len 64 size {size} expire {}ms store http_req_rate({ms}ms) \
+             peers tidegate-self\n",
+            ms * 2
+        )?;
+    }
+    Ok(())
+}
+
 /// Static backends that answer by themselves.
-fn answers(out: &mut dyn Write) -> fmt::Result {
+fn answers(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     for (code, text) in [(404, "no route for this host and path"), (503, "not available")] {
         writeln!(out, "backend tidegate-{code} from tidegate-answers")?;
         writeln!(
@@ -216,7 +241,15 @@ fn answers(out: &mut dyn Write) -> fmt::Result {
         writeln!(out, "backend tidegate-redirect-{code} from tidegate-answers")?;
         writeln!(out, "  http-request redirect location %[var(txn.loc)] code {code}\n")?;
     }
-    Ok(())
+    for code in rate::CODES {
+        writeln!(out, "backend tidegate-deny-{code} from tidegate-answers")?;
+        writeln!(out, "  http-request deny deny_status {code}\n")?;
+    }
+    out.write_str(
+        "backend tidegate-preflight from tidegate-answers\n  http-request return status 204\n",
+    )?;
+    write_rules(skeleton, Section::Preflight, "http-after-response", out)?;
+    out.write_char('\n')
 }
 
 /// HAProxy's own health and metrics, on loopback. Maps that no other rule may refer to are referred

@@ -211,7 +211,9 @@ fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
         }
         for (a, b) in has.lines.iter().zip(&intended.lines) {
             let directive = |words: &[String]| words.iter().take(2).cloned().collect::<Vec<_>>();
-            let own = ["default-path", "description", "timeout"].contains(&a.words[0].as_str());
+            let own = ["default-path", "description", "timeout", "dynamic-cookie-key"];
+            let own = own.contains(&a.words[0].as_str())
+                && a.words.iter().skip(1).all(|w| !w.contains(char::is_whitespace));
             if a.words.len() != b.words.len()
                 || (!own && directive(&a.words) != directive(&b.words))
             {

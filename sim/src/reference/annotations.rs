@@ -8,7 +8,13 @@ use tidegate_core::world::object::{Ingress, Name, Service};
 use super::routing::Facts;
 
 /// Keys that close a route, and their spelling in haproxytech's dialect.
-const ROUTE_KEYS: [(&str, &str); 2] = [("allow-list", "allow-list"), ("deny-list", "deny-list")];
+const ROUTE_KEYS: [(&str, &str); 5] = [
+    ("allow-list", "allow-list"),
+    ("deny-list", "deny-list"),
+    ("src-ip-header", "src-ip-header"),
+    ("rate-limit-requests", "rate-limit-requests"),
+    ("rate-limit-period", "rate-limit-period"),
+];
 const BACKEND_KEYS: [(&str, &str); 4] = [
     ("server-tls", "server-ssl"),
     ("server-ca", "server-ca"),
@@ -32,8 +38,8 @@ pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -
     let route = ROUTE_KEYS.iter().any(|keys| {
         let mut found = on_ingress(keys);
         found.extend(configured(facts, keys));
-        // A list that cannot be read is never skipped for that of a wider scope.
-        found.first().is_some_and(|f| !is_list(f.value))
+        // A value that cannot be read is never skipped for that of a wider scope.
+        found.first().is_some_and(|f| !fits(keys.0, f.value))
     });
     let backend = BACKEND_KEYS.iter().any(|keys| {
         let mut found = written(&service.meta, keys);
@@ -42,6 +48,39 @@ pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -
         found.first().is_some_and(|f| !is_usable(facts, keys.0, f))
     });
     route || backend
+}
+
+/// Whether a key that shapes the route can be used.
+fn fits(key: &str, value: &str) -> bool {
+    let value = value.trim();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match key {
+        "src-ip-header" => is_header(value),
+        "rate-limit-requests" => {
+            // The language's own reader of numbers takes a plus sign.
+            let number = value.strip_prefix('+').unwrap_or(value);
+            digits(number) && number.parse::<u64>().is_ok_and(|n| (1..=1_000_000_000).contains(&n))
+        }
+        "rate-limit-period" => {
+            let end = value.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, unit) = value.split_at(end);
+            let Ok(number) = number.parse::<u128>() else { return false };
+            let units = [("", 1_000), ("us", 1), ("ms", 1_000), ("s", 1_000_000)];
+            let longer = [("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)];
+            let all = units.iter().chain(&longer);
+            let us = all.into_iter().find(|(name, _)| *name == unit).map(|(_, us)| number * us);
+            us.is_some_and(|us: u128| (1_000..=2_073_600_000_000).contains(&us))
+        }
+        _ => is_list(value),
+    }
+}
+
+fn is_header(text: &str) -> bool {
+    let framing = ["content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"];
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=256).contains(&text.len())
+        && text.chars().all(plain)
+        && !framing.contains(&&*text.to_ascii_lowercase())
 }
 
 fn written<'a>(
