@@ -6,4 +6,11 @@
 mod bed;
 #[path = "../common/mod.rs"]
 mod common;
+mod conformance;
+mod faults;
+mod rolling;
+#[path = "../conformance/suite/mod.rs"]
+mod suite;
 mod the_bed;
+mod town;
+mod watching;

@@ -91,8 +91,11 @@ impl Ledger {
     /// Says that the API has taken a healthy pod as an endpoint.
     pub fn known(&self, service: &str, pod: &str) {
         let key = (service.to_owned(), pod.to_owned());
-        let since = Healthy { since: Instant::now(), until: None };
-        self.truth.lock().unwrap().pods.entry(key).or_default().push(since);
+        let mut truth = self.truth.lock().unwrap();
+        let times = truth.pods.entry(key).or_default();
+        if times.last().is_none_or(|last| last.until.is_some()) {
+            times.push(Healthy { since: Instant::now(), until: None });
+        }
     }
 
     /// Says that something is about to happen to a pod, or to what makes it an endpoint.
@@ -133,7 +136,8 @@ impl Ledger {
         answer: &io::Result<Answer>,
     ) -> Verdict {
         let truth = self.truth.lock().unwrap();
-        let answered = answer.as_ref().ok().filter(|answer| answer.status == 200);
+        // What a pod answers is its own affair, also when it is 500.
+        let answered = answer.as_ref().ok().filter(|answer| !answer.service().is_empty());
         if let Some(answer) = answered {
             // The pod tells whose it is; nothing excuses the wrong one.
             let allowed = truth.allowed(host, begin, end);

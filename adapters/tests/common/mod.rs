@@ -8,6 +8,7 @@
 pub mod certs;
 pub mod client;
 pub mod ledger;
+pub mod long;
 pub mod manifest;
 pub mod places;
 pub mod pods;

@@ -310,6 +310,9 @@ async fn answer(
     tls: Arc<Option<serde_json::Value>>,
 ) -> Result<Response<Either<Full<Bytes>, Drip>>, Infallible> {
     let inside = &me.inside;
+    if inside.manner.load(Ordering::SeqCst) == Manner::Hangs as u8 {
+        std::future::pending::<()>().await;
+    }
     if request.uri().path() == "/healthz" {
         inside.checks.fetch_add(1, Ordering::SeqCst);
         let mut response = Response::new(full("ok\n"));
@@ -320,14 +323,10 @@ async fn answer(
     }
     inside.requests.fetch_add(1, Ordering::SeqCst);
     let _busy = Busy::begin(inside);
-    match inside.manner.load(Ordering::SeqCst) {
-        hangs if hangs == Manner::Hangs as u8 => std::future::pending().await,
-        fails if fails == Manner::Fails as u8 => {
-            let mut response = Response::new(full(json!({"service": me.service, "pod": me.name})));
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            return Ok(response);
-        }
-        _ => {}
+    if inside.manner.load(Ordering::SeqCst) == Manner::Fails as u8 {
+        let mut response = Response::new(full(json!({"service": me.service, "pod": me.name})));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return Ok(response);
     }
     if request.headers().get("upgrade").is_some_and(|value| value == "echo") {
         tokio::spawn(echo(hyper::upgrade::on(request)));

@@ -207,6 +207,13 @@ impl Rig {
         }
     }
 
+    /// Sends tidegate a signal.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("tidegate runs");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
     /// Stops tidegate with SIGTERM, and HAProxy with it.
     pub fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
@@ -358,6 +365,14 @@ impl Rig {
             let pid = info.lines().find_map(|line| line.strip_prefix("Pid: "));
             pid.and_then(|pid| pid.trim().parse().ok()).ok_or(info)
         })
+    }
+
+    /// The process id of HAProxy's master.
+    pub fn master_pid(&self) -> i32 {
+        let text = converse(&self.path("state/run/master.sock"), "show proc").unwrap();
+        let master = text.lines().find(|line| line.split_whitespace().nth(1) == Some("master"));
+        let pid = master.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        pid.unwrap_or_else(|| panic!("no master in {text}"))
     }
 
     /// Runs another verb of tidegate on this rig's folders.
