@@ -406,9 +406,11 @@ fn disk_full(stage: &mut Stage<'_>, disk: &Disk) {
 }
 
 fn disk_read_only(stage: &mut Stage<'_>, disk: &Disk) {
-    disk.remount("ro");
+    disk.freeze();
+    let probe = fs::write(stage.rig.path("state/probe"), "");
+    assert!(probe.is_err(), "the disk is read-only");
     changes_go_on(stage, "frozen");
-    disk.remount("rw");
+    disk.thaw();
     changes_go_on(stage, "thawed");
     stage.settled("disk read-only");
 }
@@ -493,8 +495,15 @@ impl Disk {
         Disk { path: path.to_owned() }
     }
 
-    fn remount(&self, how: &str) {
-        run("mount", &["-o", &format!("remount,{how}"), &self.path.to_string_lossy()]);
+    /// Lays a read-only view of the disk over it: unlike a remount, that works while files are open.
+    fn freeze(&self) {
+        let path = self.path.to_string_lossy();
+        run("mount", &["--bind", &path, &path]);
+        run("mount", &["-o", "remount,bind,ro", &path]);
+    }
+
+    fn thaw(&self) {
+        run("umount", &[&self.path.to_string_lossy()]);
     }
 
     fn fill(&self) {
@@ -510,8 +519,10 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily, as HAProxy may still be at its end.
-        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+        // Lazily, as HAProxy may still be at its end; twice, as it may be frozen.
+        for _ in 0..2 {
+            let _ = Command::new("umount").arg("-lq").arg(&self.path).status();
+        }
     }
 }
 

@@ -8,6 +8,8 @@ mod bed;
 mod common;
 mod conformance;
 mod faults;
+mod replicas;
+mod rights;
 mod rolling;
 #[path = "../conformance/suite/mod.rs"]
 mod suite;

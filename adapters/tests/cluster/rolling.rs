@@ -50,7 +50,7 @@ fn pods_roll_while_the_controller_dies() {
         rig.wait_ready();
         assert_eq!(rig.worker_pid(), worker, "the worker is the first one");
         let reasons = rig.reload_reasons();
-        assert!(reasons.iter().all(|reason| reason.contains("first-start")), "{reasons:?}");
+        assert!(reasons.iter().all(|reason| reason.contains("first start")), "{reasons:?}");
     });
     scenarios.run("nothing lost", || {
         traffic.finish("rolling");

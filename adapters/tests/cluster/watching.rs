@@ -24,7 +24,7 @@ const RESUMED: Duration = Duration::from_secs(10);
 #[test]
 fn watches_fail_and_nothing_else() {
     let mut bed = Bed::start();
-    let token = account(&bed, "first");
+    let token = bed.account("first");
     let kubeconfig = bed.kubeconfig("robot", bed.wire.port, &token);
     let mut rig = bed.rig_with("3.4", kubeconfig).arguments(&["--drain", "300ms"]);
     let town = Town::new(&bed);
@@ -51,19 +51,6 @@ fn watches_fail_and_nothing_else() {
         traffic.finish("watch faults");
     });
     scenarios.finish();
-}
-
-/// Makes an account that may do everything, and gives a token of it.
-fn account(bed: &Bed, name: &str) -> String {
-    let mut api = bed.api();
-    api.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": {"name": name, "namespace": "test"}}));
-    api.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
-            "name": "cluster-admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "test"}]}));
-    api.token("test", name)
 }
 
 /// A new application answers within a time. It goes again.
@@ -171,7 +158,7 @@ fn unrelated(worker: u64, turn: u64) -> Value {
 
 /// The file gets the token of another account, then the first account is gone.
 fn token_rotated(bed: &Bed, rig: &Rig, town: &Town) {
-    let token = account(bed, "second");
+    let token = bed.account("second");
     let file = bed.token_file("robot");
     let hidden = file.with_extension("new");
     std::fs::write(&hidden, token).unwrap();

@@ -22,13 +22,22 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Looks again and again until `look` is satisfied; fails with what it said last.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
+    eventually_within(PATIENCE, what, look)
+}
+
+/// The same with another patience.
+pub fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
     let begin = Instant::now();
     loop {
         match look() {
             Ok(found) => return found,
-            Err(why) if begin.elapsed() > PATIENCE => {
-                panic!("{what}: after {PATIENCE:?} still {why}")
+            Err(why) if begin.elapsed() > patience => {
+                panic!("{what}: after {patience:?} still {why}")
             }
             Err(_) => std::thread::sleep(Duration::from_millis(3)),
         }

@@ -166,12 +166,15 @@ impl Rig {
             .arg("--haproxy")
             .arg(self.binary.clone().unwrap_or_else(|| haproxy(self.version)))
             .args(["--bind", "127.0.0.1", "--stats-port", "0", "--stop-within", "500ms"])
-            .args(["--threads", "2", "--configmap", "test/tidegate"])
+            .args(["--threads", "2"])
             .args(["--http-port", &self.http.to_string()])
             .args(["--https-port", &self.https.to_string()])
             .args(["--admin-bind", &format!("127.0.0.1:{}", self.admin)])
             .args(["--log", "info,tidegate=debug"])
             .args(&self.arguments);
+        if !self.arguments.iter().any(|argument| argument.starts_with("--configmap")) {
+            command.args(["--configmap", "test/tidegate"]);
+        }
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
@@ -369,10 +372,13 @@ impl Rig {
 
     /// The process id of HAProxy's master.
     pub fn master_pid(&self) -> i32 {
-        let text = converse(&self.path("state/run/master.sock"), "show proc").unwrap();
-        let master = text.lines().find(|line| line.split_whitespace().nth(1) == Some("master"));
-        let pid = master.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        pid.unwrap_or_else(|| panic!("no master in {text}"))
+        eventually("the master tells its pid", || {
+            let text = converse(&self.path("state/run/master.sock"), "show proc");
+            let text = text.map_err(|error| error.to_string())?;
+            let master = text.lines().find(|line| line.split_whitespace().nth(1) == Some("master"));
+            let pid = master.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            pid.ok_or_else(|| format!("no master in {text}"))
+        })
     }
 
     /// Runs another verb of tidegate on this rig's folders.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::api::{Access, Api};
 use self::plane::{ADMIN, PORT, Plane};
@@ -117,6 +117,19 @@ impl Bed {
         let file = self.folder.path().join(format!("{user}.kubeconfig"));
         self.plane.kubeconfig(&file, port, &token_file);
         file
+    }
+
+    /// Makes a ServiceAccount that may do everything, and gives a token of it.
+    pub fn account(&self, name: &str) -> String {
+        let mut api = self.api();
+        api.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": "test"}}));
+        api.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "test"}]}));
+        api.token("test", name)
     }
 
     /// A tidegate that follows this cluster over the wire, and may do everything.

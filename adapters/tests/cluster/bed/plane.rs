@@ -15,9 +15,7 @@ use serde_json::{Value, json};
 use super::api::{Access, Api};
 use crate::common::certs::Authority;
 use crate::common::client::{self, Connection, Request};
-
-/// The module file that says which kube-apiserver the tests want.
-const WANTED: &str = include_str!("../../../../deploy/kube/apiserver/go.mod");
+use crate::common::places;
 
 /// Ports in the test's own namespace, where nobody else is.
 const ETCD: u16 = 2379;
@@ -137,7 +135,7 @@ impl Plane {
     pub fn start_etcd(&mut self) {
         let url = format!("http://127.0.0.1:{ETCD}");
         let peers = format!("http://127.0.0.1:{ETCD_PEERS}");
-        let mut command = Command::new(binary("etcd"));
+        let mut command = Command::new(places::kube("etcd"));
         command.arg("--data-dir").arg(self.path("etcd")).args(["--unsafe-no-fsync"]);
         command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
         command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
@@ -153,7 +151,7 @@ impl Plane {
             format!("{token},user-{number},{number},\"{group}\"\n")
         });
         self.write("tokens.csv", &lines.collect::<String>());
-        let mut command = Command::new(binary("kube-apiserver"));
+        let mut command = Command::new(places::kube("kube-apiserver"));
         let mut set = |flag: &str, value: &str| {
             command.arg(format!("--{flag}={value}"));
         };
@@ -306,27 +304,4 @@ fn copy_folder(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
-}
-
-/// An executable that `deploy/kube/build.sh` has built.
-fn binary(name: &str) -> PathBuf {
-    let version = WANTED.lines().find_map(|line| line.split_once("k8s.io/kubernetes v"));
-    let version = version.and_then(|(_, rest)| rest.split_whitespace().next());
-    let version = version.expect("go.mod names the version");
-    let dir = std::env::var_os("TIDEGATE_KUBE_DIR").map_or_else(
-        || {
-            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-            cache.unwrap_or_else(|| home.join(".cache")).join("tidegate/kube")
-        },
-        PathBuf::from,
-    );
-    let binary = dir.join(version).join(name);
-    assert!(
-        binary.is_file(),
-        "there is no {name} at {}: run deploy/kube/build.sh (it needs Go), or name its folder in \
-         TIDEGATE_KUBE_DIR",
-        binary.display()
-    );
-    binary
 }
