@@ -4,14 +4,13 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::bed::Bed;
+use crate::bed::disk::Disk;
 use crate::common::certs::Authority;
 use crate::common::long::Long;
 use crate::common::manifest::{ingress, secret, service};
@@ -398,19 +397,19 @@ fn stopped(stage: &mut Stage<'_>) {
 
 /// Changes go on through a full disk, and are saved when there is room again.
 fn disk_full(stage: &mut Stage<'_>, disk: &Disk) {
-    disk.fill();
+    let full = disk.fill();
     changes_go_on(stage, "full");
-    disk.empty();
+    drop(full);
     changes_go_on(stage, "room");
     stage.settled("disk full");
 }
 
 fn disk_read_only(stage: &mut Stage<'_>, disk: &Disk) {
-    disk.freeze();
+    let frozen = disk.freeze();
     let probe = fs::write(stage.rig.path("state/probe"), "");
     assert!(probe.is_err(), "the disk is read-only");
     changes_go_on(stage, "frozen");
-    disk.thaw();
+    drop(frozen);
     changes_go_on(stage, "thawed");
     stage.settled("disk read-only");
 }
@@ -480,54 +479,4 @@ fn haproxy_killed(stage: &mut Stage<'_>, pid: i32, what: &str) {
     stage.town.roll(&mut stage.shop);
     std::thread::sleep(SOON);
     stage.settled(what);
-}
-
-/// A small disk for the state folder.
-struct Disk {
-    path: std::path::PathBuf,
-}
-
-impl Disk {
-    fn mount(path: &Path, size: &str) -> Disk {
-        fs::create_dir_all(path).unwrap();
-        let options = format!("size={size}");
-        run("mount", &["-t", "tmpfs", "-o", &options, "tidegate-tests", &path.to_string_lossy()]);
-        Disk { path: path.to_owned() }
-    }
-
-    /// Lays a read-only view of the disk over it: unlike a remount, that works while files are open.
-    fn freeze(&self) {
-        let path = self.path.to_string_lossy();
-        run("mount", &["--bind", &path, &path]);
-        run("mount", &["-o", "remount,bind,ro", &path]);
-    }
-
-    fn thaw(&self) {
-        run("umount", &[&self.path.to_string_lossy()]);
-    }
-
-    fn fill(&self) {
-        let piece = vec![0; 1 << 16];
-        let mut file = fs::File::create(self.path.join("filler")).unwrap();
-        while std::io::Write::write_all(&mut file, &piece).is_ok() {}
-    }
-
-    fn empty(&self) {
-        fs::remove_file(self.path.join("filler")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily, as HAProxy may still be at its end; twice, as it may be frozen.
-        for _ in 0..2 {
-            let _ = Command::new("umount").arg("-lq").arg(&self.path).status();
-        }
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
 }

@@ -370,6 +370,11 @@ impl Rig {
         })
     }
 
+    /// The process id of tidegate.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("tidegate runs").id()
+    }
+
     /// The process id of HAProxy's master.
     pub fn master_pid(&self) -> i32 {
         eventually("the master tells its pid", || {

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "a bed has more than every test needs")]
 
 pub mod api;
+pub mod crowd;
+pub mod disk;
 pub mod namespace;
 pub mod plane;
 pub mod wire;
@@ -10,7 +12,7 @@ pub mod wire;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -81,7 +83,13 @@ pub struct Bed {
     /// What tidegate talks to it through.
     pub wire: Wire,
     folder: tempfile::TempDir,
+    // Last, so that everything else has ended when the next test begins.
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// Tests with a bed run one after the other: two control planes and two HAProxies on two cores
+/// would say more about the machine than about tidegate.
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Bed {
     /// Enters a network namespace and starts a control plane in it.
@@ -91,13 +99,14 @@ impl Bed {
 
     /// The same, with more arguments of the API server, and perhaps an audit log.
     pub fn with(arguments: &[&str], audit: bool) -> Bed {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         namespace::enter();
         let plane = Plane::with(arguments, audit);
         let folder = tempfile::Builder::new()
             .prefix("bed-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
-        Bed { plane, wire: Wire::to(PORT), folder }
+        Bed { plane, wire: Wire::to(PORT), folder, _alone: alone }
     }
 
     /// A client that may do everything, and does not use the wire.
