@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
-use crate::bed::api::Api;
+use crate::bed::api::{self, Api};
 use crate::bed::plane::{ADMIN, PORT};
 use crate::bed::wire::State;
-use crate::common::manifest::{endpoint, slice_of};
+use crate::common::manifest::{endpoint, secret, slice_of};
 use crate::common::rig::Rig;
 use crate::common::traffic::Traffic;
 use crate::common::{Scenarios, ensure, eventually};
@@ -39,6 +39,7 @@ fn watches_fail_and_nothing_else() {
     scenarios.run("watch cut every second", || cut(&bed, rig, &town, shop));
     scenarios.run("watch goes silent", || silent(&bed, rig, &town, shop));
     scenarios.run("unrelated changes", || flood(&bed, rig, &town, shop));
+    scenarios.run("large Secrets of others", || large_secrets(&bed, rig, &town));
     scenarios.run("token rotated", || token_rotated(&bed, rig, &town));
     scenarios.run("certificate of the server rotated", || {
         certificate_rotated(&mut bed, rig, &town);
@@ -154,6 +155,26 @@ fn unrelated(worker: u64, turn: u64) -> Value {
             slice_of(&name, &name, json!([{"name": "http", "port": 80}]), vec![one])
         }
     }
+}
+
+/// Secrets that no Ingress refers to are not even fetched.
+fn large_secrets(bed: &Bed, rig: &Rig, town: &Town) {
+    let count = 200;
+    let text = "x".repeat(100_000);
+    let secrets: Vec<Value> =
+        (0..count).map(|n| secret(&format!("large{n}"), &[("text", &text)])).collect();
+    let (before, passed) = (rig.memory_mib(), bed.wire.received());
+    api::seed(&bed.plane.access(PORT, ADMIN), &secrets, 4);
+    // What watches bring has come when a later change is seen.
+    new_app(rig, town, "beside-secrets", SOON);
+    // A list brings them all again.
+    bed.wire.reset();
+    new_app(rig, town, "beside-listed-secrets", RESUMED);
+    let grown = rig.memory_mib() - before;
+    let megabytes = (bed.wire.received() - passed) as f64 / 1e6;
+    println!("{count} Secrets of 133 kB: {grown:.1} MiB of memory, {megabytes:.1} MB received");
+    assert!(megabytes < 4.0, "{megabytes:.1} MB received");
+    assert!(grown < 8.0, "{grown:.1} MiB more");
 }
 
 /// The file gets the token of another account, then the first account is gone.

@@ -375,6 +375,14 @@ impl Rig {
         self.child.as_ref().expect("tidegate runs").id()
     }
 
+    /// The memory that tidegate has, in MiB.
+    pub fn memory_mib(&self) -> f64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        kib.expect("tidegate runs") / 1024.0
+    }
+
     /// The process id of HAProxy's master.
     pub fn master_pid(&self) -> i32 {
         eventually("the master tells its pid", || {
