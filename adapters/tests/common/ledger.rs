@@ -88,6 +88,11 @@ impl Ledger {
         self.truth.lock().unwrap().asked.retain(|(asked, _, _)| asked != host);
     }
 
+    /// Has the request loop ask for these hosts only, of those it asks for.
+    pub fn ask_only(&self, hosts: &[&str]) {
+        self.truth.lock().unwrap().asked.retain(|(asked, _, _)| hosts.contains(&&**asked));
+    }
+
     /// Says that the API has taken a healthy pod as an endpoint.
     pub fn known(&self, service: &str, pod: &str) {
         let key = (service.to_owned(), pod.to_owned());

@@ -450,6 +450,8 @@ fn converse(socket: &Path, command: &str) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.write_all(format!("{command}\n").as_bytes())?;
+    // The master closes only when nothing more can come.
+    stream.shutdown(std::net::Shutdown::Write)?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)

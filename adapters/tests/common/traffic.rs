@@ -105,6 +105,12 @@ impl Traffic {
         );
     }
 
+    /// Fails if a request was lost since this was asked last. The end still counts all.
+    pub fn assert_nothing_new_lost(&self, during: &str) {
+        let words = std::mem::take(&mut *self.shared.words.lock().unwrap());
+        assert!(words.is_empty(), "{during}: requests were lost: {words:?}");
+    }
+
     /// Stops, and fails if a request was lost.
     pub fn finish(mut self, during: &str) -> u64 {
         self.end();
