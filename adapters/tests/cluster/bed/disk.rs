@@ -5,18 +5,23 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A small disk for the state folder.
+/// A small disk.
 pub struct Disk {
-    path: PathBuf,
+    /// Where it is mounted.
+    pub path: PathBuf,
+    _folder: tempfile::TempDir,
 }
 
 impl Disk {
-    /// A disk of this size, mounted at a path.
-    pub fn mount(path: &Path, size: &str) -> Disk {
-        fs::create_dir_all(path).unwrap();
-        let options = format!("size={size}");
+    /// An empty disk of this size.
+    pub fn mount(size: &str) -> Disk {
+        let folder = tempfile::Builder::new()
+            .prefix("disk-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
+        let (path, options) = (folder.path().to_owned(), format!("size={size}"));
         run("mount", &["-t", "tmpfs", "-o", &options, "tidegate-tests", &path.to_string_lossy()]);
-        Disk { path: path.to_owned() }
+        Disk { path, _folder: folder }
     }
 
     /// Lays a read-only view of the disk over it, for as long as the answer lives. Unlike a
