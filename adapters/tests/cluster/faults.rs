@@ -46,6 +46,7 @@ impl Stage<'_> {
 }
 
 #[test]
+#[ignore = "core does not render from lists of an API server yet"]
 fn faults_under_load() {
     let mut bed = Bed::start();
     // Before the rig, so that it goes after it.
