@@ -179,6 +179,7 @@ fn service(name: &str) -> Object {
             app_protocol: None,
             node_port: None,
         }],
+        local_traffic: false,
         addresses: Vec::new(),
     }))
 }
@@ -193,6 +194,7 @@ fn external(name: &str, target: &str) -> Object {
             app_protocol: None,
             node_port: None,
         }],
+        local_traffic: false,
         addresses: Vec::new(),
     }))
 }
@@ -209,6 +211,7 @@ fn slice(service: &str, last_bytes: &[u8]) -> Object {
         service: service.into(),
         ports: vec![SlicePort { name: "http".into(), port: Some(8080) }],
         endpoints: last_bytes.iter().map(endpoint).collect(),
+        nodes: Vec::new(),
     }))
 }
 
@@ -293,6 +296,7 @@ impl Driven {
                 ActionBody::Save { .. } | ActionBody::Check { .. } => (1, None),
                 ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
+                | ActionBody::Relist { .. }
                 | ActionBody::Tell(_) => continue,
             };
             let mut outcomes = vec![Outcome::Done; count];

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::event::WorkerId;
 use crate::plan::remedy::ReloadReason;
 use crate::tell::Tell;
-use crate::world::object::Name;
+use crate::world::object::{Kind, Name};
 
 /// Number of an action; strictly increasing within one controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub enum Lane {
     Runtime,
     /// Files, validation and reloads.
     Files,
-    /// Requests to the source: names to resolve, Secrets to follow.
+    /// Requests to the source: names to resolve, Secrets to follow, kinds to list anew.
     Source,
     /// Writes to the API server: status, Kubernetes Events, the Lease. These run side by side.
     Cluster,
@@ -90,6 +90,12 @@ pub enum ActionBody {
     },
     /// Write to the API server.
     Tell(Tell),
+    /// List a kind anew, in every namespace that is watched, though its watch is fine: objects are
+    /// held that a list did not have. Answered by `Event::Listed`; asked for again when it is not.
+    Relist {
+        /// The kind. For Secrets on demand: those that are followed.
+        kind: Kind,
+    },
 }
 
 impl ActionBody {
@@ -101,7 +107,9 @@ impl ActionBody {
             ActionBody::Save { .. } | ActionBody::Reload { .. } | ActionBody::Check { .. } => {
                 Lane::Files
             }
-            ActionBody::ResolveNames { .. } | ActionBody::FollowSecrets { .. } => Lane::Source,
+            ActionBody::ResolveNames { .. }
+            | ActionBody::FollowSecrets { .. }
+            | ActionBody::Relist { .. } => Lane::Source,
             ActionBody::Tell(_) => Lane::Cluster,
         }
     }

@@ -22,14 +22,15 @@ use crate::settings::Settings;
 use crate::tell::Teller;
 use crate::time::Time;
 use crate::world::World;
-use crate::world::object::{Kind, Object, ObjectRef};
+use crate::world::extent::Extent;
+use crate::world::object::{Object, ObjectRef};
 
 /// The state of a controller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     settings: Settings,
     now: Time,
-    synced: BTreeSet<Kind>,
+    unlisted: BTreeSet<Extent>,
     objects: Vec<Object>,
     source_problems: Vec<Problem>,
     resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
@@ -62,7 +63,7 @@ impl Controller {
         Some(Checkpoint {
             settings: (*self.world.settings).clone(),
             now: self.now,
-            synced: self.world.synced.clone(),
+            unlisted: self.world.unlisted.clone(),
             objects: self.world.objects(),
             source_problems: self.world.source_problems.clone(),
             resolved: self.world.resolved.clone(),
@@ -100,7 +101,7 @@ impl Checkpoint {
         let Checkpoint {
             settings,
             now,
-            synced,
+            unlisted,
             objects,
             source_problems,
             resolved,
@@ -128,7 +129,7 @@ impl Checkpoint {
         for object in objects {
             world.upsert(object, &mut changed);
         }
-        world.synced = synced;
+        world.unlisted = unlisted;
         world.source_problems = source_problems;
         world.resolved = resolved;
         world.quarantined = quarantined;

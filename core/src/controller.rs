@@ -12,7 +12,7 @@ use crate::applied::Running;
 use crate::capability::Capabilities;
 use crate::desired::{Desired, Image, Key, Skeleton};
 use crate::digest::Digest;
-use crate::event::{Event, Listing, WorkerId};
+use crate::event::{Event, WorkerId};
 use crate::plan::{Command, Trouble, remedy::ReloadReason};
 use crate::problem::Problem;
 use crate::project::{self, PieceKey, Projections, Refreshed};
@@ -232,11 +232,10 @@ impl Controller {
             Event::Upserted(object) => self.world.upsert(object, changed),
             Event::Deleted(object) => self.world.delete(&object, changed),
             Event::Relisted { kind, objects } => self.world.relist(kind, objects, changed),
-            Event::Listed(Listing { kind, objects, .. }) => {
-                self.world.relist(kind, objects, changed);
-            }
             Event::LeaseSeen(lease) => self.take_lease(lease),
             Event::Stopping => self.stop_telling(),
+            Event::Listed(listing) => self.world.list(listing, changed),
+            Event::DeletionsAccepted => {}
             Event::SourceProblems(problems) => {
                 if self.world.source_problems != problems {
                     self.world.source_problems = problems;

@@ -66,6 +66,8 @@ pub enum Event {
     /// The program is about to end: nothing more is told, and the Lease is given back. The shell
     /// goes on until `Controller::is_silent`, or a second has passed.
     Stopping,
+    /// An operator says that everything absent is gone: what is held is given up now.
+    DeletionsAccepted,
 }
 
 /// A complete list of one kind, with what tells a real mass deletion from a store that was
@@ -81,6 +83,9 @@ pub struct Listing {
     /// `metadata.resourceVersion` of the list. Grows within one store (KEP-5504); 0 when it is not
     /// a number.
     pub revision: u64,
+    /// The highest revision that was seen of this kind and namespace before: of a list, of a watch
+    /// event or of a bookmark; 0 for none. A list that is older tells of a store that went back.
+    pub watched: u64,
     /// All objects of the kind in that namespace.
     pub objects: Vec<Object>,
 }

@@ -48,7 +48,7 @@ impl Controller {
         } = self;
         let now = *now;
         let delays = &world.settings.delays;
-        world.synced.hash(hasher);
+        world.unlisted.hash(hasher);
         world.capabilities.is_some().hash(hasher);
         for (object, why) in &world.quarantined {
             (object, why).hash(hasher);

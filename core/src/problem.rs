@@ -46,6 +46,8 @@ pub enum Reason {
     Forbidden,
     /// The source (a file, the API) cannot be read in part.
     Source,
+    /// Objects are absent from a list, and still served.
+    DeletionsHeld,
 }
 
 impl Reason {
@@ -66,6 +68,7 @@ impl Reason {
             Reason::FailedClosed => "FailedClosed",
             Reason::Forbidden => "Forbidden",
             Reason::Source => "Source",
+            Reason::DeletionsHeld => "DeletionsHeld",
         }
     }
 }

@@ -43,10 +43,11 @@ pub struct Settings {
 pub struct Scope {
     /// Namespaces that are watched; empty for all.
     pub namespaces: Vec<Box<str>>,
-    /// Only Ingresses of Namespaces with all these labels are served; empty for all.
+    /// Only Ingresses of Namespaces with all these labels are served; empty for all. Counts only
+    /// while all namespaces are watched: Namespaces are cluster-scoped.
     pub namespace_labels: Vec<(Box<str>, Box<str>)>,
     /// Whether IngressClasses can be watched (they are cluster-scoped); if not, Ingresses are ours
-    /// by the name of the class.
+    /// by the name of the class, which is then the value of `legacy_class`.
     pub ingress_classes: bool,
     /// Whether Nodes are watched.
     pub nodes: bool,
@@ -61,7 +62,7 @@ pub struct Scope {
 pub struct Absence {
     /// Per cent of the objects of a kind that may be absent and believed; above it they are held.
     pub percent_max: u8,
-    /// As many absent objects are always believed, whatever their share.
+    /// As many absent objects are believed, whatever their share, while the store goes forward.
     pub count_max: u32,
     /// How long absent objects are held before they are given up, in milliseconds; 0 holds them
     /// until an operator says so.
@@ -69,7 +70,7 @@ pub struct Absence {
 }
 
 /// How pods are reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reach {
     /// At their own addresses, from EndpointSlices.
     Pods,
@@ -217,6 +218,14 @@ impl Settings {
     }
 }
 
+impl Absence {
+    /// What the documentation describes as defaults.
+    #[must_use]
+    pub fn documented() -> Absence {
+        Absence { percent_max: 10, count_max: 10, hold_ms: 600_000 }
+    }
+}
+
 impl Scope {
     /// Everything, and all of it believed: a folder.
     #[must_use]
@@ -227,7 +236,7 @@ impl Scope {
             ingress_classes: true,
             nodes: true,
             secrets_on_demand: false,
-            absence: Absence { percent_max: 50, count_max: 10, hold_ms: 600_000 },
+            absence: Absence::documented(),
         }
     }
 }

@@ -47,4 +47,8 @@ pub enum WakeReason {
     Tell,
     /// The Lease is to be renewed or looked at, or its term ends.
     Election,
+    /// A Secret that was asked for is not waited for any longer.
+    Secrets,
+    /// Objects are held that a list did not have: it is listed again.
+    Relist,
 }

@@ -370,6 +370,7 @@ impl Drive {
             }
             ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
+            | ActionBody::Relist { .. }
             | ActionBody::Tell(_) => vec![],
         };
         Ok((events, Ack { id: action.id, outcomes, worker }))

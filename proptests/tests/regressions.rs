@@ -58,6 +58,7 @@ fn service(name: &str, ports: &[(&str, u16)], app_protocol: Option<&str>) -> Obj
         meta: meta("a", name, 0, BTreeMap::new()),
         source: ServiceSource::Slices,
         ports: ports.iter().map(port).collect(),
+        local_traffic: false,
         addresses: Vec::new(),
     }))
 }
@@ -74,6 +75,7 @@ fn slice(service: &str, port: &str, addresses: &[[u8; 4]]) -> Object {
         service: service.into(),
         ports: vec![SlicePort { name: port.into(), port: Some(8080) }],
         endpoints: addresses.iter().map(endpoint).collect(),
+        nodes: Vec::new(),
     }))
 }
 
@@ -198,6 +200,7 @@ fn a_refused_default_backend_stops_nothing() -> Result<(), String> {
             app_protocol: None,
             node_port: None,
         }],
+        local_traffic: false,
         addresses: Vec::new(),
     };
     for tier in [Tier::A, Tier::B, Tier::C] {

@@ -160,7 +160,8 @@ impl Offline {
             | ActionBody::Check { image: _ }
             | ActionBody::Tell(_) => (1, None),
             ActionBody::ResolveNames { names: _ }
-            | ActionBody::FollowSecrets { add: _, drop: _ } => return None,
+            | ActionBody::FollowSecrets { add: _, drop: _ }
+            | ActionBody::Relist { kind: _ } => return None,
         };
         Some(Ack { id: action.id, outcomes: vec![Outcome::Done; count], worker })
     }

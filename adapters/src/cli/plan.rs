@@ -143,6 +143,7 @@ fn lines_of(given: &Given) -> Vec<Line> {
         | ActionBody::Check { image: _ }
         | ActionBody::ResolveNames { names: _ }
         | ActionBody::FollowSecrets { add: _, drop: _ }
+        | ActionBody::Relist { kind: _ }
         | ActionBody::Tell(_) => Vec::new(),
     }
 }

@@ -4,6 +4,7 @@
 //! endpoint counts (the API says all are the same endpoint). Slices of type FQDN have no meaning
 //! for a proxy and give no endpoints.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,13 +14,14 @@ use tidegate_core::world::object::{Endpoint, EndpointSlice, Meta, Note, SlicePor
 use super::lenient::{Context, Field, Flag, Got, Lenient, Object, Port, Record, Text, take};
 use super::service::IsOtherProtocol;
 
-/// `endpoints[]`. An endpoint without a usable address is left out.
+/// `endpoints[]`, with `nodeName`. An endpoint without a usable address is left out.
 #[derive(Clone, Copy)]
 pub(super) struct EndpointField;
 
 #[derive(Default)]
 struct SlimEndpoint {
     address: Option<IpAddr>,
+    node: Option<Box<str>>,
     noted: bool,
     conditions: Conditions,
 }
@@ -32,7 +34,7 @@ struct Conditions {
 }
 
 impl<'de> Record<'de> for SlimEndpoint {
-    const KEYS: &'static [&'static str] = &["addresses", "conditions"];
+    const KEYS: &'static [&'static str] = &["addresses", "conditions", "nodeName"];
     fn field<A: MapAccess<'de>>(
         &mut self,
         key: &'static str,
@@ -45,6 +47,7 @@ impl<'de> Record<'de> for SlimEndpoint {
                 Got::Absent => {}
                 Got::Bad => self.noted = true,
             },
+            "nodeName" => self.node = take(cx, map, Text)?.good(),
             _ => self.conditions = take(cx, map, Object::of())?.good().unwrap_or_default(),
         }
         Ok(())
@@ -70,9 +73,9 @@ impl<'de> Record<'de> for Conditions {
 }
 
 impl<'de> Field<'de> for EndpointField {
-    type Out = Endpoint;
+    type Out = (Endpoint, Option<Box<str>>);
     const EXPECTED: &'static str = "an object";
-    fn map<A: MapAccess<'de>>(self, cx: &mut Context, map: A) -> Result<Got<Endpoint>, A::Error> {
+    fn map<A: MapAccess<'de>>(self, cx: &mut Context, map: A) -> Result<Got<Self::Out>, A::Error> {
         let Got::Good(slim) = Object::<SlimEndpoint>::of().map(cx, map)? else {
             return Ok(Got::Bad);
         };
@@ -83,12 +86,13 @@ impl<'de> Field<'de> for EndpointField {
             return Ok(Got::Bad);
         };
         let Conditions { ready, serving, terminating } = slim.conditions;
-        Ok(Got::Good(Endpoint {
+        let endpoint = Endpoint {
             address,
             ready: ready.unwrap_or(true),
             serving: serving.unwrap_or(true),
             terminating: terminating.unwrap_or(false),
-        }))
+        };
+        Ok(Got::Good((endpoint, slim.node)))
     }
 }
 
@@ -185,7 +189,7 @@ pub(super) fn endpoint_slice(
     service: Arc<str>,
     address_type: Option<Box<str>>,
     ports: Vec<SlicePort>,
-    mut endpoints: Vec<Endpoint>,
+    mut endpoints: Vec<(Endpoint, Option<Box<str>>)>,
 ) -> EndpointSlice {
     if address_type.as_deref() == Some("FQDN") {
         endpoints.clear();
@@ -193,6 +197,9 @@ pub(super) fn endpoint_slice(
         let message = "a proxy cannot use slices of type FQDN; its endpoints are left out";
         meta.notes.push(Note { field: "addressType".into(), message: message.into() });
     }
-    endpoints.shrink_to_fit();
-    EndpointSlice { meta, service, ports, endpoints }
+    let ready = endpoints.iter().filter(|(endpoint, _)| endpoint.ready);
+    let nodes: BTreeSet<&str> = ready.filter_map(|(_, node)| node.as_deref()).collect();
+    let nodes = nodes.into_iter().map(Arc::from).collect();
+    let endpoints = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
+    EndpointSlice { meta, service, ports, endpoints, nodes }
 }

@@ -84,7 +84,7 @@ pub struct Slim {
     string_data: Vec<(Box<str>, Box<str>)>,
     /// Of an EndpointSlice.
     address_type: Option<Box<str>>,
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<(Endpoint, Option<Box<str>>)>,
     slice_ports: Vec<SlicePort>,
     /// Of a list.
     items: Vec<Slim>,

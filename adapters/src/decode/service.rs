@@ -113,5 +113,5 @@ pub(super) fn service(
     } else {
         ServiceSource::Slices
     };
-    Service { meta, source, ports, addresses }
+    Service { meta, source, ports, local_traffic: false, addresses }
 }

@@ -43,6 +43,7 @@ impl FilesLane {
                 | ActionBody::ReadBack { .. }
                 | ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
+                | ActionBody::Relist { .. }
                 | ActionBody::Tell(_) => continue,
             };
             let ack = Ack { id, outcomes: vec![outcome], worker };

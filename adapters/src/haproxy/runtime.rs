@@ -143,6 +143,7 @@ impl RuntimeLane {
             | ActionBody::Check { .. }
             | ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
+            | ActionBody::Relist { .. }
             | ActionBody::Tell(_) => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ use tidegate_core::event::WorkerId;
 use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::render;
 use tidegate_core::tell::Tell;
-use tidegate_core::world::object::Name;
+use tidegate_core::world::object::{Kind, Name};
 
 use super::codec::OutputV1;
 
@@ -53,6 +53,7 @@ enum Canonical<'a> {
     ResolveNames { names: Vec<&'a str> },
     FollowSecrets { add: &'a [Name], drop: &'a [Name] },
     Tell { tell: &'a Tell },
+    Relist { kind: Kind },
 }
 
 /// An image in short.
@@ -121,6 +122,7 @@ impl ActionDigest {
             }
             ActionBody::FollowSecrets { add, drop } => Canonical::FollowSecrets { add, drop },
             ActionBody::Tell(tell) => Canonical::Tell { tell },
+            ActionBody::Relist { kind } => Canonical::Relist { kind: *kind },
         }
     }
 

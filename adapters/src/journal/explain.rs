@@ -98,6 +98,7 @@ impl Explainer {
                 | ActionBody::Check { .. }
                 | ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
+                | ActionBody::Relist { .. }
                 | ActionBody::Tell(_) => {
                     let what = text::action(action);
                     if what.contains(wanted) {
@@ -244,6 +245,7 @@ fn purpose(body: &ActionBody) -> &'static str {
         ActionBody::Check { .. } => "HAProxy refused a configuration: the culprit is searched",
         ActionBody::ResolveNames { .. } => "Services of type ExternalName changed",
         ActionBody::FollowSecrets { .. } => "other Secrets are referred to",
+        ActionBody::Relist { .. } => "objects are held that a list did not have",
         ActionBody::Tell(Tell::Status { .. }) => "the status differs from where we are reached",
         ActionBody::Tell(Tell::Event(_)) => "a problem is told to its owner",
         ActionBody::Tell(Tell::ReadLease | Tell::WriteLease { .. }) => "one replica writes",

@@ -31,7 +31,9 @@ pub fn event(event: &Event) -> String {
         Event::Acked(ack) => acked(ack),
         Event::Ticked => "time passed".into(),
         Event::Restored(_) => "state replaced".into(),
-        Event::Listed(Listing { kind, namespace, cluster: _, revision, objects }) => {
+        Event::DeletionsAccepted => "an operator accepted the deletions that are held".into(),
+        Event::Listed(listing) => {
+            let Listing { kind, namespace, cluster: _, revision, watched: _, objects } = listing;
             let place = namespace.as_deref().map_or_else(String::new, |n| format!(" of {n}"));
             format!("listed {}{place} at {revision}: {} objects", kind.name(), objects.len())
         }
@@ -100,6 +102,7 @@ pub fn action(action: &Action) -> String {
             }
         }
         ActionBody::Tell(one) => out.push_str(&tell(one)),
+        ActionBody::Relist { kind } => out.push_str(&format!("list {} anew", kind.name())),
     }
     out
 }
@@ -214,6 +217,7 @@ pub fn fact(fact: &Fact) -> String {
         Fact::Quarantined(object) => format!("the quarantine of {object}"),
         Fact::Status(name) => format!("status of Ingress {name}"),
         Fact::Nodes => "the Nodes".into(),
+        Fact::Namespace(name) => format!("Namespace {name}"),
     }
 }
 
@@ -241,6 +245,7 @@ pub fn action_json(action: &Action) -> Value {
             json!({ "do": "follow-secrets", "add": add, "drop": drop })
         }
         ActionBody::Tell(tell) => json!({ "do": "tell", "what": tell }),
+        ActionBody::Relist { kind } => json!({ "do": "relist", "kind": kind }),
     };
     if let Some(fields) = value.as_object_mut() {
         fields.insert("id".into(), json!(id.0));
@@ -279,7 +284,8 @@ pub fn event_json(event: &Event) -> Value {
         | Event::Ticked
         | Event::Listed(_)
         | Event::LeaseSeen(_)
-        | Event::Stopping => {
+        | Event::Stopping
+        | Event::DeletionsAccepted => {
             serde_json::to_value(event).unwrap_or_else(|_| json!(self::event(event)))
         }
     }

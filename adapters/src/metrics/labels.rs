@@ -30,6 +30,7 @@ pub(super) fn event_label(event: &Event) -> &'static str {
         Event::Restored(_) => "restored",
         Event::Listed(_) => "listed",
         Event::LeaseSeen(_) => "lease-seen",
+        Event::DeletionsAccepted => "deletions-accepted",
         Event::Stopping => "stopping",
     }
 }

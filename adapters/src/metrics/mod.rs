@@ -286,6 +286,7 @@ impl Metrics {
             ActionBody::Check { image: _ } => count("check", first),
             ActionBody::ResolveNames { names: _ } => count("resolve-names", first),
             ActionBody::FollowSecrets { add: _, drop: _ } => count("follow-secrets", first),
+            ActionBody::Relist { kind: _ } => count("relist", first),
             ActionBody::Tell(tell) => count(tell_label(tell), first),
         }
     }

@@ -61,6 +61,10 @@ impl Report {
                 tracing::debug!(id = id.0, add = add.len(), drop = drop.len(), "follow secrets");
                 return;
             }
+            ActionBody::Relist { kind } => {
+                tracing::info!(id = id.0, kind = kind.name(), "list anew");
+                return;
+            }
             ActionBody::Tell(tell) => {
                 tracing::debug!(id = id.0, what = crate::journal::text::tell(tell), "tell");
             }

@@ -1,5 +1,7 @@
 //! Which Ingresses are ours.
 
+use alloc::sync::Arc;
+
 use crate::world::lookup::Lookup;
 use crate::world::object::{Ingress, Kind, ObjectRef};
 
@@ -8,9 +10,27 @@ use crate::world::object::{Ingress, Kind, ObjectRef};
 ///
 /// Rule: `networking.k8s.io/v1` IngressSpec.ingressClassName; the legacy annotation
 /// `kubernetes.io/ingress.class` is a free name and takes precedence only when no class is named.
+/// Where IngressClasses cannot be watched, ours is the one with the name of the legacy annotation.
 pub fn is_ours(lookup: &mut Lookup<'_>, ingress: &Ingress) -> bool {
+    is_of_our_class(lookup, ingress) && is_admitted(lookup, &ingress.meta.name.namespace)
+}
+
+/// Whether the Ingresses of a namespace are served, by the labels of the Namespace.
+fn is_admitted(lookup: &mut Lookup<'_>, namespace: &Arc<str>) -> bool {
+    let scope = &lookup.settings().scope;
+    if scope.namespace_labels.is_empty() || !scope.namespaces.is_empty() {
+        return true;
+    }
+    let Some(found) = lookup.namespace(namespace) else { return false };
+    scope.namespace_labels.iter().all(|label| found.labels.contains(label))
+}
+
+fn is_of_our_class(lookup: &mut Lookup<'_>, ingress: &Ingress) -> bool {
     let controller = &lookup.settings().controller_name;
     if let Some(class) = &ingress.class {
+        if !lookup.settings().scope.ingress_classes {
+            return **class == *lookup.settings().legacy_class;
+        }
         return lookup.class(class).is_some_and(|c| c.controller == *controller);
     }
     if let Some(legacy) = ingress.meta.annotation("kubernetes.io/ingress.class") {

@@ -329,7 +329,8 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         | Fact::Resolved(_)
         | Fact::Quarantined(_)
         | Fact::Status(_)
-        | Fact::Nodes => None,
+        | Fact::Nodes
+        | Fact::Namespace(_) => None,
     }
 }
 

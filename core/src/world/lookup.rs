@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::object::{
-    ConfigMap, EndpointSlice, Ingress, IngressClass, Name, ObjectRef, Secret, Service,
+    ConfigMap, EndpointSlice, Ingress, IngressClass, Name, Namespace, Node, ObjectRef, Secret,
+    Service,
 };
 use super::{Fact, World};
 use crate::capability::Capabilities;
@@ -73,6 +74,18 @@ impl<'w> Lookup<'w> {
         self.reads.insert(Fact::DefaultClass);
         let marked = self.world.classes.values().filter(|c| c.is_default);
         marked.min_by(|a, b| a.meta.seniority().cmp(&b.meta.seniority())).map(|c| &**c)
+    }
+
+    /// A Namespace.
+    pub fn namespace(&mut self, name: &Arc<str>) -> Option<&'w Namespace> {
+        self.reads.insert(Fact::Namespace(name.clone()));
+        self.world.namespaces.get(&Name { namespace: "".into(), name: name.clone() }).map(|n| &**n)
+    }
+
+    /// The Nodes, in a fixed order.
+    pub fn nodes(&mut self) -> impl Iterator<Item = &'w Node> + use<'w> {
+        self.reads.insert(Fact::Nodes);
+        self.world.nodes.values().map(|n| &**n)
     }
 
     /// The Ingresses with a rule for a host, by name.

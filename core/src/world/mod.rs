@@ -1,7 +1,10 @@
 //! World: the latest objects. [`World::observe`] folds an event in and tells which facts changed;
 //! projections read it only through [`lookup::Lookup`], which records what they read.
 
+pub mod extent;
+mod fact;
 pub mod host;
+mod index;
 pub mod lookup;
 pub mod object;
 
@@ -12,51 +15,18 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use crate::capability::Capabilities;
+use crate::event::Listing;
 use crate::problem::Problem;
 use crate::settings::Settings;
-use crate::shard::{ShardKey, ShardMap};
+use crate::shard::ShardMap;
 use crate::small::SmallSet;
+use extent::Extent;
+pub use fact::Fact;
+use index::{Put, hosts_of, put, reindex, service_of, tls_hosts_of, unindex};
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, Object,
     ObjectRef, Secret, Service,
 };
-
-/// Something a projection may read, or find absent. A changed fact dirties its readers.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fact {
-    /// What HAProxy can do.
-    Capabilities,
-    /// The controller's own ConfigMap.
-    ConfigMap,
-    /// What the controller's own ConfigMap says about routes and backends: all but the static part.
-    Defaults,
-    /// The default IngressClass.
-    DefaultClass,
-    /// The problems of the source.
-    Source,
-    /// An IngressClass.
-    Class(Arc<str>),
-    /// The set of Ingresses with a rule (or default backend) for a host.
-    Host(Arc<str>),
-    /// The set of Ingresses with a TLS entry for a host.
-    TlsHost(Arc<str>),
-    /// An Ingress.
-    Ingress(Name),
-    /// A Service.
-    Service(Name),
-    /// The slices of a Service, together.
-    Slices(Name),
-    /// A Secret.
-    Secret(Name),
-    /// The addresses of a DNS name.
-    Resolved(Box<str>),
-    /// Whether an object is quarantined, and why.
-    Quarantined(ObjectRef),
-    /// The status of an Ingress. No projection reads it.
-    Status(Name),
-    /// The Nodes, together.
-    Nodes,
-}
 
 /// The latest objects and what else projections depend on.
 #[derive(Clone, Debug)]
@@ -76,35 +46,18 @@ pub struct World {
     pub(crate) resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
     pub(crate) quarantined: BTreeMap<ObjectRef, Box<str>>,
     pub(crate) source_problems: Vec<Problem>,
-    /// Kinds of which a complete list has been seen.
-    pub(crate) synced: BTreeSet<Kind>,
+    /// Of what the first complete list has not been seen yet.
+    pub(crate) unlisted: BTreeSet<Extent>,
     pub(crate) hosts: ShardMap<Arc<str>, SmallSet<Name>>,
     pub(crate) tls_hosts: ShardMap<Arc<str>, SmallSet<Name>>,
     pub(crate) slices_of: ShardMap<Name, SmallSet<Name>>,
-}
-
-impl ShardKey for Fact {
-    fn shard(&self, hash: &mut crate::shard::Fnv) {
-        match self {
-            Fact::Capabilities => hash.bytes(b"1"),
-            Fact::ConfigMap | Fact::Defaults => hash.bytes(b"2"),
-            Fact::DefaultClass => hash.bytes(b"3"),
-            Fact::Source => hash.bytes(b"4"),
-            Fact::Class(text) => text.shard(hash),
-            Fact::Host(text) | Fact::TlsHost(text) => text.shard(hash),
-            Fact::Ingress(name) | Fact::Service(name) => name.shard(hash),
-            Fact::Slices(name) | Fact::Secret(name) | Fact::Status(name) => name.shard(hash),
-            Fact::Nodes => hash.bytes(b"5"),
-            Fact::Resolved(text) => (**text).shard(hash),
-            Fact::Quarantined(object) => object.name.shard(hash),
-        }
-    }
 }
 
 impl World {
     /// An empty world.
     #[must_use]
     pub fn new(settings: Arc<Settings>) -> World {
+        let unlisted = extent::expected(&settings);
         World {
             settings,
             capabilities: None,
@@ -119,7 +72,7 @@ impl World {
             resolved: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             source_problems: Vec::new(),
-            synced: BTreeSet::new(),
+            unlisted,
             hosts: ShardMap::default(),
             tls_hosts: ShardMap::default(),
             slices_of: ShardMap::default(),
@@ -132,10 +85,10 @@ impl World {
         &self.settings
     }
 
-    /// Whether a complete list of every kind has been seen.
+    /// Whether a complete list of everything that is watched has been seen.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.synced.len() == Kind::ALL.len()
+        self.unlisted.is_empty()
     }
 
     /// Number of objects of each kind.
@@ -185,7 +138,13 @@ impl World {
         let object_ref = object.object_ref();
         // A changed object gets a new chance; see `crate::quarantine`.
         let same = match object {
-            Object::Namespace(new) => put(&mut self.namespaces, new, |o| &o.meta.name).is_same(),
+            Object::Namespace(new) => {
+                let put = put(&mut self.namespaces, new, |o| &o.meta.name);
+                if !put.is_same() {
+                    changed.insert(Fact::Namespace(object_ref.name.name.clone()));
+                }
+                put.is_same()
+            }
             Object::ConfigMap(new) => {
                 if self.settings.config_map.as_ref() != Some(&new.meta.name) {
                     return;
@@ -287,7 +246,13 @@ impl World {
     pub fn delete(&mut self, object: &ObjectRef, changed: &mut BTreeSet<Fact>) {
         let name = &object.name;
         let existed = match object.kind {
-            Kind::Namespace => self.namespaces.remove(name).is_some(),
+            Kind::Namespace => {
+                let existed = self.namespaces.remove(name).is_some();
+                if existed {
+                    changed.insert(Fact::Namespace(name.name.clone()));
+                }
+                existed
+            }
             Kind::Node => {
                 let existed = self.nodes.remove(name).is_some();
                 if existed {
@@ -354,9 +319,35 @@ impl World {
         }
     }
 
-    /// Takes in a complete list of one kind: what is not in it is gone.
+    /// Takes in a complete list of one kind from a source that is believed: what is not in it is
+    /// gone.
     pub fn relist(&mut self, kind: Kind, objects: Vec<Object>, changed: &mut BTreeSet<Fact>) {
-        let mut gone: BTreeSet<Name> = match kind {
+        self.take_list(&Extent { kind, namespace: None }, objects, changed);
+    }
+
+    /// Takes in a complete list from an API server.
+    pub fn list(&mut self, listing: Listing, changed: &mut BTreeSet<Fact>) {
+        let Listing { kind, namespace, cluster: _, revision: _, watched: _, objects } = listing;
+        self.take_list(&Extent { kind, namespace }, objects, changed);
+    }
+
+    fn take_list(&mut self, extent: &Extent, objects: Vec<Object>, changed: &mut BTreeSet<Fact>) {
+        let mut gone = self.names(extent);
+        for object in objects {
+            if extent.has(&object.object_ref()) {
+                gone.remove(&object.meta().name);
+                self.upsert(object, changed);
+            }
+        }
+        for name in gone {
+            self.delete(&ObjectRef { kind: extent.kind, name }, changed);
+        }
+        self.unlisted.retain(|missing| !missing.is_within(extent));
+    }
+
+    /// The names of what is known within an extent.
+    fn names(&self, extent: &Extent) -> BTreeSet<Name> {
+        let mut names: BTreeSet<Name> = match extent.kind {
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
             Kind::ConfigMap => self.config_map.iter().map(|c| c.meta.name.clone()).collect(),
             Kind::IngressClass => self.classes.keys().cloned().collect(),
@@ -366,16 +357,8 @@ impl World {
             Kind::Ingress => self.ingresses.keys().cloned().collect(),
             Kind::Node => self.nodes.keys().cloned().collect(),
         };
-        for object in objects {
-            if object.kind() == kind {
-                gone.remove(&object.meta().name);
-                self.upsert(object, changed);
-            }
-        }
-        for name in gone {
-            self.delete(&ObjectRef { kind, name }, changed);
-        }
-        self.synced.insert(kind);
+        names.retain(|name| extent.has_namespace(name));
+        names
     }
 
     /// Takes in what HAProxy can do.
@@ -408,97 +391,6 @@ impl World {
     fn release_quarantine(&mut self, object: &ObjectRef, changed: &mut BTreeSet<Fact>) {
         if self.quarantined.remove(object).is_some() {
             changed.insert(Fact::Quarantined(object.clone()));
-        }
-    }
-}
-
-/// What a ConfigMap says about routes and backends.
-fn defaults(config: Option<&Arc<ConfigMap>>) -> impl Iterator<Item = (&Box<str>, &Box<str>)> {
-    let data = config.into_iter().flat_map(|config| &config.data);
-    data.filter(|(key, _)| !crate::annotations::is_static(key))
-}
-
-/// What an upsert did.
-enum Put<T> {
-    Added,
-    Replaced(Arc<T>),
-    Same,
-}
-
-impl<T> Put<T> {
-    fn is_same(&self) -> bool {
-        matches!(self, Put::Same)
-    }
-}
-
-fn put<T: PartialEq>(
-    map: &mut ShardMap<Name, Arc<T>>,
-    new: Arc<T>,
-    name: impl Fn(&T) -> &Name,
-) -> Put<T> {
-    if let Some(old) = map.get_mut(name(&new)) {
-        if **old == *new {
-            return Put::Same;
-        }
-        return Put::Replaced(core::mem::replace(old, new));
-    }
-    map.insert(name(&new).clone(), new);
-    Put::Added
-}
-
-fn service_of(slice: &EndpointSlice) -> Name {
-    Name { namespace: slice.meta.name.namespace.clone(), name: slice.service.clone() }
-}
-
-/// Hosts whose routes an Ingress may take part in; unusable hosts are left to its own piece.
-fn hosts_of(ingress: &Ingress) -> BTreeSet<Arc<str>> {
-    let mut hosts: BTreeSet<Arc<str>> =
-        ingress.rules.iter().filter_map(|r| host::parse(&r.host).ok()).collect();
-    if ingress.default_backend.is_some() {
-        hosts.insert("".into());
-    }
-    hosts
-}
-
-/// Hosts for which an Ingress names a Secret.
-fn tls_hosts_of(ingress: &Ingress) -> BTreeSet<Arc<str>> {
-    let mut hosts = BTreeSet::new();
-    for tls in &ingress.tls {
-        if tls.hosts.is_empty() {
-            hosts.extend(ingress.rules.iter().filter_map(|r| host::parse(&r.host).ok()));
-        }
-        hosts.extend(tls.hosts.iter().filter_map(|h| host::parse(h).ok()));
-    }
-    hosts.remove("");
-    hosts
-}
-
-fn reindex(
-    index: &mut ShardMap<Arc<str>, SmallSet<Name>>,
-    name: &Name,
-    old: &BTreeSet<Arc<str>>,
-    new: &BTreeSet<Arc<str>>,
-    mut changed: impl FnMut(Arc<str>),
-) {
-    for host in old.difference(new) {
-        unindex(index, host, name);
-        changed(host.clone());
-    }
-    for host in new.difference(old) {
-        index.get_or_insert_with(host.clone(), SmallSet::default).insert(name.clone());
-        changed(host.clone());
-    }
-}
-
-fn unindex<K: Ord + Clone + ShardKey>(
-    index: &mut ShardMap<K, SmallSet<Name>>,
-    key: &K,
-    name: &Name,
-) {
-    if let Some(names) = index.get_mut(key) {
-        names.remove(name);
-        if names.is_empty() {
-            index.remove(key);
         }
     }
 }

@@ -297,6 +297,8 @@ pub struct Service {
     pub source: ServiceSource,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
+    /// `spec.externalTrafficPolicy: Local`: its node ports answer only on Nodes with a ready pod.
+    pub local_traffic: bool,
     /// Where it is reached from outside: `status.loadBalancer.ingress`, else `spec.externalIPs`,
     /// else `spec.clusterIPs`.
     pub addresses: Vec<Address>,
@@ -335,6 +337,8 @@ pub struct EndpointSlice {
     pub ports: Vec<SlicePort>,
     /// `endpoints`: one entry for the first address of each. `addressType: FQDN` gives none.
     pub endpoints: Vec<Endpoint>,
+    /// `nodeName` of the ready endpoints, sorted, without duplicates.
+    pub nodes: Vec<Arc<str>>,
 }
 
 /// One entry of a slice's `ports`.

@@ -79,6 +79,7 @@ pub fn service(name: &str) -> Object {
             app_protocol: None,
             node_port: None,
         }],
+        local_traffic: false,
         addresses: Vec::new(),
     }))
 }
@@ -98,6 +99,7 @@ pub fn slice(service: &str, addresses: &[&str]) -> Object {
         service: service.into(),
         ports: vec![SlicePort { name: "http".into(), port: Some(8080) }],
         endpoints,
+        nodes: Vec::new(),
     }))
 }
 
@@ -129,6 +131,10 @@ impl Driven {
     pub fn new(capabilities: Capabilities, objects: Vec<Object>) -> Driven {
         let mut settings = Settings::documented("/tmp/state");
         settings.config_map = Some(Name::new("default", "tidegate"));
+        Driven::with(settings, capabilities, objects)
+    }
+
+    pub fn with(settings: Settings, capabilities: Capabilities, objects: Vec<Object>) -> Driven {
         let controller = Controller::new(settings, Time(0));
         let mut driven = Driven {
             controller,
@@ -195,6 +201,7 @@ impl Driven {
                 ActionBody::ReadBack { .. } => (1, None),
                 ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
+                | ActionBody::Relist { .. }
                 | ActionBody::Tell(_) => continue,
             };
             let outcomes = vec![Outcome::Done; count];

@@ -75,6 +75,7 @@ pub fn publisher(texts: &[&str]) -> Object {
         meta: meta("tidegate", "tidegate"),
         source: ServiceSource::Slices,
         ports: Vec::new(),
+        local_traffic: false,
         addresses: addresses(texts),
     }))
 }
@@ -138,7 +139,9 @@ impl Drive {
                     self.open.push_back((self.now, id, tell));
                     continue;
                 }
-                ActionBody::ResolveNames { .. } | ActionBody::FollowSecrets { .. } => continue,
+                ActionBody::ResolveNames { .. }
+                | ActionBody::FollowSecrets { .. }
+                | ActionBody::Relist { .. } => continue,
                 _ if self.stuck => continue,
                 ActionBody::Runtime { commands, .. } => (commands.len(), None),
                 ActionBody::Reload { .. } => {

@@ -185,7 +185,13 @@ fn service() -> impl Strategy<Value = Object> {
             ports.sort_by(|a: &ServicePort, b| a.name.cmp(&b.name));
             ports.dedup_by(|a, b| a.name == b.name);
             let meta = meta(namespace, name, 0, annotations);
-            Object::Service(Arc::new(Service { meta, source, ports, addresses: Vec::new() }))
+            Object::Service(Arc::new(Service {
+                meta,
+                source,
+                ports,
+                local_traffic: false,
+                addresses: Vec::new(),
+            }))
         },
     )
 }
@@ -218,7 +224,13 @@ pub fn slice() -> impl Strategy<Value = Object> {
             let service = if number == 1 { of } else { other };
             let meta = meta(namespace, &format!("{of}-{number}"), 0, BTreeMap::new());
             let service = service.into();
-            Object::EndpointSlice(Arc::new(EndpointSlice { meta, service, ports, endpoints }))
+            Object::EndpointSlice(Arc::new(EndpointSlice {
+                meta,
+                service,
+                ports,
+                endpoints,
+                nodes: Vec::new(),
+            }))
         })
 }
 
@@ -339,6 +351,7 @@ pub fn furniture() -> Vec<Object> {
             meta: plain("a", name),
             source: ServiceSource::Slices,
             ports: vec![http],
+            local_traffic: false,
             addresses: Vec::new(),
         })));
         let endpoint = |m| Endpoint {
@@ -352,6 +365,7 @@ pub fn furniture() -> Vec<Object> {
             service: name.into(),
             ports: vec![SlicePort { name: "http".into(), port: Some(8080) }],
             endpoints: vec![endpoint(1), endpoint(2)],
+            nodes: Vec::new(),
         })));
     }
     all.push(Object::Secret(Arc::new(Secret {

@@ -125,6 +125,7 @@ fn body(body: &ActionBody) -> String {
         | ActionBody::ReadBack { .. }
         | ActionBody::ResolveNames { .. }
         | ActionBody::FollowSecrets { .. }
+        | ActionBody::Relist { .. }
         | ActionBody::Tell(_) => {
             format!("{body:?}")
         }

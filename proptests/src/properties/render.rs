@@ -81,6 +81,7 @@ pub fn case_of(writing: &Writing) -> Case {
         meta: objects::meta("a", "db", 0, annotations.clone()),
         source: ServiceSource::ExternalName(name.as_str().into()),
         ports: vec![port],
+        local_traffic: false,
         addresses: Vec::new(),
     })));
     let data = annotations

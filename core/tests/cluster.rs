@@ -1,0 +1,6 @@
+//! Stories of a cluster: what is listed, what is absent, which Secrets are asked for.
+
+mod common;
+
+#[path = "cluster/lists.rs"]
+mod lists;
