@@ -1,10 +1,11 @@
 //! The World's indexes: which Ingresses speak of a host, which slices belong to a Service.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 
 use super::host;
-use super::object::{EndpointSlice, Ingress, Name};
+use super::object::{ConfigMap, EndpointSlice, Ingress, Name};
 use crate::shard::{ShardKey, ShardMap};
 use crate::small::SmallSet;
 
@@ -34,6 +35,14 @@ pub(super) fn put<T: PartialEq>(
     }
     map.insert(name(&new).clone(), new);
     Put::Added
+}
+
+/// What the ConfigMap says about routes and backends.
+pub(super) fn defaults(
+    config: Option<&Arc<ConfigMap>>,
+) -> impl Iterator<Item = (&Box<str>, &Box<str>)> {
+    let data = config.into_iter().flat_map(|config| &config.data);
+    data.filter(|(key, _)| !crate::annotations::is_static(key))
 }
 
 pub(super) fn service_of(slice: &EndpointSlice) -> Name {

@@ -22,7 +22,7 @@ use crate::shard::ShardMap;
 use crate::small::SmallSet;
 use extent::Extent;
 pub use fact::Fact;
-use index::{Put, hosts_of, put, reindex, service_of, tls_hosts_of, unindex};
+use index::{Put, defaults, hosts_of, put, reindex, service_of, tls_hosts_of, unindex};
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, Object,
     ObjectRef, Secret, Service,
