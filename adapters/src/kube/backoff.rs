@@ -48,12 +48,6 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.tries = 0;
     }
-
-    /// Waits since it last worked.
-    #[must_use]
-    pub fn tries(&self) -> u32 {
-        self.tries
-    }
 }
 
 /// Permits that come at a rate and can be saved up to a burst.

@@ -125,15 +125,14 @@ impl Cluster {
 
     /// Hands over an action. Those that are not for the API server are dropped.
     pub fn send(&self, action: Action) {
+        if let ActionBody::Relist { kind } = action.body {
+            for relist in self.relists.get(&kind).into_iter().flatten() {
+                relist.notify_one();
+            }
+            return;
+        }
         // The task ends with the program only.
         let _ = self.actions.send(action);
-    }
-
-    /// Asks for a complete list of a kind.
-    pub fn relist(&self, kind: Kind) {
-        for relist in self.relists.get(&kind).into_iter().flatten() {
-            relist.notify_one();
-        }
     }
 }
 
@@ -155,7 +154,7 @@ pub fn targets(settings: &Settings) -> Vec<Target> {
     namespaced(Kind::EndpointSlice);
     namespaced(Kind::Ingress);
     namespaced(Kind::Secret);
-    if scope.namespaces.is_empty() {
+    if scope.namespaces.is_empty() && !scope.namespace_labels.is_empty() {
         targets.push(everywhere(Kind::Namespace));
     }
     if scope.ingress_classes {
@@ -215,7 +214,8 @@ async fn act(
             | ActionBody::Save { .. }
             | ActionBody::Reload { .. }
             | ActionBody::Check { .. }
-            | ActionBody::ResolveNames { .. } => {}
+            | ActionBody::ResolveNames { .. }
+            | ActionBody::Relist { .. } => {}
         }
     }
     while writes.join_next().await.is_some() {}

@@ -13,7 +13,7 @@ use tidegate_core::world::object::{Kind, Object, ObjectRef};
 
 use super::frame::position_of;
 use super::health::Health;
-use super::watch::{Sink, Target};
+use super::watch::{Sink, Target, Whole};
 use crate::decode::{Decoded, Refusal, SlimSeed};
 use crate::vault::Vault;
 
@@ -112,7 +112,8 @@ impl Sink for Objects {
         }
     }
 
-    fn complete(&mut self, version: &str, cluster: Box<str>, _: bool) -> usize {
+    fn complete(&mut self, list: Whole<'_>) -> usize {
+        let Whole { version, watched, cluster, asked: _ } = list;
         let objects = std::mem::take(&mut self.listing);
         let count = objects.len();
         self.events.push(Event::Listed(Listing {
@@ -120,6 +121,7 @@ impl Sink for Objects {
             namespace: self.target.namespace.clone(),
             cluster,
             revision: version.parse().unwrap_or(0),
+            watched,
             objects,
         }));
         count

@@ -20,7 +20,7 @@ use super::client::Ask;
 use super::failure::Failure;
 use super::objects::{Head, head};
 use super::resource;
-use super::watch::{Shared, Sink};
+use super::watch::{Shared, Sink, Whole};
 use crate::decode::{self, Decoded, Refusal};
 use crate::vault::Vault;
 
@@ -137,7 +137,8 @@ impl Sink for SecretNames {
         }
     }
 
-    fn complete(&mut self, version: &str, cluster: Box<str>, asked: bool) -> usize {
+    fn complete(&mut self, list: Whole<'_>) -> usize {
+        let Whole { version, watched, cluster, asked } = list;
         let state = self.followed.state.lock();
         let namespace = self.namespace.as_deref();
         let ours = state.iter().filter(|(name, _)| SecretNames::is_ours(namespace, name));
@@ -156,6 +157,7 @@ impl Sink for SecretNames {
                 namespace: self.namespace.clone(),
                 cluster,
                 revision: version.parse().unwrap_or(0),
+                watched,
                 objects,
             }));
         }

@@ -79,6 +79,18 @@ impl Target {
     }
 }
 
+/// A complete list, besides its objects.
+pub struct Whole<'a> {
+    /// Its version.
+    pub version: &'a str,
+    /// The highest revision that this watch has seen before; 0 for none.
+    pub watched: u64,
+    /// The store.
+    pub cluster: Box<str>,
+    /// Whether core asked for it.
+    pub asked: bool,
+}
+
 /// What becomes of the objects of a watch.
 pub trait Sink: Send {
     /// The form (`Accept`) in which lists are wanted, or single objects, as in watches.
@@ -87,8 +99,8 @@ pub trait Sink: Send {
     fn begin(&mut self);
     /// An item of the list under way.
     fn item(&mut self, json: &[u8]);
-    /// The list is complete. `asked` when core wants to see it. Returns its number of objects.
-    fn complete(&mut self, version: &str, cluster: Box<str>, asked: bool) -> usize;
+    /// The list is complete. Returns its number of objects.
+    fn complete(&mut self, list: Whole<'_>) -> usize;
     /// An object was created or changed. Returns its version, if it can be read.
     fn changed(&mut self, json: &[u8]) -> Option<Box<str>>;
     /// An object was deleted; this is its last version.
@@ -135,6 +147,10 @@ pub struct Watch<S> {
     version: Option<Box<str>>,
     /// The store of the last list.
     cluster: Option<Box<str>>,
+    /// The highest revision seen since and with the last list.
+    watched: u64,
+    /// Whether the version was gone, and there has been no list since.
+    gone: bool,
     /// Why the next list is made.
     reason: &'static str,
     /// Whether lists are streamed.
@@ -157,6 +173,8 @@ impl<S: Sink> Watch<S> {
             backoff,
             version: None,
             cluster: None,
+            watched: 0,
+            gone: false,
             reason: "start",
             streaming: true,
             relist,
@@ -193,11 +211,8 @@ impl<S: Sink> Watch<S> {
         if failure.is_gone() {
             tracing::info!(watch = self.target.label(), "the version is gone: listing anew");
             (self.version, self.reason) = (None, "gone");
-            return if self.backoff.tries() == 0 {
-                self.backoff.next(Duration::ZERO)
-            } else {
-                self.backoff.next(WAIT_MAX)
-            };
+            let again = std::mem::replace(&mut self.gone, true);
+            return if again { self.backoff.next(WAIT_MAX) } else { Duration::ZERO };
         }
         tracing::debug!(watch = self.target.label(), %failure, "watch");
         if lasted >= GOOD && failure.code().is_none() {
@@ -244,7 +259,8 @@ impl<S: Sink> Watch<S> {
             identity::store(&self.shared.client, &self.target).await?;
         self.cluster = Some(cluster.clone());
         let asked = self.reason == "asked";
-        let count = self.sink.complete(version, cluster, asked);
+        let watched = std::mem::replace(&mut self.watched, 0);
+        let count = self.sink.complete(Whole { version, watched, cluster, asked });
         self.shared.meters.listed(self.target.kind, self.reason, count, started.elapsed());
         tracing::info!(
             watch = self.target.label(),
@@ -254,7 +270,8 @@ impl<S: Sink> Watch<S> {
             "listed"
         );
         self.version = Some(version.into());
-        self.reason = "gone";
+        self.watched = version.parse().unwrap_or(0);
+        (self.reason, self.gone) = ("gone", false);
         Ok(self.hand_over().await)
     }
 
@@ -345,11 +362,13 @@ impl<S: Sink> Watch<S> {
             self.shared.meters.heard(self.target.kind, self.shared.clock.unix_s());
             // The events before a bad line count, so the outcome is looked at after them.
             let mut seen = Seen { whole: None, plain_bookmark: false };
-            let Watch { sink, version, shared, .. } = self;
+            let Watch { sink, version, shared, watched, .. } = self;
             let mut full: Vec<Vec<Event>> = Vec::new();
             let mut pending = 0;
             let outcome = lines.push(&chunk, |line| {
                 take_line(line, sink, version, &mut listing, &mut seen)?;
+                let at = version.as_ref().and_then(|version| version.parse().ok());
+                *watched = at.map_or(*watched, |at| (*watched).max(at));
                 pending += 1;
                 if pending % BATCH == 0 {
                     full.push(sink.take());

@@ -63,7 +63,8 @@ impl Feed {
         }
     }
 
-    /// Hands over a request to follow Secrets or to tell something. Core asks a folder for neither.
+    /// Hands over a request to follow Secrets, to list anew or to tell something. Core asks a folder
+    /// for none of them.
     pub fn send(&self, action: Action) {
         match self {
             Feed::Folder { .. } => {

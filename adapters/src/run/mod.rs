@@ -236,7 +236,9 @@ impl Shell {
             self.report.acting(id, &body);
             match body {
                 ActionBody::ResolveNames { names } => self.resolver.keep(names),
-                body @ (ActionBody::FollowSecrets { .. } | ActionBody::Tell(_)) => {
+                body @ (ActionBody::FollowSecrets { .. }
+                | ActionBody::Relist { .. }
+                | ActionBody::Tell(_)) => {
                     self.source.send(Action { id, body });
                 }
                 body => self.proxy.send(Action { id, body }),

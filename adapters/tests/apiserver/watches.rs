@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tidegate_core::action::{Action, ActionBody, ActionId};
 use tidegate_core::event::{Event, Listing};
 use tidegate_core::world::object::Kind;
 
@@ -309,7 +310,8 @@ async fn a_list_that_core_asks_for_is_made_though_the_watch_is_fine() {
         Server::start(|asked| asked.streams(SLICES).then(|| events(&[bookmark(3, true)]))).await;
     let mut rig = Rig::start(&server, &settings()).await;
     assert_eq!(rig.listed().await.0, 3);
-    rig.cluster.relist(Kind::EndpointSlice);
+    let body = ActionBody::Relist { kind: Kind::EndpointSlice };
+    rig.cluster.send(Action { id: ActionId(1), body });
     assert_eq!(rig.listed().await.0, 3);
     assert_eq!(server.count(|asked| asked.streams(SLICES)), 2);
 }

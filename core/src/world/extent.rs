@@ -43,7 +43,7 @@ impl Extent {
 pub fn expected(settings: &Settings) -> BTreeSet<Extent> {
     let Scope {
         namespaces,
-        namespace_labels: _,
+        namespace_labels,
         ingress_classes,
         nodes,
         secrets_on_demand,
@@ -65,7 +65,8 @@ pub fn expected(settings: &Settings) -> BTreeSet<Extent> {
         namespaced(Kind::Secret);
     }
     let cluster_wide = [
-        (Kind::Namespace, namespaces.is_empty()),
+        // Nothing else of them is needed, and they take a right in the whole cluster.
+        (Kind::Namespace, namespaces.is_empty() && !namespace_labels.is_empty()),
         (Kind::IngressClass, *ingress_classes),
         (Kind::Node, *nodes),
     ];
