@@ -31,7 +31,7 @@ pub struct ClusterArgs {
     pub watch_nodes: bool,
     /// Per cent of the objects of a kind that may be absent from a new list and be taken for
     /// deleted at once; more are held
-    #[arg(long, value_name = "PERCENT", env = "TIDEGATE_ABSENCE_PERCENT_MAX", default_value_t = 50,
+    #[arg(long, value_name = "PERCENT", env = "TIDEGATE_ABSENCE_PERCENT_MAX", default_value_t = 10,
           value_parser = clap::value_parser!(u8).range(0..=100))]
     pub absence_percent_max: u8,
     /// So many absent objects are taken for deleted whatever their share
