@@ -15,7 +15,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 const LIFE: Duration = Duration::from_secs(2);
 
 #[test]
-#[ignore = "core does not render from lists of an API server yet"]
 fn pods_roll_while_the_controller_dies() {
     let bed = Bed::start();
     let mut rig = bed.rig("3.4").arguments(&["--drain", "300ms", "--keep-haproxy"]);
