@@ -256,6 +256,141 @@ fn the_end_is_waited_for() {
     }
 }
 
+/// Arguments of the container `tidegate`, without the verb, as the kubelet hands them over.
+fn flags(text: &str) -> Vec<String> {
+    let pod = &pods(text)[0];
+    let containers = pod["containers"].as_array().unwrap();
+    let container = containers.iter().find(|c| c["name"] == "tidegate").unwrap();
+    let arguments = words(&container["args"]);
+    assert_eq!(arguments[0], "run");
+    arguments[1..].iter().map(|flag| flag.replace("$(POD_NAME)", "tidegate-0")).collect()
+}
+
+fn tidegate(verb: &str, flags: &[String], last: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.arg(verb).args(flags).args(last).output().unwrap()
+}
+
+/// Every flag that any values lead to is one that the program takes. `--help` comes last: flags
+/// before it are read first.
+#[test]
+fn the_program_takes_every_flag() {
+    let cases = yaml(&chart().join("ci/accepted.yaml"));
+    let mut seen = BTreeSet::new();
+    for case in cases.as_array().unwrap() {
+        let text = template(&case["values"]).unwrap();
+        if case["values"]["mode"] == "External" {
+            assert!(pods(&text).is_empty());
+            continue;
+        }
+        let flags = flags(&text);
+        let output = tidegate("run", &flags, &["--help"]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {flags:?}: {error}", case["name"]);
+        seen.extend(flags.into_iter().map(|f| f.split('=').next().unwrap().to_owned()));
+    }
+    assert!(seen.len() > 30, "{seen:?}");
+    let wrong = tidegate("run", &["--no-such-flag".to_owned()], &["--help"]);
+    assert!(!wrong.status.success(), "help hides wrong flags");
+}
+
+/// Namespace (empty for the cluster), group, resource, name (empty for all), verb.
+type Grant = [String; 5];
+
+fn strings(value: &Value) -> Vec<String> {
+    words(value).into_iter().map(str::to_owned).collect()
+}
+
+/// What a rendered text grants.
+fn granted(text: &str) -> BTreeSet<Grant> {
+    let mut all = BTreeSet::new();
+    for object in objects(text) {
+        let namespace = match object["kind"].as_str().unwrap() {
+            "ClusterRole" => "",
+            "Role" => object["metadata"]["namespace"].as_str().unwrap(),
+            _ => continue,
+        };
+        for rule in object["rules"].as_array().unwrap() {
+            let mut names = strings(&rule["resourceNames"]);
+            if names.is_empty() {
+                names.push(String::new());
+            }
+            for group in strings(&rule["apiGroups"]) {
+                for resource in strings(&rule["resources"]) {
+                    for name in &names {
+                        for verb in strings(&rule["verbs"]) {
+                            let place = namespace.to_owned();
+                            let grant =
+                                [place, group.clone(), resource.clone(), name.clone(), verb];
+                            assert!(all.insert(grant.clone()), "granted twice: {grant:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What the program asks for with these flags.
+fn asked(flags: &[String]) -> BTreeSet<Grant> {
+    let help = String::from_utf8(tidegate("rbac", &[], &["--help"]).stdout).unwrap();
+    let known = |flag: &&String| {
+        let name = flag.split('=').next().unwrap();
+        let starts = |line: &str| line.trim_start().split([' ', ',', '=']).any(|word| word == name);
+        help.lines().filter(|line| line.trim_start().starts_with('-')).any(starts)
+    };
+    let mut flags: Vec<String> = flags.iter().filter(known).cloned().collect();
+    flags.push("--output=json".to_owned());
+    let output = tidegate("rbac", &flags, &[]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{flags:?}: {error}");
+    let rules: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut all = BTreeSet::new();
+    for rule in rules["rules"].as_array().unwrap() {
+        let text = |field: &str| rule[field].as_str().unwrap_or("").to_owned();
+        let mut names = strings(&rule["names"]);
+        if names.is_empty() {
+            names.push(String::new());
+        }
+        for name in names {
+            for verb in strings(&rule["verbs"]) {
+                all.insert([
+                    text("namespace"),
+                    text("group"),
+                    text("resource"),
+                    name.clone(),
+                    verb,
+                ]);
+            }
+        }
+    }
+    all
+}
+
+/// Nothing is asked for that is not granted, and nothing is granted that is not asked for.
+#[test]
+fn rights_are_what_the_program_asks_for() {
+    for values in [
+        json!({}),
+        json!({"fullnameOverride": "door"}),
+        json!({"topology": "sidecar", "mode": "DaemonSet", "publish": {"nodes": true}}),
+        json!({"publish": {"addresses": ["192.0.2.1"]}, "events": false}),
+        json!({"publish": {"service": false}, "reach": "node-ports"}),
+        json!({"scope": {"namespaces": ["one", "two"]}}),
+        json!({"scope": {"namespaces": ["one", "tidegate"], "ingressClasses": false}}),
+        json!({"scope": {"namespaceLabels": {"team": "shop"}}}),
+    ] {
+        let text = template(&values).unwrap();
+        let (granted, asked) = (granted(&text), asked(&flags(&text)));
+        let missing: Vec<_> = asked.difference(&granted).collect();
+        let idle: Vec<_> = granted.difference(&asked).collect();
+        assert!(missing.is_empty(), "{values}: not granted: {missing:?}");
+        assert!(idle.is_empty(), "{values}: granted for nothing: {idle:?}");
+        assert!(granted.len() > 10, "{granted:?}");
+    }
+}
+
 /// One row per value, from the comments of values.yaml.
 fn table() -> String {
     let text = fs::read_to_string(chart().join("values.yaml")).unwrap();

@@ -1,4 +1,5 @@
-//! The units in deploy/systemd: systemd reads them without complaint.
+//! The units in deploy/systemd: systemd reads them without complaint, and what they hand to tidegate
+//! is what it takes.
 //!
 //! Not here: what the units' commands do (`attach`).
 
@@ -22,6 +23,11 @@ fn units() -> Vec<(String, String)> {
     units.sort();
     assert_eq!(units.len(), 3);
     units
+}
+
+fn help(verb: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    String::from_utf8(command.args([verb, "--help"]).output().unwrap().stdout).unwrap()
 }
 
 /// The executables exist where the units say on a real machine only, so others stand in for them.
@@ -63,5 +69,35 @@ fn every_unit_is_confined() {
         let bounding = text.lines().find(|l| l.starts_with("CapabilityBoundingSet=")).unwrap();
         let binds = name != "tidegate-attached.service";
         assert_eq!(bounding.ends_with("CAP_NET_BIND_SERVICE"), binds, "{name}: {bounding}");
+    }
+}
+
+/// Flags of the units, and variables of the environment file, are those of `tidegate run`.
+#[test]
+fn flags_and_variables_exist() {
+    let help = help("run");
+    let mut flags = 0;
+    for (name, text) in units() {
+        let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+        if !start.contains("tidegate run") {
+            continue;
+        }
+        for flag in start.split(' ').filter(|word| word.starts_with("--")) {
+            flags += 1;
+            assert!(help.contains(&format!("{flag} ")), "{name}: {flag}");
+        }
+        for variable in text.lines().filter_map(|line| line.strip_prefix("Environment=")) {
+            let variable = variable.split('=').next().unwrap();
+            assert!(help.contains(&format!("[env: {variable}=")), "{name}: {variable}");
+        }
+    }
+    assert_eq!(flags, 2);
+    let text = fs::read_to_string(folder().join("tidegate.env")).unwrap();
+    let named = text.lines().map(|line| line.trim_start_matches('#'));
+    let named: Vec<_> = named.filter(|line| line.starts_with("TIDEGATE_")).collect();
+    assert!(named.len() > 8);
+    for line in named {
+        let variable = line.split('=').next().unwrap();
+        assert!(help.contains(&format!("[env: {variable}=")), "tidegate.env: {variable}");
     }
 }
