@@ -27,7 +27,6 @@ struct Replica {
 }
 
 #[test]
-#[ignore = "core does not render from lists of an API server yet"]
 fn one_of_two_replicas_writes() {
     let bed = Bed::with(&[], true);
     let town = Town::new(&bed);

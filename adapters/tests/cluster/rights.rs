@@ -112,7 +112,12 @@ fn used(bed: &Bed) -> BTreeSet<Right> {
         if let Some(part) = what["subresource"].as_str() {
             resource = format!("{resource}/{part}");
         }
-        used.insert((text(&what["apiGroup"]), resource, text(&event["verb"])));
+        let group = text(&what["apiGroup"]);
+        if text(&event["requestURI"]).contains("sendInitialEvents=true") {
+            // A list that streams; servers without it are asked for a list.
+            used.insert((group.clone(), resource.clone(), "list".to_owned()));
+        }
+        used.insert((group, resource, text(&event["verb"])));
     }
     used
 }

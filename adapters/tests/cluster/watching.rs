@@ -22,7 +22,6 @@ const PAUSE: Duration = Duration::from_millis(2);
 const RESUMED: Duration = Duration::from_secs(10);
 
 #[test]
-#[ignore = "core does not render from lists of an API server yet"]
 fn watches_fail_and_nothing_else() {
     let mut bed = Bed::start();
     let token = bed.account("first");

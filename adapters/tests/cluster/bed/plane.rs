@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What of every request the audit log keeps.
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
-    "omitStages": ["RequestReceived", "ResponseStarted"], "rules": [{"level": "Metadata"}]}"#;
+    "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;
 
 /// A control plane. It ends when dropped.
 pub struct Plane {
