@@ -44,6 +44,9 @@ fn main() {
     let only = arguments.text("--only").unwrap_or("cold,idle,endpoints,reload,apps,moves");
     let mut report = Report::new(&arguments);
     let mut fleet = Fleet::generate(apps);
+    if let Some(binary) = arguments.text("--tidegate") {
+        binary.clone_into(&mut fleet.binary);
+    }
     let pods = fleet.pods;
     thread::spawn(move || serve_pods(pods));
     fleet.cold_start(arguments.has("--journal"), &mut report);
@@ -81,6 +84,7 @@ struct Fleet {
     later: usize,
     turn: usize,
     tidegate: Option<Process>,
+    binary: String,
 }
 
 impl Fleet {
@@ -109,7 +113,19 @@ impl Fleet {
             folder.put(&format!("apps-{file}"), &text);
         }
         folder.put("move", &ingress("move", "move.example.com", &small_name(PROBES), &[]));
-        Fleet { root, folder, apps, http, admin, pods, small, later: 0, turn: 0, tidegate: None }
+        Fleet {
+            root,
+            folder,
+            apps,
+            http,
+            admin,
+            pods,
+            small,
+            later: 0,
+            turn: 0,
+            tidegate: None,
+            binary: env!("CARGO_BIN_EXE_tidegate").to_owned(),
+        }
     }
 
     fn pid(&self) -> u32 {
@@ -123,7 +139,7 @@ impl Fleet {
     fn cold_start(&mut self, journal: bool, report: &mut Report) {
         let log = File::create(self.root.path().join("log")).unwrap();
         let path = |name: &str| self.root.path().join(name);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut command = Command::new(&self.binary);
         command
             .arg("run")
             .arg("--manifests")

@@ -315,7 +315,7 @@ impl Driven {
             let entries = running.map(*id).iter();
             (*id, entries.map(|(k, v)| ((**k).into(), (*v.value).into())).collect())
         };
-        let server = |server: &RunningServer| ObservedServer {
+        let server = |server: RunningServer| ObservedServer {
             name: (*server.name()).into(),
             address: Some(server.address),
             ready: server.state == Admin::Ready,

@@ -36,6 +36,8 @@ pub struct Step {
     pub closed: Vec<Problem>,
     /// Whether everything told so far has taken effect: what is left is collecting garbage.
     pub effective: bool,
+    /// Whether everything has but what is of the static part, which waits for its reload.
+    pub effective_but_static: bool,
     /// After an audit: in how many keys HAProxy's memory differed though nothing of ours was open.
     pub audit: Option<u64>,
     /// Facts that changed and pieces that were computed, for traces.

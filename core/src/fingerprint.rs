@@ -118,10 +118,10 @@ impl RunningBackend {
     pub(crate) fn fingerprint(&self, now: Time, delays: &Delays, hasher: &mut impl Hasher) {
         let RunningBackend { physical, published, servers, free_slots } = self;
         (physical, published, servers.len()).hash(hasher);
-        for RunningServer { address, slot, state } in servers {
+        for RunningServer { address, slot, state } in servers.iter() {
             let maintenance = match state {
                 Admin::Ready => None,
-                Admin::Maint(since) => Some(age(now, *since, delays.drain_ms)),
+                Admin::Maint(since) => Some(age(now, since, delays.drain_ms)),
             };
             (address, slot, maintenance).hash(hasher);
         }

@@ -78,8 +78,8 @@ impl Controller {
     fn plan_once(&mut self) -> Plan {
         let skeleton = self.desired.image().skeleton.clone();
         let skeleton = self.skeleton_digest(&skeleton);
-        let Some(running) = &self.running else { return Plan::default() };
         let capabilities = self.capabilities();
+        let Some(running) = &mut self.running else { return Plan::default() };
         let inputs = Inputs {
             desired: &self.desired,
             running,
@@ -95,6 +95,11 @@ impl Controller {
             self.desired.settle(key);
             self.trouble.remove(key);
             self.repairs.remove(key);
+            if let Key::Backend(name) = key
+                && let Some(wanted) = self.desired.image().backends.get(name)
+            {
+                running.share(wanted, &capabilities);
+            }
         }
         for (key, until) in &plan.parked {
             self.desired.park(key.clone(), *until);
@@ -122,7 +127,9 @@ impl Controller {
         }
         let plan = self.plan();
         let collects = plan.commands.iter().all(|c| c.phase == plan::Phase::Collect);
-        step.effective = self.running.is_some() && collects && plan.reasons.is_empty();
+        let effective = self.running.is_some() && collects;
+        step.effective = effective && plan.reasons.is_empty();
+        step.effective_but_static = effective && !plan.waits;
         if plan.commands.is_empty() {
             return;
         }

@@ -125,8 +125,16 @@ impl Offline {
         let mut given = Vec::new();
         let mut step = self.controller.step(self.now, events);
         for _ in 0..STEPS_MAX {
-            let Step { actions, wake_at, opened: _, closed: _, effective: _, audit: _, trace } =
-                step;
+            let Step {
+                actions,
+                wake_at,
+                opened: _,
+                closed: _,
+                effective: _,
+                effective_but_static: _,
+                audit: _,
+                trace,
+            } = step;
             let mut acks = Vec::new();
             for action in actions {
                 acks.extend(self.succeed(&action).map(Event::Acked));

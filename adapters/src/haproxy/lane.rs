@@ -14,10 +14,10 @@ use tidegate_core::desired::Image;
 use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::ProxyOptions;
 use super::files::{Generation, Generations};
 use super::reload;
 use super::supervisor::{Order, Reloaded};
+use super::{Mode, ProxyOptions};
 use crate::ports::Ports;
 use crate::vault::Vault;
 
@@ -35,9 +35,14 @@ impl FilesLane {
     /// Runs until the sender is gone, or nobody takes events any more.
     pub async fn run(self, mut actions: mpsc::UnboundedReceiver<Action>) {
         while let Some(Action { id, body }) = actions.recv().await {
+            let mut loaded = None;
             let (outcome, worker) = match body {
                 ActionBody::Save { image } => (self.save(image).await, None),
-                ActionBody::Reload { image, reasons: _ } => self.reload(image).await,
+                ActionBody::Reload { image, reasons: _ } => {
+                    let (outcome, serving) = self.reload(image).await;
+                    loaded = serving.map(|(_, generation)| generation);
+                    (outcome, serving.map(|(worker, _)| worker))
+                }
                 ActionBody::Check { image } => (self.check(image).await, None),
                 ActionBody::Runtime { .. }
                 | ActionBody::ReadBack { .. }
@@ -49,6 +54,10 @@ impl FilesLane {
             let ack = Ack { id, outcomes: vec![outcome], worker };
             if self.events.send(Event::Acked(ack)).await.is_err() {
                 return;
+            }
+            // After the ack: what changed during a reload waits for it.
+            if let Some(generation) = loaded {
+                self.settle(generation).await;
             }
         }
     }
@@ -92,7 +101,15 @@ impl FilesLane {
         }
     }
 
-    async fn reload(&self, image: Arc<Image>) -> (Outcome, Option<WorkerId>) {
+    /// Whether `haproxy -c` must judge a generation before HAProxy is told to load it. Not where it is
+    /// ours to start: a reload that is refused leaves the worker before it serving, and should HAProxy
+    /// end meanwhile, it is started from the last generation that it has loaded. The check would build
+    /// every server once more, on the processors that traffic needs, and double the time of a reload.
+    fn is_checked_ahead(&self) -> bool {
+        matches!(self.options.mode, Mode::Attach { .. })
+    }
+
+    async fn reload(&self, image: Arc<Image>) -> (Outcome, Option<(WorkerId, Generation)>) {
         let written = self.off(move |generations, vault| generations.write(&image, vault));
         let generation = match written.await {
             Ok(generation) => generation,
@@ -101,6 +118,7 @@ impl FilesLane {
         let previous = self.generations.current();
         // With nothing to lose the start itself is the check.
         if previous.is_some()
+            && self.is_checked_ahead()
             && let Err(outcome) = self.validate(self.generations.config_of(generation)).await
         {
             self.generations.discard(generation);
@@ -116,10 +134,7 @@ impl FilesLane {
             Err(_) => Reloaded::Unknown,
         };
         match answer {
-            Reloaded::Serving(worker) => {
-                self.settle(generation).await;
-                (Outcome::Done, Some(worker))
-            }
+            Reloaded::Serving(worker) => (Outcome::Done, Some((worker, generation))),
             Reloaded::Refused(words) => {
                 self.go_back(generation, previous);
                 (Outcome::Refused(words.into()), None)

@@ -19,7 +19,7 @@ use super::worker::Presence;
 use crate::ports::{Endpoint, Start};
 
 /// Time between looks for the worker that a start or reload brings.
-const LOOK_NEW: Duration = Duration::from_millis(10);
+const LOOK_NEW: Duration = Duration::from_millis(4);
 /// Pause before a second start, doubling with each further one.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -158,7 +158,9 @@ impl Supervisor {
 
     /// A worker that our reload brought: its ack announces it.
     async fn reloaded(&mut self, identity: Identity) -> Result<Reloaded, Ended> {
-        self.learn_master().await;
+        if self.state.master.is_none() {
+            self.learn_master().await;
+        }
         self.announce_version(&identity.version).await?;
         Ok(Reloaded::Serving(self.adopt(identity).await?))
     }
@@ -218,11 +220,13 @@ impl Supervisor {
                 break Reloaded::Unknown;
             }
         };
+        // What changed meanwhile waits for this answer, so the rest comes after it.
         let _ = reply.send(outcome);
         if verdict.is_none() && !refused {
             // The worker serves before the master says so. The next reload waits for that.
             let _ = timeout(Duration::from_secs(2), asked).await;
         }
+        self.learn_master().await;
         Ok(())
     }
 

@@ -231,7 +231,16 @@ impl Shell {
         if let Some(journal) = &mut self.journal {
             journal.after(&step);
         }
-        let Step { actions, wake_at, opened, closed, effective, audit, trace: _ } = step;
+        let Step {
+            actions,
+            wake_at,
+            opened,
+            closed,
+            effective,
+            effective_but_static,
+            audit,
+            trace: _,
+        } = step;
         for Action { id, body } in actions {
             self.report.acting(id, &body);
             match body {
@@ -249,6 +258,8 @@ impl Shell {
         }
         if effective {
             self.propagation.effective(&self.report.metrics);
+        } else if effective_but_static {
+            self.propagation.effective_but_static(&self.report.metrics);
         }
         self.report.stepped(&self.controller, &opened, &closed);
         self.wake_at = wake_at.map(|wake| wake.at);

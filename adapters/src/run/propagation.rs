@@ -32,6 +32,18 @@ impl Propagation {
         }
     }
 
+    /// Everything seen so far is in effect but what may be of the static part, which the controller's
+    /// ConfigMap alone is by then.
+    pub fn effective_but_static(&mut self, metrics: &Metrics) {
+        self.pending.retain(|(kind, seen)| {
+            let may_be_static = *kind == Kind::ConfigMap;
+            if !may_be_static {
+                metrics.propagated(*kind, seen.elapsed().as_secs_f64());
+            }
+            may_be_static
+        });
+    }
+
     /// Everything seen so far is in effect.
     pub fn effective(&mut self, metrics: &Metrics) {
         for (kind, seen) in self.pending.drain(..) {

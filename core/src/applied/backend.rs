@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
+use super::Servers;
 use crate::action::{RuntimeCommand, ServerState};
 use crate::capability::Capabilities;
 use crate::desired::Backend;
@@ -22,8 +23,8 @@ pub struct RunningBackend {
     pub physical: Arc<str>,
     /// Whether rules may select it.
     pub published: Published,
-    /// Servers, sorted by address.
-    pub servers: Vec<RunningServer>,
+    /// Its servers.
+    pub servers: Servers,
     /// Unused slots, where servers have slots.
     pub free_slots: BTreeSet<u16>,
 }
@@ -59,19 +60,6 @@ pub enum Admin {
     Maint(Time),
 }
 
-/// The servers of a backend in a worker that has just loaded its files.
-fn loaded_servers(
-    wanted: &Backend,
-    capabilities: &Capabilities,
-) -> impl Iterator<Item = RunningServer> {
-    let named_by_slot = !capabilities.dynamic_servers;
-    wanted.servers.iter().zip(1..).map(move |(address, number)| RunningServer {
-        address: *address,
-        slot: if named_by_slot { number } else { 0 },
-        state: Admin::Ready,
-    })
-}
-
 fn first_free_slot(wanted: &Backend, capabilities: &Capabilities) -> u16 {
     let used = if capabilities.dynamic_servers { 0 } else { wanted.servers.len() };
     u16::try_from(used).unwrap_or(u16::MAX).saturating_add(1)
@@ -86,20 +74,17 @@ impl RunningServer {
 }
 
 impl RunningBackend {
-    /// The server with an address.
-    #[must_use]
-    pub fn server(&self, address: &SocketAddr) -> Option<&RunningServer> {
-        let at = self.servers.binary_search_by(|s| s.address.cmp(address)).ok()?;
-        self.servers.get(at)
-    }
-
     /// Whether its servers are exactly those wanted. A slot whose endpoint is gone does not count,
     /// nor whether an empty backend is published: it answers 503 either way.
     #[must_use]
-    pub fn is_as_wanted(&self, wanted: &Backend) -> bool {
-        let counts = |s: &&RunningServer| s.slot == 0 || s.state == Admin::Ready;
+    pub fn is_as_wanted(&self, wanted: &Arc<Backend>) -> bool {
+        let published = self.published == Published::Yes || wanted.servers.is_empty();
+        if self.servers.are_of(wanted) {
+            return published;
+        }
+        let counts = |s: &RunningServer| s.slot == 0 || s.state == Admin::Ready;
         let servers = self.servers.iter().filter(counts);
-        (self.published == Published::Yes || wanted.servers.is_empty())
+        published
             && servers.clone().count() == wanted.servers.len()
             && servers
                 .zip(&wanted.servers)
@@ -115,25 +100,33 @@ impl RunningBackend {
 
 impl RunningBackend {
     /// As a worker has it that has just loaded its files.
-    pub(super) fn loaded(wanted: &Backend, capabilities: &Capabilities) -> RunningBackend {
+    pub(super) fn loaded(wanted: &Arc<Backend>, capabilities: &Capabilities) -> RunningBackend {
         let slots = render::backend::slots(capabilities, wanted.servers.len());
         let first_free = first_free_slot(wanted, capabilities);
         RunningBackend {
             physical: wanted.name.clone(),
             published: Published::Yes,
-            servers: loaded_servers(wanted, capabilities).collect(),
+            servers: Servers::loaded(wanted, !capabilities.dynamic_servers),
             free_slots: (first_free..=slots).collect(),
         }
     }
 
-    /// Whether it is what [`RunningBackend::loaded`] gives.
-    pub(super) fn is_as_loaded(&self, wanted: &Backend, capabilities: &Capabilities) -> bool {
+    /// Whether it is what [`RunningBackend::loaded`] gives, and shares the servers.
+    pub(super) fn is_as_loaded(&self, wanted: &Arc<Backend>, capabilities: &Capabilities) -> bool {
         let slots = render::backend::slots(capabilities, wanted.servers.len());
         let first_free = first_free_slot(wanted, capabilities);
-        self.physical == wanted.name
+        self.servers.are_of(wanted)
+            && self.physical == wanted.name
             && self.published == Published::Yes
-            && loaded_servers(wanted, capabilities).eq(self.servers.iter().copied())
             && (first_free..=slots).eq(self.free_slots.iter().copied())
+    }
+
+    /// Shares the servers with the wanted backend, if they are the same.
+    pub(super) fn share(&mut self, wanted: &Arc<Backend>, capabilities: &Capabilities) {
+        let loaded = Servers::loaded(wanted, !capabilities.dynamic_servers);
+        if !self.servers.are_of(wanted) && self.servers == loaded {
+            self.servers = loaded;
+        }
     }
 
     /// As read back.
@@ -155,11 +148,10 @@ impl RunningBackend {
                 None => free_slots.extend(slot),
             }
         }
-        servers.sort_unstable();
         // A backend is unpublished before its servers are put into maintenance.
         let serves = servers.iter().any(|s| s.state == Admin::Ready);
         let published = if serves { Published::Yes } else { Published::Unknown };
-        RunningBackend { physical, published, servers, free_slots }
+        RunningBackend { physical, published, servers: Servers::own(servers), free_slots }
     }
 
     /// Takes in a command about it that was done.
@@ -176,11 +168,11 @@ impl RunningBackend {
                     return;
                 };
                 self.free_slots.remove(&slot);
-                self.servers.retain(|s| s.slot != slot);
+                self.servers.to_mut().retain(|s| s.slot != slot);
                 self.insert(RunningServer { address: *address, slot, state: Admin::Maint(now) });
             }
             RuntimeCommand::SetServerState { server, state, .. } => {
-                let found = self.servers.iter_mut().find(|s| *s.name() == **server);
+                let found = self.servers.to_mut().iter_mut().find(|s| *s.name() == **server);
                 if let Some(found) = found {
                     found.state = match state {
                         ServerState::Ready => Admin::Ready,
@@ -189,20 +181,21 @@ impl RunningBackend {
                 }
             }
             RuntimeCommand::DeleteServer { server, .. } => {
-                self.servers.retain(|s| *s.name() != **server);
+                self.servers.to_mut().retain(|s| *s.name() != **server);
             }
             _ => {}
         }
     }
 
     fn insert(&mut self, server: RunningServer) {
-        match self.servers.binary_search_by(|s| s.address.cmp(&server.address)) {
+        let servers = self.servers.to_mut();
+        match servers.binary_search_by(|s| s.address.cmp(&server.address)) {
             Ok(at) => {
-                if let Some(old) = self.servers.get_mut(at) {
+                if let Some(old) = servers.get_mut(at) {
                     *old = server;
                 }
             }
-            Err(at) => self.servers.insert(at, server),
+            Err(at) => servers.insert(at, server),
         }
     }
 }

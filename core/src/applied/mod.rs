@@ -1,6 +1,7 @@
 //! Applied: what we know HAProxy has in memory. It moves only on positive answers.
 
 mod backend;
+mod servers;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{MapId, RuntimeCommand};
 use crate::capability::Capabilities;
-use crate::desired::{Image, Owned, Table};
+use crate::desired::{Backend, Image, Owned, Table};
 use crate::digest::Digest;
 use crate::event::{Observed, WorkerId};
 use crate::render;
@@ -19,6 +20,7 @@ use crate::render::crt_list::{self, Line};
 use crate::settings::Delays;
 use crate::time::Time;
 pub use backend::{Admin, Published, RunningBackend, RunningServer};
+pub use servers::Servers;
 
 /// Key of the ledger map that names the content of the default certificate.
 pub const LEDGER_DEFAULT_CERTIFICATE: &str = "default-certificate";
@@ -78,12 +80,15 @@ impl Running {
             Some(before) => before,
             None => Running::empty(worker),
         };
-        for (name, wanted) in image.backends.iter() {
-            let known = running.backends.get(name);
+        let mut other = Vec::new();
+        image.backends.beside(&running.backends, |_, wanted, known| {
             if known.is_none_or(|known| !known.is_as_loaded(wanted, capabilities)) {
-                let fresh = RunningBackend::loaded(wanted, capabilities);
-                running.backends.insert(name.clone(), Arc::new(fresh));
+                other.push(wanted);
             }
+        });
+        for wanted in other {
+            let fresh = RunningBackend::loaded(wanted, capabilities);
+            running.backends.insert(wanted.name.clone(), Arc::new(fresh));
         }
         if running.backends.len() > image.backends.len() {
             let gone =
@@ -307,6 +312,16 @@ impl Running {
         }
     }
 
+    /// Shares what a backend has in common with the wanted one, now that nothing differs.
+    pub(crate) fn share(&mut self, wanted: &Arc<Backend>, capabilities: &Capabilities) {
+        let known = self.backends.get(&wanted.name);
+        if known.is_some_and(|known| !known.servers.are_of(wanted))
+            && let Some(known) = self.backends.get_mut(&wanted.name)
+        {
+            Arc::make_mut(known).share(wanted, capabilities);
+        }
+    }
+
     /// Takes in a command that was done. `logical` is the wanted name of the backend it is about.
     pub fn apply(&mut self, command: &RuntimeCommand, logical: Option<&Arc<str>>, now: Time) {
         match command {
@@ -350,7 +365,7 @@ impl Running {
                 let fresh = RunningBackend {
                     physical: backend.clone(),
                     published: Published::No,
-                    servers: Vec::new(),
+                    servers: Servers::none(),
                     free_slots: BTreeSet::new(),
                 };
                 self.backends.insert(logical.unwrap_or(backend).clone(), Arc::new(fresh));
@@ -383,7 +398,7 @@ impl Running {
         let fresh = RunningBackend {
             physical,
             published: Published::Yes,
-            servers: Vec::new(),
+            servers: Servers::none(),
             free_slots: BTreeSet::new(),
         };
         self.backends.insert(name.clone(), Arc::new(fresh));

@@ -107,6 +107,23 @@ impl<V: Clone> Table<V> {
         }
     }
 
+    /// Calls `f` for each entry, with the value that another table has under its key. Keys that are
+    /// shared are found without reading them.
+    pub fn beside<'a, W: Clone>(
+        &'a self,
+        other: &Table<W>,
+        mut f: impl FnMut(&'a Arc<str>, &'a V, Option<&W>),
+    ) {
+        for (a, b) in self.shards.iter().zip(other.shards.iter()) {
+            let mut rest = b.iter().peekable();
+            for (key, value) in a.iter() {
+                let same = |other: &Arc<str>| Arc::ptr_eq(other, key) || *other == *key;
+                while rest.next_if(|&(other, _)| !same(other) && *other < *key).is_some() {}
+                f(key, value, rest.next_if(|(other, _)| same(other)).map(|(_, found)| found));
+            }
+        }
+    }
+
     /// All entries sorted by key; costs a sort.
     #[must_use]
     pub fn sorted(&self) -> Vec<(&Arc<str>, &V)> {
@@ -180,5 +197,13 @@ mod tests {
         assert_eq!(table.len(), 999);
         assert_ne!(before, table);
         assert_eq!(before.sorted().len(), 1000);
+        let mut beside = Vec::new();
+        table.beside(&before, |key, now, then| beside.push((key.clone(), *now, then.copied())));
+        assert_eq!(beside.len(), 999);
+        assert!(beside.contains(&("k7".into(), 70, Some(7))));
+        beside.clear();
+        before.beside(&table, |key, then, now| beside.push((key.clone(), *then, now.copied())));
+        assert!(beside.contains(&("k8".into(), 8, None)));
+        assert_eq!(beside.iter().filter(|(_, then, now)| Some(*then) == *now).count(), 998);
     }
 }

@@ -111,14 +111,14 @@ fn set_state(
 /// Endpoints that go leave at once, unless they are the last ones and others are to come: then
 /// those come first.
 fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Next {
-    let is_wanted = |s: &&RunningServer| wanted.servers.binary_search(&s.address).is_ok();
-    let ready = |s: &&RunningServer| s.state == Admin::Ready;
+    let is_wanted = |s: &RunningServer| wanted.servers.binary_search(&s.address).is_ok();
+    let ready = |s: &RunningServer| s.state == Admin::Ready;
     let kept = running.servers.iter().filter(ready).filter(is_wanted).count();
     let leaving: Vec<_> = running.servers.iter().filter(ready).filter(|s| !is_wanted(s)).collect();
     let missing: Vec<&SocketAddr> = wanted
         .servers
         .iter()
-        .filter(|a| running.server(a).is_none_or(|s| s.state != Admin::Ready))
+        .filter(|a| running.servers.get(a).is_none_or(|s| s.state != Admin::Ready))
         .collect();
     let mut commands = Commands::new();
     let mut short_of_slots = false;
@@ -135,7 +135,7 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
     }
     let mut slots = free_slots(wanted, running);
     for address in missing {
-        if let Some(server) = running.server(address) {
+        if let Some(server) = running.servers.get(address) {
             let (physical, name) = (&running.physical, wanted.name.clone());
             set_state(&mut commands, name, physical, server.name(), ServerState::Ready);
         } else if inputs.capabilities.dynamic_servers {
@@ -179,11 +179,11 @@ fn free_slots(wanted: &Backend, running: &RunningBackend) -> Vec<u16> {
 }
 
 /// Deletes servers that have been in maintenance for long enough. Slots stay.
-fn delete_servers<'s>(
+fn delete_servers(
     inputs: &Inputs<'_>,
     name: &Arc<str>,
     running: &RunningBackend,
-    spent: impl Iterator<Item = &'s RunningServer>,
+    spent: impl Iterator<Item = RunningServer>,
 ) -> Next {
     let mut commands = Commands::new();
     let mut earliest: Option<Time> = None;

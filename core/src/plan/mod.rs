@@ -73,6 +73,8 @@ pub struct Plan {
     pub commands: Vec<Command>,
     /// Why a reload is needed, if it is.
     pub reasons: BTreeSet<ReloadReason>,
+    /// Whether anything but the static part waits, for a reload or for something else.
+    pub waits: bool,
     /// Keys where running equals wanted.
     pub settled: Vec<Key>,
     /// Keys with nothing to do before a time.
@@ -142,9 +144,10 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
         }
         match next {
             Next::Settled => plan.settled.push(key.clone()),
-            Next::Wait => {}
+            Next::Wait => plan.waits = true,
             Next::WaitUntil(at) => plan.parked.push((key.clone(), at)),
             Next::Reload(reason) => {
+                plan.waits |= *key != Key::Skeleton;
                 plan.reasons.insert(reason);
             }
             Next::Commands(phase, commands) => {
