@@ -18,6 +18,10 @@ pub enum Mistake {
     AnyHeaderName = 5,
     /// What changes while the files are written counts as saved with them.
     SavedAtWrite = 6,
+    /// Whoever held the Lease once goes on writing until it hears of another holder.
+    EndlessTerm = 7,
+    /// A status whose write was not answered is taken for written.
+    LostStatusIsWritten = 8,
 }
 
 #[cfg(feature = "sabotage")]

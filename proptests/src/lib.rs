@@ -3,6 +3,7 @@
 //!
 //! - [`arb`]: generators of objects, of values (hostile ones too) and of what happens.
 //! - [`oracle`]: naive second readings: where a request should go, and a tiny HAProxy.
+//! - [`cluster`]: replicas and a model of an API server.
 //! - [`drive`]: runs a controller against the tiny HAProxy; [`judge`] says what was wrong.
 //! - [`properties`]: the promises, each a function of one case.
 //! - [`run`]: how many cases, from which seed, what a failure shows.
@@ -11,6 +12,7 @@
 //! times as many cases; `TIDEGATE_SEED` picks others.
 
 pub mod arb;
+pub mod cluster;
 pub mod drive;
 pub mod judge;
 pub mod oracle;

@@ -4,8 +4,9 @@
 
 use tidegate_core::sabotage::{Mistake, plant};
 use tidegate_proptests::arb::{Case, Flavour, TIERS, case, writing};
+use tidegate_proptests::cluster;
 use tidegate_proptests::properties::render::writing_is_contained;
-use tidegate_proptests::properties::{planner, projections};
+use tidegate_proptests::properties::{planner, projections, telling};
 use tidegate_proptests::run::{Budget, Verdict, first_failure};
 
 /// Far more cases than a property needs by itself; it stops at the first that fails.
@@ -35,6 +36,11 @@ fn each_planted_mistake_is_caught() {
     plant(Some(Mistake::AnyHeaderName));
     let failure = first_failure(BUDGET, writing, writing_is_contained);
     caught(Mistake::AnyHeaderName, "render_is_injection_safe", failure.map(|f| f.why));
+    for mistake in [Mistake::EndlessTerm, Mistake::LostStatusIsWritten] {
+        plant(Some(mistake));
+        let failure = first_failure(BUDGET, cluster::case, telling::one_writer);
+        caught(mistake, "one_writer", failure.map(|f| f.why));
+    }
     plant(None);
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LeaseRecord, Tell};
 use crate::event::Outcome;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Election;
 use crate::time::Time;
 
@@ -48,7 +49,7 @@ enum Open {
 impl Candidate {
     /// Whether the Lease is held.
     pub fn leads(&self, now: Time) -> bool {
-        self.term.is_some_and(|end| now < end)
+        self.term.is_some_and(|end| now < end || is_planted(Mistake::EndlessTerm))
     }
 
     /// Takes in what the API server has.

@@ -17,6 +17,7 @@ use super::Tell;
 use super::pace::{Pace, pause_ms};
 use crate::event::Outcome;
 use crate::project::{PieceKey, class};
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Publish;
 use crate::time::Time;
 use crate::world::lookup::Lookup;
@@ -292,6 +293,7 @@ impl Statuses {
             // Another object, or other addresses, since it was sent.
             _ if entry.tries == 0 => 0,
             Outcome::Done => CONFIRM_MS << (entry.tries - 1).min(3),
+            Outcome::Unknown if is_planted(Mistake::LostStatusIsWritten) => CONFIRM_MS,
             Outcome::Refused(_) => pause_ms(entry.tries, REFUSED_MAX_MS),
             Outcome::Unknown => pause_ms(entry.tries, UNKNOWN_MAX_MS),
         };
