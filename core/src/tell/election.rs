@@ -115,7 +115,7 @@ impl Candidate {
         if !serving || now < self.at {
             return None;
         }
-        if !self.fresh {
+        if !self.fresh || !self.may_write(election, now) {
             self.open = Some(Open::Read);
             return Some(Tell::ReadLease);
         }
