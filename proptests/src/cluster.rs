@@ -280,6 +280,7 @@ impl Cluster {
                     meta: meta("tidegate", "tidegate", 0),
                     source: ServiceSource::Slices,
                     ports: Vec::new(),
+                    local_traffic: false,
                     addresses: a.iter().map(|a| address(*a)).collect(),
                 });
                 self.publisher = Some(service.clone());
@@ -619,7 +620,9 @@ impl Replica {
                     requests.push((id, tell));
                     continue;
                 }
-                ActionBody::ResolveNames { .. } | ActionBody::FollowSecrets { .. } => continue,
+                ActionBody::ResolveNames { .. }
+                | ActionBody::FollowSecrets { .. }
+                | ActionBody::Relist { .. } => continue,
                 ActionBody::Runtime { commands, .. } => (commands.len(), None),
                 ActionBody::Reload { .. } => {
                     self.worker += 1;
