@@ -21,9 +21,9 @@ use crate::project;
 use crate::settings::Settings;
 use crate::tell::Teller;
 use crate::time::Time;
-use crate::world::World;
 use crate::world::extent::Extent;
 use crate::world::object::{Object, ObjectRef};
+use crate::world::{Kept, World};
 
 /// The state of a controller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,7 @@ pub struct Checkpoint {
     settings: Settings,
     now: Time,
     unlisted: BTreeSet<Extent>,
+    secrets: Kept,
     objects: Vec<Object>,
     source_problems: Vec<Problem>,
     resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
@@ -64,6 +65,7 @@ impl Controller {
             settings: (*self.world.settings).clone(),
             now: self.now,
             unlisted: self.world.unlisted.clone(),
+            secrets: self.world.kept_secrets(),
             objects: self.world.objects(),
             source_problems: self.world.source_problems.clone(),
             resolved: self.world.resolved.clone(),
@@ -102,6 +104,7 @@ impl Checkpoint {
             settings,
             now,
             unlisted,
+            secrets,
             objects,
             source_problems,
             resolved,
@@ -127,9 +130,10 @@ impl Checkpoint {
         let mut changed = BTreeSet::new();
         let world = &mut controller.world;
         for object in objects {
-            world.upsert(object, &mut changed);
+            world.apply(object, &mut changed);
         }
         world.unlisted = unlisted;
+        world.restore_secrets(secrets);
         world.source_problems = source_problems;
         world.resolved = resolved;
         world.quarantined = quarantined;

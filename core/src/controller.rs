@@ -20,7 +20,7 @@ use crate::quarantine::Search;
 use crate::settings::Settings;
 use crate::tell::Teller;
 use crate::time::{Time, WakeAt, WakeReason};
-use crate::world::{Fact, World};
+use crate::world::{Asked, Fact, World};
 
 /// The outcome of one step.
 #[must_use]
@@ -160,7 +160,11 @@ impl Controller {
         for event in events {
             self.observe(event, &mut changed, &mut step);
         }
+        let Asked { add, drop } = self.world.settle_secrets(self.now, &mut changed);
         self.refresh(changed, &mut step);
+        if !add.is_empty() || !drop.is_empty() {
+            self.emit(ActionBody::FollowSecrets { add, drop }, &mut step);
+        }
         self.act_on_runtime(&mut step);
         self.act_on_files(&mut step);
         if let Some(names) = self.desired.take_resolve_names() {
@@ -357,6 +361,9 @@ impl Controller {
         let audit_at = self.audited_at.plus_ms(audit);
         if audit > 0 && self.running.is_some() && (audit_at > self.now || self.is_quiet()) {
             ask(audit_at, WakeReason::Audit);
+        }
+        if let Some(at) = self.world.patience_ends() {
+            ask(at, WakeReason::Secrets);
         }
         if let Some((at, reason)) = self.tell_at(step.effective) {
             ask(at, reason);

@@ -49,6 +49,7 @@ impl Controller {
         let now = *now;
         let delays = &world.settings.delays;
         world.unlisted.hash(hasher);
+        world.follow.fingerprint(now, hasher);
         world.capabilities.is_some().hash(hasher);
         for (object, why) in &world.quarantined {
             (object, why).hash(hasher);

@@ -4,3 +4,5 @@ mod common;
 
 #[path = "cluster/lists.rs"]
 mod lists;
+#[path = "cluster/secrets.rs"]
+mod secrets;

@@ -21,6 +21,7 @@ pub mod redirect;
 pub mod reference;
 pub mod resolve;
 pub mod rewrite;
+pub mod secrets;
 pub mod timeouts;
 pub mod value;
 

@@ -3,6 +3,7 @@
 
 pub mod extent;
 mod fact;
+mod follow;
 pub mod host;
 mod index;
 pub mod lookup;
@@ -22,6 +23,8 @@ use crate::shard::ShardMap;
 use crate::small::SmallSet;
 use extent::Extent;
 pub use fact::Fact;
+use follow::Follow;
+pub(crate) use follow::{Asked, Kept};
 use index::{Put, defaults, hosts_of, put, reindex, service_of, tls_hosts_of, unindex};
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, Object,
@@ -48,6 +51,8 @@ pub struct World {
     pub(crate) source_problems: Vec<Problem>,
     /// Of what the first complete list has not been seen yet.
     pub(crate) unlisted: BTreeSet<Extent>,
+    /// Secrets on demand.
+    pub(crate) follow: Follow,
     pub(crate) hosts: ShardMap<Arc<str>, SmallSet<Name>>,
     pub(crate) tls_hosts: ShardMap<Arc<str>, SmallSet<Name>>,
     pub(crate) slices_of: ShardMap<Name, SmallSet<Name>>,
@@ -58,7 +63,7 @@ impl World {
     #[must_use]
     pub fn new(settings: Arc<Settings>) -> World {
         let unlisted = extent::expected(&settings);
-        World {
+        let mut world = World {
             settings,
             capabilities: None,
             namespaces: ShardMap::default(),
@@ -73,10 +78,13 @@ impl World {
             quarantined: BTreeMap::new(),
             source_problems: Vec::new(),
             unlisted,
+            follow: Follow::default(),
             hosts: ShardMap::default(),
             tls_hosts: ShardMap::default(),
             slices_of: ShardMap::default(),
-        }
+        };
+        world.refer_default_certificate();
+        world
     }
 
     /// The settings.
@@ -85,10 +93,11 @@ impl World {
         &self.settings
     }
 
-    /// Whether a complete list of everything that is watched has been seen.
+    /// Whether a complete list of everything that is watched has been seen, and of Secrets on
+    /// demand the first answers.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.unlisted.is_empty()
+        self.unlisted.is_empty() && self.is_answered()
     }
 
     /// Number of objects of each kind.
@@ -133,8 +142,20 @@ impl World {
         all
     }
 
-    /// Takes an object in; adds what changed to `changed`.
+    /// Takes in an object as the source tells it; adds what changed to `changed`. It may have to
+    /// wait for Secrets.
     pub fn upsert(&mut self, object: Object, changed: &mut BTreeSet<Fact>) {
+        if !self.answered(&object.object_ref()) {
+            return;
+        }
+        if let Some(object) = self.wait(object) {
+            self.apply(object, changed);
+        }
+    }
+
+    /// Puts an object in force; adds what changed to `changed`.
+    pub(crate) fn apply(&mut self, object: Object, changed: &mut BTreeSet<Fact>) {
+        let version = object.clone();
         let object_ref = object.object_ref();
         // A changed object gets a new chance; see `crate::quarantine`.
         let same = match object {
@@ -193,6 +214,7 @@ impl World {
             }
         };
         if !same {
+            self.refer(&object_ref, Some(&version));
             self.release_quarantine(&object_ref, changed);
         }
     }
@@ -244,6 +266,12 @@ impl World {
 
     /// Removes an object on positive evidence; adds what changed to `changed`.
     pub fn delete(&mut self, object: &ObjectRef, changed: &mut BTreeSet<Fact>) {
+        self.answered(object);
+        self.stop_waiting(object);
+        self.remove(object, changed);
+    }
+
+    fn remove(&mut self, object: &ObjectRef, changed: &mut BTreeSet<Fact>) {
         let name = &object.name;
         let existed = match object.kind {
             Kind::Namespace => {
@@ -315,6 +343,7 @@ impl World {
             },
         };
         if existed {
+            self.refer(object, None);
             self.release_quarantine(object, changed);
         }
     }
@@ -357,6 +386,7 @@ impl World {
             Kind::Ingress => self.ingresses.keys().cloned().collect(),
             Kind::Node => self.nodes.keys().cloned().collect(),
         };
+        names.extend(self.follow.waiting(extent.kind).cloned());
         names.retain(|name| extent.has_namespace(name));
         names
     }
