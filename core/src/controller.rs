@@ -221,6 +221,12 @@ impl Controller {
         self.world.is_synced() && self.running.is_some()
     }
 
+    /// Whether a worker's memory must be read back before anything else is sent to it.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt
+    }
+
     /// Milliseconds for which the files have been behind at a time; 0 when they are not.
     #[must_use]
     pub fn unsaved_ms(&self, now_ms: u64) -> u64 {

@@ -1,7 +1,11 @@
 //! The simulator of tidegate.
 //!
-//! [`model`] is a pure HAProxy, [`reference`] a second reading of the Ingress rules.
+//! [`model`] is a pure HAProxy, [`reference`] a second reading of the Ingress rules. [`small`] visits
+//! every state of a small world.
 #![forbid(unsafe_code)]
 
+pub mod build;
+pub mod hash;
 pub mod model;
 pub mod reference;
+pub mod small;

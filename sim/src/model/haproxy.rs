@@ -2,6 +2,7 @@
 //! and where a request goes. Semantics are those measured on HAProxy 2.6 to 3.4.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 
 use tidegate_core::action::{MapId, RuntimeCommand, ServerState};
@@ -116,7 +117,9 @@ impl Haproxy {
         pairs.filter(|w| w[0] == "ca-file" || w[0] == "crt").map(|w| w[1].clone()).collect()
     }
 
-    fn is_static(backend: &str) -> bool {
+    /// Whether a backend is part of the skeleton.
+    #[must_use]
+    pub fn is_static(backend: &str) -> bool {
         backend.starts_with("tidegate-")
     }
 
@@ -372,6 +375,63 @@ impl Haproxy {
     /// Where a request goes, whatever policies do with it on the way.
     #[must_use]
     pub fn route(&self, host: &str, path: &str) -> Answer {
+        match self.record(host, path) {
+            None => Answer::NotFound,
+            Some(record) => self.follow(record),
+        }
+    }
+
+    /// Whether an address list stands before a request: its route has a policy, one of whose
+    /// fields names a list that has entries.
+    #[must_use]
+    pub fn is_guarded(&self, host: &str, path: &str) -> bool {
+        let policy = self.record(host, path).and_then(|record| record.strip_prefix('|'));
+        let policy = policy.and_then(|fields| fields.split('|').nth(1));
+        let Some(value) = policy.and_then(|policy| self.entry(MapId::Policy, policy)) else {
+            return false;
+        };
+        let lists = self.maps.get(&MapId::Access);
+        let has_entries = |id: &str| {
+            let entry = |key: &str| key.strip_prefix(id).is_some_and(|rest| rest.starts_with(':'));
+            !id.is_empty() && lists.is_some_and(|l| l.iter().any(|(key, _)| entry(key)))
+        };
+        value.split('|').skip(1).any(has_entries)
+    }
+
+    /// The certificate file presented for a name: that of the line that names it, else of one
+    /// with its wildcard, else the default.
+    #[must_use]
+    pub fn presented(&self, name: &str) -> &str {
+        let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let lines = || self.crt_list.iter();
+        let of = |name: &str| lines().find(|(_, hosts)| hosts.iter().any(|h| h == name));
+        let found = of(name).or_else(|| wildcard.as_deref().and_then(of));
+        found.map_or(Self::DEFAULT_CERTIFICATE, |(file, _)| file)
+    }
+
+    /// Feeds everything to a hasher.
+    pub fn fingerprint(&self, hasher: &mut impl Hasher) {
+        let Haproxy {
+            capabilities: _,
+            skeleton,
+            profiles: _,
+            maps,
+            backends,
+            files,
+            crt_list,
+            default_certificate,
+        } = self;
+        (skeleton, maps, files, crt_list, default_certificate).hash(hasher);
+        for (name, Backend { profile, published, servers }) in backends {
+            (name, profile, published, servers.len()).hash(hasher);
+            for Server { name, address, admin, keywords } in servers {
+                (name, address, *admin == Admin::Ready, keywords).hash(hasher);
+            }
+        }
+    }
+
+    /// The record of a request's route.
+    fn record(&self, host: &str, path: &str) -> Option<&str> {
         let host = host.to_ascii_lowercase();
         let host = host.split(':').next().unwrap_or("");
         let mut merged = String::new();
@@ -382,11 +442,7 @@ impl Haproxy {
         }
         let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let names = [Some(host.to_owned()), wildcard, Some(String::new())];
-        let record = names.iter().flatten().find_map(|n| self.longest(&format!("{n}{merged}/>")));
-        match record {
-            None => Answer::NotFound,
-            Some(record) => self.follow(record),
-        }
+        names.iter().flatten().find_map(|n| self.longest(&format!("{n}{merged}/>")))
     }
 
     /// `map_beg`: the longest key that begins the text.
