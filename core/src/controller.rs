@@ -271,6 +271,9 @@ impl Controller {
                 if self.worker == Some(worker) {
                     if self.loaded.is_none() {
                         self.saved = state.saved;
+                        // The files are somebody else's: behind until compared, also when
+                        // nothing is wanted.
+                        self.unsaved_since.get_or_insert(self.now);
                     }
                     let running = Running::observed(worker, &state, &self.capabilities(), self.now);
                     self.take_running(running);

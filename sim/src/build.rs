@@ -44,7 +44,8 @@ pub fn service(namespace: &str, name: &str) -> Object {
     Object::Service(Arc::new(Service {
         meta: meta(namespace, name, 0),
         source: ServiceSource::Slices,
-        ports: vec![ServicePort { name: "http".into(), port: 80, app_protocol: None }],
+        ports: vec![ServicePort { name: "http".into(), port: 80, app_protocol: None, node_port: None }],
+        addresses: Vec::new(),
     }))
 }
 
@@ -127,5 +128,6 @@ pub fn ingress(wants: &Wants<'_>) -> Object {
         default_backend: None,
         rules: vec![Rule { host: host.into(), paths: vec![path] }],
         tls: tls.into_iter().collect(),
+        status: Vec::new(),
     }))
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod dice;
 pub mod hash;
 pub mod model;
 pub mod reference;

@@ -204,7 +204,7 @@ fn delete_servers<'s>(
     }
 }
 
-/// A backend nobody wants: unpublished and emptied once no route refers to it, then deleted, or
+/// A backend nobody wants: emptied and unpublished once no route refers to it, then deleted, or
 /// given back to the spare ones. Where HAProxy deletes no backends it stays, empty, until the next
 /// reload.
 fn remove(inputs: &Inputs<'_>, name: &Arc<str>, running: &RunningBackend) -> Next {
@@ -213,12 +213,13 @@ fn remove(inputs: &Inputs<'_>, name: &Arc<str>, running: &RunningBackend) -> Nex
         return Next::Wait;
     }
     let mut commands = Commands::new();
+    for server in running.servers.iter().filter(|s| s.state == Admin::Ready) {
+        set_state(&mut commands, name.clone(), physical, server.name(), ServerState::Maint);
+    }
+    // Last: a read-back takes a backend with a ready server for published.
     if running.published != Published::No && inputs.capabilities.dynamic_backends {
         let backend = physical.clone();
         push(&mut commands, name, RuntimeCommand::UnpublishBackend { backend });
-    }
-    for server in running.servers.iter().filter(|s| s.state == Admin::Ready) {
-        set_state(&mut commands, name.clone(), physical, server.name(), ServerState::Maint);
     }
     if !commands.is_empty() {
         return Next::Commands(Phase::Collect, commands);

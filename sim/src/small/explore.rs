@@ -343,13 +343,12 @@ fn finish(
             trail.push(at);
             at = calm as usize;
         };
-        let mut moves = base.map_or(0, |known| known + 1);
-        for at in trail.into_iter().rev() {
+        let first = base.map_or(0, |known| known + 1);
+        for (moves, at) in (first..).zip(trail.into_iter().rev()) {
             if let Some(place) = left.get_mut(at) {
                 *place = Some(moves);
             }
             report.calm_moves = report.calm_moves.max(moves);
-            moves += 1;
         }
     }
     if report.calm_moves > CALM_MOVES_MAX {

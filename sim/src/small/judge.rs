@@ -222,7 +222,9 @@ pub fn action(lab: &Lab, state: &State, action: &Action) -> Verdict {
         ActionBody::ReadBack { .. }
         | ActionBody::Save { .. }
         | ActionBody::Check { .. }
-        | ActionBody::ResolveNames { .. } => Ok(()),
+        | ActionBody::ResolveNames { .. }
+        | ActionBody::FollowSecrets { .. }
+        | ActionBody::Tell(_) => Ok(()),
     }
 }
 

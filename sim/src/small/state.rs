@@ -62,8 +62,12 @@ pub struct Lab {
     /// What HAProxy can do.
     pub capabilities: Capabilities,
     wanted: RwLock<BTreeMap<View, Arc<Wanted>>>,
-    loaded: RwLock<BTreeMap<u128, Result<Memory, String>>>,
+    loaded: RwLock<BTreeMap<u128, Loaded>>,
 }
+
+/// What files with a hash hold: the digest that the adapter names them by, and a worker that loads
+/// them.
+type Loaded = (Digest, Result<Memory, String>);
 
 /// A worker's memory with its hash.
 #[derive(Clone, Debug)]
@@ -156,19 +160,24 @@ impl Lab {
     fn files(&self, image: &Arc<Image>) -> Files {
         let mut hasher = Hash128::default();
         image.fingerprint(&mut hasher);
-        let digest = render::image_digest(image);
-        Files { image: image.clone(), digest, hash: hasher.finish128() }
+        let hash = hasher.finish128();
+        let (digest, _) = self.loaded(image, hash);
+        Files { image: image.clone(), digest, hash }
     }
 
     /// A worker that loads the files.
     fn start(&self, files: &Files) -> Result<Memory, String> {
-        let key = files.hash;
-        if let Some(known) = self.loaded.read().ok().and_then(|all| all.get(&key).cloned()) {
+        self.loaded(&files.image, files.hash).1
+    }
+
+    fn loaded(&self, image: &Image, hash: u128) -> Loaded {
+        if let Some(known) = self.loaded.read().ok().and_then(|all| all.get(&hash).cloned()) {
             return known;
         }
-        let fresh = load::start(&files.image, &self.capabilities).map(Memory::new);
+        let memory = load::start(image, &self.capabilities).map(Memory::new);
+        let fresh = (render::image_digest(image), memory);
         if let Ok(mut all) = self.loaded.write() {
-            all.insert(key, fresh.clone());
+            all.insert(hash, fresh.clone());
         }
         fresh
     }
@@ -245,7 +254,9 @@ impl State {
                     ActionBody::Save { .. } => hasher.write_u8(3),
                     ActionBody::Reload { .. } => hasher.write_u8(4),
                     ActionBody::Check { .. } => hasher.write_u8(5),
-                    ActionBody::ResolveNames { .. } => hasher.write_u8(6),
+                    ActionBody::ResolveNames { .. }
+                    | ActionBody::FollowSecrets { .. }
+                    | ActionBody::Tell(_) => hasher.write_u8(6),
                 }
             }
             Open::Answered(events, Ack { id: _, outcomes, worker }) => {
@@ -277,10 +288,11 @@ impl State {
             && self.controller.is_quiet()
     }
 
-    /// Whether nothing is under way to the worker, so that the controller's belief counts.
+    /// Whether the controller was told every answer, so that its belief counts.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.runtime.is_empty() && !self.slow.iter().any(|o| matches!(o, Open::Answered(..)))
+        let answered = |o: &Open| matches!(o, Open::Answered(..));
+        !self.runtime.iter().chain(&self.slow).any(answered)
     }
 
     /// The move by which things go on without anything unforeseen; `None` when all is quiet.
@@ -457,7 +469,7 @@ impl State {
         for action in actions {
             judge::action(lab, self, &action)?;
             let lane = action.body.lane();
-            if lane != Lane::Source {
+            if matches!(lane, Lane::Runtime | Lane::Files) {
                 let open = Open::Sent(action, self.view);
                 self.lane_mut(lane).push_back(open);
             }
@@ -517,7 +529,9 @@ impl State {
                 }
             }
             ActionBody::Check { .. } => vec![Outcome::Done],
-            ActionBody::ResolveNames { .. } => vec![],
+            ActionBody::ResolveNames { .. }
+            | ActionBody::FollowSecrets { .. }
+            | ActionBody::Tell(_) => vec![],
         };
         let mut ack = Ack { id: action.id, outcomes, worker };
         if lost {
@@ -569,7 +583,10 @@ fn parts(action: &Action) -> u8 {
         ActionBody::Runtime { commands, .. } => commands.len().min(250) as u8,
         ActionBody::ReadBack { .. } => 0,
         ActionBody::Save { .. } | ActionBody::Reload { .. } => 1,
-        ActionBody::Check { .. } | ActionBody::ResolveNames { .. } => 0,
+        ActionBody::Check { .. }
+        | ActionBody::ResolveNames { .. }
+        | ActionBody::FollowSecrets { .. }
+        | ActionBody::Tell(_) => 0,
     }
 }
 
@@ -592,6 +609,7 @@ impl std::fmt::Display for Move {
             Lane::Runtime => "the runtime lane",
             Lane::Files => "the files lane",
             Lane::Source => "the source lane",
+            Lane::Cluster => "the cluster lane",
         };
         match self {
             Move::Change(object, version) => {
