@@ -18,6 +18,21 @@ pub enum Mistake {
     AnyHeaderName = 5,
     /// What changes while the files are written counts as saved with them.
     SavedAtWrite = 6,
+    /// A route moves to a backend before it has a server (B5).
+    RouteBeforeServer = 7,
+    /// The servers of a backend leave before the routes to it (B6).
+    ServersBeforeRoutes = 8,
+    /// What a refusal or a lost answer delays is never tried again (B15).
+    NoRetry = 9,
+    /// The old line of a certificate leaves before the new one is there.
+    LineGap = 10,
+    /// A backend is unpublished while it has ready servers, so that a read-back takes it for
+    /// published. Was in the product once.
+    UnpublishFirst = 11,
+    /// Who adopts a worker and wants nothing never compares the files. Was in the product once.
+    AdoptUnsaved = 12,
+    /// A list adds what is new and keeps what is gone (B2).
+    KeepRemoved = 13,
 }
 
 #[cfg(feature = "sabotage")]

@@ -44,7 +44,12 @@ pub fn service(namespace: &str, name: &str) -> Object {
     Object::Service(Arc::new(Service {
         meta: meta(namespace, name, 0),
         source: ServiceSource::Slices,
-        ports: vec![ServicePort { name: "http".into(), port: 80, app_protocol: None, node_port: None }],
+        ports: vec![ServicePort {
+            name: "http".into(),
+            port: 80,
+            app_protocol: None,
+            node_port: None,
+        }],
         addresses: Vec::new(),
     }))
 }

@@ -178,7 +178,8 @@ impl Haproxy {
             let busy = "Server still has connections attached to it, cannot remove it.";
             all.push((Reply::Refused(busy.to_owned()), self.clone()));
         }
-        if let (RuntimeCommand::DeleteAuthority { file }, Reply::Refused(_)) = (command, &all[0].0) {
+        if let (RuntimeCommand::DeleteAuthority { file }, Reply::Refused(_)) = (command, &all[0].0)
+        {
             // A server without a certificate of its own does not hold its authorities' file.
             let mut gone = self.clone();
             gone.files.remove(&**file);
@@ -222,9 +223,7 @@ impl Haproxy {
                 };
                 self.server(backend, server).map(|s| s.admin = admin).map_err(Why::from)
             }
-            RuntimeCommand::EnableHealth { backend, server } => {
-                self.enable_health(backend, server)
-            }
+            RuntimeCommand::EnableHealth { backend, server } => self.enable_health(backend, server),
             RuntimeCommand::ShutdownSessions { backend, server } => {
                 self.server(backend, server).map(|_| ()).map_err(Why::Needless)
             }
@@ -236,9 +235,7 @@ impl Haproxy {
             | RuntimeCommand::InstallAuthority { file, digest: _ } => self.install(file),
             RuntimeCommand::DeleteCertificate { file }
             | RuntimeCommand::DeleteAuthority { file } => self.delete_file(file),
-            RuntimeCommand::ReplaceDefaultCertificate { digest } => {
-                self.replace_default(*digest)
-            }
+            RuntimeCommand::ReplaceDefaultCertificate { digest } => self.replace_default(*digest),
             RuntimeCommand::AddCrtListLine { file, hosts } => self.add_line(file, hosts),
             RuntimeCommand::DeleteCrtListLine { file } => self.delete_line(file),
         };

@@ -259,7 +259,13 @@ fn expand_one(lab: &Lab, parent: u32, state: &State, seen: &Seen) -> Expanded {
     }
     if calm.is_none() {
         // Quiet: nothing calm is left to happen.
-        out.made.push(Made { parent, how: Move::Wake, calm: true, hash: state.hash(), state: None });
+        out.made.push(Made {
+            parent,
+            how: Move::Wake,
+            calm: true,
+            hash: state.hash(),
+            state: None,
+        });
     }
     out
 }
@@ -363,7 +369,11 @@ fn finish(
 ///
 /// # Errors
 /// The first broken promise, with the moves up to it.
-pub fn replay(capabilities: Capabilities, budget: Budget, moves: &[Move]) -> Result<(), Box<Found>> {
+pub fn replay(
+    capabilities: Capabilities,
+    budget: Budget,
+    moves: &[Move],
+) -> Result<(), Box<Found>> {
     let lab = Lab::new(capabilities);
     let fail = |broken, done: usize| {
         let moves = moves.iter().take(done).copied().collect();

@@ -205,7 +205,11 @@ pub fn reload(lab: &Lab, state: &State, before: Option<Memory>, then: &View) -> 
 /// A broken promise.
 pub fn action(lab: &Lab, state: &State, action: &Action) -> Verdict {
     match &action.body {
-        ActionBody::Runtime { commands, .. } => {
+        ActionBody::Runtime { worker, commands } => {
+            // Those for a worker that is gone reach nobody.
+            if state.memory.as_ref().is_none_or(|(id, _)| id != worker) {
+                return Ok(());
+            }
             let wanted = lab.wanted(&state.view);
             commands.iter().try_for_each(|command| destroys_nothing(state, &wanted, command))
         }
@@ -301,8 +305,7 @@ fn difference(running: &Running, h: &Haproxy) -> Option<String> {
         let same = |address: &SocketAddr, ready: bool| {
             known.server(address).is_some_and(|s| (s.state == Known::Ready) == ready)
         };
-        let servers =
-            given().all(|s| s.address.is_some_and(|a| same(&a, s.admin == Admin::Ready)));
+        let servers = given().all(|s| s.address.is_some_and(|a| same(&a, s.admin == Admin::Ready)));
         if !published || !servers || given().count() != known.servers.len() {
             return Some(format!("{name} is {has:?}"));
         }

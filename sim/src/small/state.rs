@@ -21,6 +21,9 @@ use crate::hash::Hash128;
 use crate::model::haproxy::Haproxy;
 use crate::model::load;
 
+/// Nothing is waited for longer than that, in milliseconds.
+const WAIT_MAX_MS: u64 = 600_000;
+
 /// How much may happen besides answers and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
@@ -405,9 +408,9 @@ impl State {
             }
             Move::WorkerStarts => {
                 let Some(files) = self.files.clone() else { return Ok(()) };
-                let memory = lab.start(&files).map_err(|why| {
-                    Broken::new("S6", format!("the files do not load: {why}"))
-                })?;
+                let memory = lab
+                    .start(&files)
+                    .map_err(|why| Broken::new("S6", format!("the files do not load: {why}")))?;
                 let id = self.new_worker(memory);
                 self.step(lab, vec![Event::WorkerSeen(id)])
             }
@@ -464,6 +467,9 @@ impl State {
         let Step { actions, wake_at, .. } = self.controller.step(self.now, events);
         if let Some(wake) = wake_at.filter(|w| w.at <= self.now) {
             return Err(Broken::new("I11", format!("asks to be woken in the past: {wake:?}")));
+        }
+        if let Some(wake) = wake_at.filter(|w| w.at.since_ms(self.now) > WAIT_MAX_MS) {
+            return Err(Broken::new("L1", format!("waits for ever: {wake:?}")));
         }
         self.wake = wake_at;
         for action in actions {

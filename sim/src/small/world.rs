@@ -27,7 +27,13 @@ pub const FIRST: View = [1; OBJECTS];
 
 /// Versions of each object, by what they are.
 const VERSIONS: [&[&str]; OBJECTS] = [
-    &["slice web-1 deleted", "web-1 has .1 .2", "web-1 has .1", "web-1 has .2", "web-1 is empty"],
+    &[
+        "slice web-1 deleted",
+        "web-1 has .1 .2",
+        "web-1 has .1",
+        "web-1 has .2, and .1 leaves",
+        "web-1 is empty",
+    ],
     &["slice api-1 deleted", "api-1 has .3 .4", "api-1 has .4", "api-1 is empty"],
     &[
         "Ingress a deleted",
@@ -75,10 +81,11 @@ pub fn object(object: usize, version: u8) -> Option<Object> {
         let pods: Vec<IpAddr> = pods.iter().map(|n| pod(*n)).collect();
         build::slice("t", service, 1, &pods, &[])
     };
+    let replaced = || build::slice("t", "web", 1, &[pod(2)], &[pod(1)]);
     Some(match (object, version) {
         (0, 1) => slice("web", &[1, 2]),
         (0, 2) => slice("web", &[1]),
-        (0, 3) => slice("web", &[2]),
+        (0, 3) => replaced(),
         (0, 4) => slice("web", &[]),
         (1, 1) => slice("api", &[3, 4]),
         (1, 2) => slice("api", &[4]),
@@ -160,7 +167,7 @@ pub struct Wanted {
     pub guarded: [bool; PROBES.len()],
     /// The certificate of each probe's host; `None` for the default one.
     pub certificates: [Option<Digest>; PROBES.len()],
-    /// Every endpoint that is ready.
+    /// Every endpoint that answers, those that leave among them.
     pub ready: BTreeSet<SocketAddr>,
 }
 

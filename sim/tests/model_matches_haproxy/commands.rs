@@ -65,7 +65,8 @@ impl Pool {
         all.push(Contribution::Map(MapId::Policy, "p1".into(), "-".into()));
         for _ in 0..dice.below(5) {
             let (key, value) = (self.route(dice), self.record(dice));
-            if !all.iter().any(|c| matches!(c, Contribution::Map(MapId::Route, k, _) if *k == key)) {
+            if !all.iter().any(|c| matches!(c, Contribution::Map(MapId::Route, k, _) if *k == key))
+            {
                 all.push(Contribution::Map(MapId::Route, key, value));
             }
         }
