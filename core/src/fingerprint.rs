@@ -147,7 +147,8 @@ impl Image {
             name.hash(hasher);
         }
         self.default_certificate.hash(hasher);
-        let Skeleton { listen: _, capabilities: _, header_names, checks, options } = &*self.skeleton;
+        let Skeleton { listen: _, capabilities: _, header_names, checks, options } =
+            &*self.skeleton;
         (header_names, checks, options).hash(hasher);
     }
 }

@@ -11,13 +11,13 @@ impl Dice {
     pub fn new(seed: u64, purpose: &str) -> Dice {
         let mut dice = Dice(seed ^ 0x9e37_79b9_7f4a_7c15);
         for byte in purpose.bytes() {
-            dice.0 = dice.next() ^ u64::from(byte);
+            dice.0 = dice.roll() ^ u64::from(byte);
         }
         dice
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,7 +27,7 @@ impl Dice {
 
     /// A number below `end`; 0 when there is none.
     pub fn below(&mut self, end: u64) -> u64 {
-        if end == 0 { 0 } else { ((u128::from(self.next()) * u128::from(end)) >> 64) as u64 }
+        if end == 0 { 0 } else { ((u128::from(self.roll()) * u128::from(end)) >> 64) as u64 }
     }
 
     /// A number from `low` to `high`, both included.
