@@ -210,7 +210,9 @@ impl Cluster {
             let refused = Digest([REFUSED_DIGEST; 16]);
             let certificate = certificate.filter(|c| *c != Some(refused));
             let fresh = Wanted { answer, guarded, certificate };
-            let history = self.wanted.entry(host).or_default();
+            let nothing =
+                Wanted { answer: Answer::NotFound, guarded: false, certificate: Some(None) };
+            let history = self.wanted.entry(host).or_insert_with(|| [(0, nothing)].into());
             if history.back().is_none_or(|(_, last)| *last != fresh) {
                 history.push_back((now, fresh));
             }
