@@ -271,7 +271,7 @@ fn swarm(
                     let entries = generate::schedule(seed);
                     let out = run(&entries, &capabilities, false);
                     let found = out.broken.as_ref().map(|broken| {
-                        let small = shrink(&entries, &capabilities, 2_000);
+                        let small = shrink(&entries, &capabilities, 300);
                         let small = small.map_or(entries.clone(), |small| small.entries);
                         let about = format!("seed {seed}\n{broken}");
                         to_text(&name.to_string(), &about, &small)

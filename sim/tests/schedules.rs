@@ -47,7 +47,7 @@ fn promises_hold_through_changes_and_faults() {
                     let entries = generate::schedule(seed);
                     let out = run(&entries, &capabilities, false);
                     if let Some(broken) = &out.broken {
-                        let small = shrink(&entries, &capabilities, 1_000);
+                        let small = shrink(&entries, &capabilities, 300);
                         let small = small.map_or(entries.clone(), |small| small.entries);
                         let about = format!("seed {seed}\n{broken}");
                         failed.lock().unwrap().push(to_text(name, &about, &small));

@@ -40,6 +40,8 @@ pub struct Cluster {
     pub wanted: BTreeMap<String, VecDeque<(u64, Wanted)>>,
     /// Since when an address has its owner.
     pub owned_since: BTreeMap<SocketAddr, (u64, String)>,
+    /// Whether a change was not told: an address may serve another Service by now.
+    pub stale: bool,
     age: i64,
 }
 
@@ -60,6 +62,7 @@ impl Cluster {
             untold: Vec::new(),
             wanted: BTreeMap::new(),
             owned_since: BTreeMap::new(),
+            stale: false,
             age: 0,
         }
     }
@@ -158,6 +161,7 @@ impl Cluster {
     /// Lists everything.
     pub fn lists(&mut self, now: u64) -> Vec<Event> {
         self.untold.clear();
+        self.stale = false;
         self.view = self.truth.clone();
         self.learn(now);
         let all: Vec<Object> = self.truth.values().cloned().collect();

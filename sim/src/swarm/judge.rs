@@ -124,7 +124,7 @@ pub fn look(run: &mut Run<'_>) -> Verdict {
     for host in hosts {
         let answer = memory.route(&host, "/");
         served(run, &host, &answer, &alive)?;
-        drained(run, &host, &answer)?;
+        drained(run, &host, &answer, &alive)?;
         routed(run, &host, &answer)?;
         guarded(run, &host, &answer, memory)?;
         presented(run, &host, memory)?;
@@ -186,7 +186,7 @@ fn served(run: &Run<'_>, host: &str, answer: &Answer, alive: &BTreeSet<SocketAdd
 }
 
 /// S2: a pod that is gone gets nothing new after the bound.
-fn drained(run: &Run<'_>, host: &str, answer: &Answer) -> Verdict {
+fn drained(run: &Run<'_>, host: &str, answer: &Answer, alive: &BTreeSet<SocketAddr>) -> Verdict {
     let Answer::Servers(servers) = answer else { return Ok(()) };
     if !is_calm(run) || run.now < BOUND_MS {
         return Ok(());
@@ -195,7 +195,8 @@ fn drained(run: &Run<'_>, host: &str, answer: &Answer) -> Verdict {
     for entry in run.cluster.wanted_since(host, run.now - BOUND_MS) {
         wanted.extend(wants(entry).into_iter().flatten().copied());
     }
-    match servers.difference(&wanted).next() {
+    // Whether one that answers is the right one is for S4.
+    match servers.difference(&wanted).find(|gone| !alive.contains(gone)) {
         None => Ok(()),
         Some(gone) => {
             let why = format!("{host} still reaches {gone}, which went over {BOUND_MS} ms ago");
@@ -214,7 +215,8 @@ fn routed(run: &mut Run<'_>, host: &str, answer: &Answer) -> Verdict {
         allowed.extend(wants(wanted).into_iter().flatten().copied());
     }
     // A worker that came back from files may know less than that for a moment.
-    if run.is_shaken(&["worker-dies"]) {
+    // Nor can anybody know what was not told.
+    if run.is_shaken(&["worker-dies"]) || run.cluster.stale || run.is_blind() {
         return Ok(());
     }
     let owners = |all: &BTreeSet<SocketAddr>, run: &Run<'_>| -> BTreeSet<String> {

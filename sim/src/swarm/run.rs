@@ -262,7 +262,23 @@ impl Run<'_> {
 
     fn take_armed<T>(&mut self, fits: impl Fn(&Fault) -> Option<T>) -> Option<T> {
         let at = self.armed.iter().position(|fault| fits(fault).is_some())?;
-        fits(&self.armed.remove(at))
+        let fault = self.armed.remove(at);
+        self.shake(fault);
+        fits(&fault)
+    }
+
+    /// From now on a fault may show, for a while.
+    fn shake(&mut self, fault: Fault) {
+        let lasts = match fault {
+            Fault::Gap(ms) | Fault::Outage(ms) | Fault::SlowCommands(ms) | Fault::SlowFiles(ms) => {
+                u64::from(ms) + 15_000
+            }
+            Fault::Tamper => 80_000,
+            _ => 15_000,
+        };
+        let until = self.now + lasts;
+        let known = self.shaken.entry(fault.name()).or_insert(0);
+        *known = until.max(*known);
     }
 
     /// An action is carried out, and answered.
@@ -272,13 +288,18 @@ impl Run<'_> {
             return Ok(());
         }
         let Flight { action, life } = flights.remove(0);
+        let worker_before = self.worker.as_ref().map(|worker| worker.id);
         let (mut events, ack) = self.carry_out(&action)?;
         self.launch(lane);
         if life == self.life {
             events.push(Event::Acked(ack));
-            self.step(events)?;
+            return self.step(events);
         }
-        Ok(())
+        // Who started meanwhile gets no answer, but notices another worker.
+        match self.worker.as_ref().map(|worker| worker.id) {
+            Some(id) if worker_before != Some(id) => self.step(vec![Event::WorkerSeen(id)]),
+            _ => Ok(()),
+        }
     }
 
     fn carry_out(&mut self, action: &Action) -> Result<(Vec<Event>, Ack), Broken> {
@@ -454,6 +475,7 @@ impl Run<'_> {
                 }
                 if self.take_armed(|f| (*f == Fault::Drop).then_some(())).is_some() {
                     self.sometimes("a change was not told");
+                    self.cluster.stale = true;
                     return Ok(());
                 }
                 let twice = self.take_armed(|f| (*f == Fault::Twice).then_some(())).is_some();
@@ -465,16 +487,7 @@ impl Run<'_> {
     }
 
     fn fault(&mut self, fault: Fault) -> Result<(), Broken> {
-        let lasts = match fault {
-            Fault::Gap(ms) | Fault::Outage(ms) | Fault::SlowCommands(ms) | Fault::SlowFiles(ms) => {
-                u64::from(ms) + 15_000
-            }
-            Fault::Tamper => 80_000,
-            _ => 15_000,
-        };
-        let until = self.now + lasts;
-        let known = self.shaken.entry(fault.name()).or_insert(0);
-        *known = until.max(*known);
+        self.shake(fault);
         match fault {
             Fault::WorkerDies => {
                 let Some(worker) = self.worker.take() else { return Ok(()) };
