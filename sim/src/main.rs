@@ -11,6 +11,8 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tidegate_core::capability::Capabilities;
+use tidegate_sim::small::explore::{Plan, Report, explore};
+use tidegate_sim::small::state::Budget;
 use tidegate_sim::swarm::run::{Outcomes, run};
 use tidegate_sim::swarm::scenario::SCENARIOS;
 use tidegate_sim::swarm::schedule::{Entry, from_text, to_text};
@@ -81,6 +83,24 @@ enum Verb {
         #[arg(long, default_value_t = 5_000)]
         runs: u64,
     },
+    /// Visits every state of the small world.
+    Exhaust {
+        /// What HAProxy can do: A, B or C.
+        #[arg(long, default_value = "A")]
+        tier: String,
+        /// Objects that change.
+        #[arg(long, default_value_t = 1)]
+        changes: u8,
+        /// Answers that are lost.
+        #[arg(long, default_value_t = 1)]
+        losses: u8,
+        /// Crashes of the worker or the controller.
+        #[arg(long, default_value_t = 1)]
+        crashes: u8,
+        /// No level is begun after so many states; 0 for no bound.
+        #[arg(long, default_value_t = 0)]
+        states: usize,
+    },
     /// Runs known failures of other controllers; without name, all of them.
     Scenario {
         /// Which, as in the list.
@@ -150,6 +170,23 @@ fn act(Arguments { output, verb }: &Arguments) -> Result<bool, String> {
                 good &= one(*output, name, &entries, &tier(&of)?, None)?;
             }
             Ok(good)
+        }
+        Verb::Exhaust { tier: name, changes, losses, crashes, states } => {
+            let budget = Budget { changes: *changes, losses: *losses, crashes: *crashes };
+            let states_max = if *states == 0 { usize::MAX } else { *states };
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            let plan = Plan { capabilities: tier(name)?, budget, states_max, threads };
+            let told = |report: &Report| eprintln!("depth {}: {}", report.depth, report.states);
+            match explore(&plan, told) {
+                Ok(report) => {
+                    println!("{report:?}");
+                    Ok(true)
+                }
+                Err(found) => {
+                    println!("{found}");
+                    Ok(false)
+                }
+            }
         }
         Verb::Swarm { from, seeds, jobs, failures } => {
             swarm(*output, *from, *seeds, *jobs, failures)
