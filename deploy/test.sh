@@ -34,3 +34,4 @@ deploy/chart/install-helm.sh
 cargo test --workspace --locked
 # The tests of the tests: each planted mistake must be caught by the property that promises it away.
 cargo test --locked -p tidegate-proptests --features sabotage --test sabotage
+cargo test --locked -p tidegate-sim --features sabotage --test planted

@@ -17,6 +17,7 @@ use crate::plan::{Command, Trouble, remedy::ReloadReason};
 use crate::problem::Problem;
 use crate::project::{self, PieceKey, Projections, Refreshed};
 use crate::quarantine::Search;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Settings;
 use crate::tell::Teller;
 use crate::time::{Time, WakeAt, WakeReason};
@@ -227,6 +228,12 @@ impl Controller {
         self.world.is_synced() && self.running.is_some()
     }
 
+    /// Whether a worker's memory must be read back before anything else is sent to it.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt
+    }
+
     /// Milliseconds for which the files have been behind at a time; 0 when they are not.
     #[must_use]
     pub fn unsaved_ms(&self, now_ms: u64) -> u64 {
@@ -237,6 +244,9 @@ impl Controller {
         match event {
             Event::Upserted(object) => self.world.upsert(object, changed),
             Event::Deleted(object) => self.world.delete(&object, changed),
+            Event::Relisted { kind: _, objects } if is_planted(Mistake::KeepRemoved) => {
+                objects.into_iter().for_each(|object| self.world.upsert(object, changed));
+            }
             Event::Relisted { kind, objects } => self.world.relist(kind, objects, changed),
             Event::LeaseSeen(lease) => self.take_lease(lease),
             Event::Stopping => self.stop_telling(),
@@ -271,6 +281,11 @@ impl Controller {
                 if self.worker == Some(worker) {
                     if self.loaded.is_none() {
                         self.saved = state.saved;
+                        // The files are somebody else's: behind until compared, also when
+                        // nothing is wanted.
+                        if !is_planted(Mistake::AdoptUnsaved) {
+                            self.unsaved_since.get_or_insert(self.now);
+                        }
                     }
                     let running = Running::observed(worker, &state, &self.capabilities(), self.now);
                     self.take_running(running);

@@ -157,5 +157,8 @@ impl Controller {
     pub(crate) fn delay_reload(&mut self, why: Box<str>) {
         let retry = self.world.settings.delays.retry_ms;
         self.reload_trouble = next_trouble(&self.reload_trouble, why, self.now, retry);
+        if is_planted(Mistake::NoRetry) {
+            self.reload_trouble.retry_at = Time(u64::MAX);
+        }
     }
 }

@@ -22,6 +22,21 @@ pub enum Mistake {
     EndlessTerm = 7,
     /// A status whose write was not answered is taken for written.
     LostStatusIsWritten = 8,
+    /// A route moves to a backend before it has a server (B5).
+    RouteBeforeServer = 9,
+    /// The servers of a backend leave before the routes to it (B6).
+    ServersBeforeRoutes = 10,
+    /// What a refusal or a lost answer delays is never tried again (B15).
+    NoRetry = 11,
+    /// The old line of a certificate leaves before the new one is there.
+    LineGap = 12,
+    /// A backend is unpublished while it has ready servers, so that a read-back takes it for
+    /// published. Was in the product once.
+    UnpublishFirst = 13,
+    /// Who adopts a worker and wants nothing never compares the files. Was in the product once.
+    AdoptUnsaved = 14,
+    /// A list adds what is new and keeps what is gone (B2).
+    KeepRemoved = 15,
 }
 
 #[cfg(feature = "sabotage")]

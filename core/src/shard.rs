@@ -4,14 +4,13 @@
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::borrow::Borrow;
 
 /// Number of shards: with 100,000 entries a shard is a tree of two levels.
 const SHARDS: usize = 2048;
 
-/// Shards that are shared, and copied for a write, together: a clone costs a pointer for each
-/// group of them, so that simulations can branch.
+/// Shards that are shared, and copied for a write, together: a clone costs a pointer, and a write
+/// after it the list of groups and one group. So simulations can branch.
 const TOGETHER: usize = 64;
 
 /// A key that can be sharded. Equal keys, in owned or borrowed form, give equal values.
@@ -55,7 +54,7 @@ impl ShardKey for crate::world::object::Name {
 /// An ordered map in shards.
 #[derive(Clone, Debug)]
 pub struct ShardMap<K, V> {
-    groups: Vec<Arc<[BTreeMap<K, V>]>>,
+    groups: Arc<[Arc<[BTreeMap<K, V>]>]>,
     len: usize,
 }
 
@@ -69,7 +68,8 @@ impl<K, V> Default for ShardMap<K, V> {
 impl<K: Ord + Clone + ShardKey, V: Clone> ShardMap<K, V> {
     fn shard_mut<Q: ShardKey + ?Sized>(&mut self, key: &Q) -> Option<&mut BTreeMap<K, V>> {
         let at = at(key);
-        Arc::make_mut(self.groups.get_mut(at / TOGETHER)?).get_mut(at % TOGETHER)
+        let group = Arc::make_mut(&mut self.groups).get_mut(at / TOGETHER)?;
+        Arc::make_mut(group).get_mut(at % TOGETHER)
     }
 
     /// The value under a key.
@@ -120,7 +120,7 @@ impl<K: Ord + Clone + ShardKey, V: Clone> ShardMap<K, V> {
     /// The value under a key, made by `default` if there is none.
     pub fn get_or_insert_with(&mut self, key: K, default: impl FnOnce() -> V) -> &mut V {
         let at = at(&key) % SHARDS;
-        let group = Arc::make_mut(&mut self.groups[at / TOGETHER]);
+        let group = Arc::make_mut(&mut Arc::make_mut(&mut self.groups)[at / TOGETHER]);
         match group[at % TOGETHER].entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {

@@ -1,7 +1,13 @@
 //! The simulator of tidegate.
 //!
-//! [`model`] is a pure HAProxy, [`reference`] a second reading of the Ingress rules.
+//! [`model`] is a pure HAProxy, [`reference`] a second reading of the Ingress rules. [`small`] visits
+//! every state of a small world; [`swarm`] runs schedules of changes and faults for hours.
 #![forbid(unsafe_code)]
 
+pub mod build;
+pub mod dice;
+pub mod hash;
 pub mod model;
 pub mod reference;
+pub mod small;
+pub mod swarm;

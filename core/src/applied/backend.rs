@@ -148,7 +148,7 @@ impl RunningBackend {
                 None => free_slots.extend(slot),
             }
         }
-        // A backend is unpublished before its servers are put into maintenance.
+        // A backend is unpublished after its servers were put into maintenance.
         let serves = servers.iter().any(|s| s.state == Admin::Ready);
         let published = if serves { Published::Yes } else { Published::Unknown };
         RunningBackend { physical, published, servers: Servers::own(servers), free_slots }

@@ -204,24 +204,29 @@ fn delete_servers(
     }
 }
 
-/// A backend nobody wants: unpublished and emptied once no route refers to it, then deleted, or
+/// A backend nobody wants: emptied and unpublished once no route refers to it, then deleted, or
 /// given back to the spare ones. Where HAProxy deletes no backends it stays, empty, until the next
 /// reload.
 fn remove(inputs: &Inputs<'_>, name: &Arc<str>, running: &RunningBackend) -> Next {
     let physical = &running.physical;
-    if inputs.running.is_referred(physical) {
+    if inputs.running.is_referred(physical) && !is_planted(Mistake::ServersBeforeRoutes) {
         return Next::Wait;
     }
+    let early = is_planted(Mistake::ServersBeforeRoutes);
     let mut commands = Commands::new();
-    if running.published != Published::No && inputs.capabilities.dynamic_backends {
-        let backend = physical.clone();
-        push(&mut commands, name, RuntimeCommand::UnpublishBackend { backend });
-    }
     for server in running.servers.iter().filter(|s| s.state == Admin::Ready) {
         set_state(&mut commands, name.clone(), physical, server.name(), ServerState::Maint);
     }
+    // Last: a read-back takes a backend with a ready server for published.
+    if running.published != Published::No && inputs.capabilities.dynamic_backends {
+        let backend = physical.clone();
+        push(&mut commands, name, RuntimeCommand::UnpublishBackend { backend });
+        if is_planted(Mistake::UnpublishFirst) {
+            commands.rotate_right(1);
+        }
+    }
     if !commands.is_empty() {
-        return Next::Commands(Phase::Collect, commands);
+        return Next::Commands(if early { Phase::Urgent } else { Phase::Collect }, commands);
     }
     if inputs.capabilities.dynamic_servers && !running.servers.is_empty() {
         return delete_servers(inputs, name, running, running.servers.iter());

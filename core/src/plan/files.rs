@@ -11,6 +11,7 @@ use crate::desired::ServerFile;
 use crate::digest::Digest;
 use crate::render::crt_list;
 use crate::render::maps::default_certificate_entry;
+use crate::sabotage::{Mistake, is_planted};
 
 /// What the default certificate needs next: its content, then the ledger's word for it.
 pub(crate) fn default_certificate(inputs: &Inputs<'_>) -> Next {
@@ -86,7 +87,8 @@ pub(crate) fn certificate(inputs: &Inputs<'_>, hex: &Arc<str>) -> Next {
         commands.push((RuntimeCommand::DeleteCrtListLine { file: file.clone() }, None));
     }
     if !commands.is_empty() {
-        return Next::Commands(Phase::Unlink, commands);
+        let early = is_planted(Mistake::LineGap);
+        return Next::Commands(if early { Phase::Urgent } else { Phase::Unlink }, commands);
     }
     for (file, _) in stale() {
         commands.push((RuntimeCommand::DeleteCertificate { file: file.clone() }, None));

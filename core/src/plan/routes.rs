@@ -13,6 +13,7 @@ use crate::action::{MapId, RuntimeCommand};
 use crate::applied::{Published, RunningBackend};
 use crate::desired::Key;
 use crate::render::maps;
+use crate::sabotage::{Mistake, is_planted};
 
 /// What a map entry needs next.
 pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next {
@@ -56,8 +57,13 @@ pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next
     let Some(value) = value else {
         return remove(inputs, map, &key);
     };
-    let phase = if map == MapId::Route { Phase::Switch } else { Phase::Build };
-    if map == MapId::Route && !can_switch(inputs, &value) {
+    let early = map == MapId::Route && is_planted(Mistake::RouteBeforeServer);
+    let phase = match map {
+        MapId::Route if early => Phase::Urgent,
+        MapId::Route => Phase::Switch,
+        _ => Phase::Build,
+    };
+    if map == MapId::Route && !early && !can_switch(inputs, &value) {
         return Next::Wait;
     }
     let command = if present {

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tidegate_core::action::{MapId, RuntimeCommand, ServerState};
 use tidegate_core::capability::Capabilities;
 use tidegate_core::digest::Digest;
-use tidegate_core::event::{Observed, ObservedBackend, ObservedServer};
 
 /// Number of the digests whose content OpenSSL cannot load; for generators.
 pub const REFUSED_DIGEST: u8 = 7;
@@ -17,6 +17,8 @@ pub const REFUSED_DIGEST: u8 = 7;
 pub enum Admin {
     /// Takes traffic.
     Ready,
+    /// Takes no new balanced traffic.
+    Drain,
     /// Takes none.
     Maint,
 }
@@ -59,11 +61,11 @@ pub enum Answer {
 /// The memory of a worker.
 #[derive(Clone, Debug)]
 pub struct Haproxy {
-    capabilities: Capabilities,
+    pub(super) capabilities: Arc<Capabilities>,
     /// Digest of the skeleton.
     pub skeleton: String,
     /// Names of defaults sections.
-    pub profiles: BTreeSet<String>,
+    pub profiles: Arc<BTreeSet<String>>,
     /// Maps, in HAProxy's order; a key may occur twice.
     pub maps: BTreeMap<MapId, Vec<(String, String)>>,
     /// Backends, static ones too.
@@ -76,7 +78,39 @@ pub struct Haproxy {
     pub default_certificate: Option<Option<Digest>>,
 }
 
-type Answered = Result<(), String>;
+/// HAProxy's answer to a command, by class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// Nothing was to be done: what was to go is not there, or what was to come is there already
+    /// and was made again. Done for whoever wanted the outcome; its words.
+    Needless(String),
+    /// Refused, and nothing has changed; its words.
+    Refused(String),
+}
+
+/// Inside the model: needless and refused both leave the normal way.
+enum Why {
+    Needless(String),
+    Refused(String),
+}
+
+impl From<String> for Why {
+    fn from(words: String) -> Why {
+        Why::Refused(words)
+    }
+}
+
+type Answered = Result<(), Why>;
+
+fn refuse(words: impl Into<String>) -> Answered {
+    Err(Why::Refused(words.into()))
+}
+
+fn needless(words: impl Into<String>) -> Answered {
+    Err(Why::Needless(words.into()))
+}
 
 impl Haproxy {
     /// The file of the default certificate.
@@ -86,9 +120,9 @@ impl Haproxy {
     #[must_use]
     pub fn empty(capabilities: Capabilities) -> Haproxy {
         Haproxy {
-            capabilities,
+            capabilities: Arc::new(capabilities),
             skeleton: String::new(),
-            profiles: BTreeSet::new(),
+            profiles: Arc::default(),
             maps: BTreeMap::new(),
             backends: BTreeMap::new(),
             files: BTreeSet::new(),
@@ -116,51 +150,82 @@ impl Haproxy {
         pairs.filter(|w| w[0] == "ca-file" || w[0] == "crt").map(|w| w[1].clone()).collect()
     }
 
-    fn is_static(backend: &str) -> bool {
+    /// Whether a backend is part of the skeleton.
+    #[must_use]
+    pub fn is_static(backend: &str) -> bool {
         backend.starts_with("tidegate-")
     }
 
-    /// Executes a command.
+    /// Executes a command for a caller that knows the state and asks for nothing needless.
     ///
     /// # Errors
-    /// HAProxy's words; nothing has changed then.
-    pub fn execute(&mut self, command: &RuntimeCommand) -> Answered {
-        match command {
+    /// HAProxy's words, also when nothing was to be done.
+    pub fn execute(&mut self, command: &RuntimeCommand) -> Result<(), String> {
+        match self.answer(command) {
+            Reply::Done => Ok(()),
+            Reply::Needless(words) | Reply::Refused(words) => Err(words),
+        }
+    }
+
+    /// Everything that HAProxy may answer to a command, each with what it then has in memory.
+    #[must_use]
+    pub fn allowed(&self, command: &RuntimeCommand) -> Vec<(Reply, Haproxy)> {
+        let mut next = self.clone();
+        let usual = next.answer(command);
+        let mut all = vec![(usual, next)];
+        if matches!(command, RuntimeCommand::DeleteServer { .. }) && all[0].0 == Reply::Done {
+            // Connections of earlier requests may still be there, idle ones too.
+            let busy = "Server still has connections attached to it, cannot remove it.";
+            all.push((Reply::Refused(busy.to_owned()), self.clone()));
+        }
+        if let (RuntimeCommand::DeleteAuthority { file }, Reply::Refused(_)) = (command, &all[0].0)
+        {
+            // A server without a certificate of its own does not hold its authorities' file.
+            let mut gone = self.clone();
+            gone.files.remove(&**file);
+            all.push((Reply::Done, gone));
+        }
+        all
+    }
+
+    /// Everything that a worker may have in memory when commands were sent and the connection was
+    /// lost before any answer: each prefix (2.6 and 3.0 drop what they have not begun, 3.2 and 3.4
+    /// go on to the end).
+    #[must_use]
+    pub fn after_loss(&self, commands: &[RuntimeCommand]) -> Vec<Haproxy> {
+        let mut all = vec![self.clone()];
+        let mut memory = self.clone();
+        for command in commands {
+            let _ = memory.answer(command);
+            all.push(memory.clone());
+        }
+        all
+    }
+
+    /// Executes a command.
+    pub fn answer(&mut self, command: &RuntimeCommand) -> Reply {
+        let answered = match command {
             RuntimeCommand::AddBackend { backend, profile } => self.add_backend(backend, profile),
-            RuntimeCommand::PublishBackend { backend } => {
-                self.needs(self.capabilities.dynamic_backends)?;
-                self.backend(backend)?.published = true;
-                Ok(())
-            }
-            RuntimeCommand::UnpublishBackend { backend } => {
-                self.needs(self.capabilities.dynamic_backends)?;
-                self.backend(backend)?.published = false;
-                Ok(())
-            }
+            RuntimeCommand::PublishBackend { backend } => self.publish(backend),
+            RuntimeCommand::UnpublishBackend { backend } => self.unpublish(backend),
             RuntimeCommand::DeleteBackend { backend } => self.delete_backend(backend),
             RuntimeCommand::AddServer { backend, server, address, keywords } => {
                 self.add_server(backend, server, *address, keywords)
             }
             RuntimeCommand::SetServerAddress { backend, server, address } => {
-                self.server(backend, server)?.address = Some(*address);
-                Ok(())
+                self.server(backend, server).map(|s| s.address = Some(*address)).map_err(Why::from)
             }
             RuntimeCommand::SetServerState { backend, server, state } => {
-                self.server(backend, server)?.admin = match state {
+                let admin = match state {
                     ServerState::Ready => Admin::Ready,
-                    ServerState::Drain | ServerState::Maint => Admin::Maint,
+                    ServerState::Drain => Admin::Drain,
+                    ServerState::Maint => Admin::Maint,
                 };
-                Ok(())
+                self.server(backend, server).map(|s| s.admin = admin).map_err(Why::from)
             }
-            RuntimeCommand::EnableHealth { backend, server } => {
-                if self.server(backend, server)?.keywords.iter().any(|w| w == "check") {
-                    Ok(())
-                } else {
-                    Err("Health checks are not configured on this server.".to_owned())
-                }
-            }
+            RuntimeCommand::EnableHealth { backend, server } => self.enable_health(backend, server),
             RuntimeCommand::ShutdownSessions { backend, server } => {
-                self.server(backend, server).map(|_| ())
+                self.server(backend, server).map(|_| ()).map_err(Why::Needless)
             }
             RuntimeCommand::DeleteServer { backend, server } => self.delete_server(backend, server),
             RuntimeCommand::AddMapEntry { map, key, value } => self.add_entry(*map, key, value),
@@ -170,37 +235,19 @@ impl Haproxy {
             | RuntimeCommand::InstallAuthority { file, digest: _ } => self.install(file),
             RuntimeCommand::DeleteCertificate { file }
             | RuntimeCommand::DeleteAuthority { file } => self.delete_file(file),
-            RuntimeCommand::ReplaceDefaultCertificate { digest } => {
-                if *digest == Some(Digest([REFUSED_DIGEST; 16])) {
-                    return Err("unable to load the certificate".to_owned());
-                }
-                self.default_certificate = Some(*digest);
-                Ok(())
-            }
-            RuntimeCommand::AddCrtListLine { file, hosts } => {
-                if !self.files.contains(&**file) {
-                    return Err(format!("certificate '{file}' does not exist!"));
-                }
-                if self.crt_list.iter().any(|(f, _)| f == &**file) {
-                    return Err(format!("'{file}' is in the crt-list already"));
-                }
-                let hosts = hosts.iter().map(|h| h.to_string()).collect();
-                self.crt_list.push((file.to_string(), hosts));
-                Ok(())
-            }
-            RuntimeCommand::DeleteCrtListLine { file } => {
-                let before = self.crt_list.len();
-                self.crt_list.retain(|(f, _)| f != &**file);
-                if self.crt_list.len() == before {
-                    return Err(format!("the line '{file}' doesn't exist in the crt-list"));
-                }
-                Ok(())
-            }
+            RuntimeCommand::ReplaceDefaultCertificate { digest } => self.replace_default(*digest),
+            RuntimeCommand::AddCrtListLine { file, hosts } => self.add_line(file, hosts),
+            RuntimeCommand::DeleteCrtListLine { file } => self.delete_line(file),
+        };
+        match answered {
+            Ok(()) => Reply::Done,
+            Err(Why::Needless(words)) => Reply::Needless(words),
+            Err(Why::Refused(words)) => Reply::Refused(words),
         }
     }
 
     fn needs(&self, ability: bool) -> Answered {
-        if ability { Ok(()) } else { Err("Unknown command".to_owned()) }
+        if ability { Ok(()) } else { refuse("Unknown command") }
     }
 
     fn backend(&mut self, name: &str) -> Result<&mut Backend, String> {
@@ -212,13 +259,25 @@ impl Haproxy {
         servers.iter_mut().find(|s| s.name == name).ok_or_else(|| format!("No such server {name}."))
     }
 
+    fn publish(&mut self, name: &str) -> Answered {
+        self.needs(self.capabilities.dynamic_backends)?;
+        self.backend(name)?.published = true;
+        Ok(())
+    }
+
+    fn unpublish(&mut self, name: &str) -> Answered {
+        self.needs(self.capabilities.dynamic_backends)?;
+        self.backend(name).map_err(Why::Needless)?.published = false;
+        Ok(())
+    }
+
     fn add_backend(&mut self, name: &str, profile: &str) -> Answered {
         self.needs(self.capabilities.dynamic_backends)?;
         if !self.profiles.contains(profile) {
-            return Err(format!("No such defaults section {profile}."));
+            return refuse(format!("No such defaults section {profile}."));
         }
         if self.backends.contains_key(name) {
-            return Err(format!("Backend {name} already exists."));
+            return refuse(format!("Backend {name} already exists."));
         }
         let fresh = Backend { profile: profile.to_owned(), published: false, servers: vec![] };
         self.backends.insert(name.to_owned(), fresh);
@@ -227,15 +286,15 @@ impl Haproxy {
 
     fn delete_backend(&mut self, name: &str) -> Answered {
         self.needs(self.capabilities.dynamic_backends)?;
-        let backend = self.backend(name)?;
+        let backend = self.backend(name).map_err(Why::Needless)?;
         if backend.published {
-            return Err("Backend is published.".to_owned());
+            return refuse("Backend is published.");
         }
         if !backend.servers.is_empty() {
-            return Err("Backend still has servers.".to_owned());
+            return refuse("Backend still has servers.");
         }
         if Self::is_static(name) {
-            return Err("Backend is referenced by a rule.".to_owned());
+            return refuse("Backend is referenced by a rule.");
         }
         self.backends.remove(name);
         Ok(())
@@ -253,22 +312,30 @@ impl Haproxy {
             keywords.split(' ').filter(|w| !w.is_empty()).map(String::from).collect();
         for file in Self::files_of(&keywords) {
             if !self.files.contains(&file) {
-                return Err(format!("unable to load {file}"));
+                return refuse(format!("unable to load {file}"));
             }
         }
         let servers = &mut self.backend(backend)?.servers;
         if servers.iter().any(|s| s.name == name) {
-            return Err("Already exists a server with the same name in backend.".to_owned());
+            return refuse("Already exists a server with the same name in backend.");
         }
         let (name, address) = (name.to_owned(), Some(address));
         servers.push(Server { name, address, admin: Admin::Maint, keywords });
         Ok(())
     }
 
+    fn enable_health(&mut self, backend: &str, server: &str) -> Answered {
+        if self.server(backend, server)?.keywords.iter().any(|w| w == "check") {
+            Ok(())
+        } else {
+            refuse("Health checks are not configured on this server.")
+        }
+    }
+
     fn delete_server(&mut self, backend: &str, name: &str) -> Answered {
         self.needs(self.capabilities.dynamic_servers)?;
-        if self.server(backend, name)?.admin == Admin::Ready {
-            return Err("Only servers in maintenance mode can be deleted.".to_owned());
+        if self.server(backend, name).map_err(Why::Needless)?.admin != Admin::Maint {
+            return refuse("Only servers in maintenance mode can be deleted.");
         }
         self.backend(backend)?.servers.retain(|s| s.name != name);
         Ok(())
@@ -278,9 +345,10 @@ impl Haproxy {
         self.maps.entry(map).or_default()
     }
 
+    /// A key that is there gets a second entry; look-ups find the first.
     fn add_entry(&mut self, map: MapId, key: &str, value: &str) -> Answered {
         if Self::refuses_key(map, key) {
-            return Err("regex is invalid".to_owned());
+            return refuse("regex is invalid");
         }
         self.entries(map).push((key.to_owned(), value.to_owned()));
         Ok(())
@@ -294,22 +362,30 @@ impl Haproxy {
                 found = true;
             }
         }
-        if found { Ok(()) } else { Err("entry not found.".to_owned()) }
+        if found { Ok(()) } else { refuse("entry not found.") }
     }
 
+    /// Of several entries for a key 3.4 deletes the first, and older ones delete all.
     fn delete_entry(&mut self, map: MapId, key: &str) -> Answered {
+        let one = self.capabilities.dynamic_backends;
         let entries = self.entries(map);
-        let before = entries.len();
-        entries.retain(|(k, _)| k != key);
-        if entries.len() < before { Ok(()) } else { Err("Key not found.".to_owned()) }
+        let Some(first) = entries.iter().position(|(k, _)| k == key) else {
+            return needless("Key not found.");
+        };
+        if one {
+            entries.remove(first);
+        } else {
+            entries.retain(|(k, _)| k != key);
+        }
+        Ok(())
     }
 
     fn install(&mut self, file: &str) -> Answered {
         if self.files.contains(file) {
-            return Err(format!("{file} already exists!"));
+            return needless(format!("{file} already exists!"));
         }
         if Self::refuses_file(file) {
-            return Err(format!("unable to load {file}"));
+            return refuse(format!("unable to load {file}"));
         }
         self.files.insert(file.to_owned());
         Ok(())
@@ -317,117 +393,43 @@ impl Haproxy {
 
     fn delete_file(&mut self, file: &str) -> Answered {
         if !self.files.contains(file) {
-            return Err(format!("{file} doesn't exist!"));
+            return needless(format!("{file} doesn't exist!"));
         }
         let listed = self.crt_list.iter().any(|(f, _)| f == file);
         let named = |s: &Server| Self::files_of(&s.keywords).iter().any(|f| f == file);
         let used = self.backends.values().flat_map(|b| &b.servers).any(named);
         if listed || used || file == Self::DEFAULT_CERTIFICATE {
-            return Err(format!("{file} in use, can't be deleted!"));
+            return refuse(format!("{file} in use, can't be deleted!"));
         }
         self.files.remove(file);
         Ok(())
     }
 
-    /// Number of spare backends of a profile that the ledger gives no role.
-    #[must_use]
-    pub fn spares(&self, profile: &str) -> usize {
-        let routes: Vec<&str> =
-            self.maps.get(&MapId::Ledger).into_iter().flatten().map(|(k, _)| k.as_str()).collect();
-        let free = |name: &&String| !routes.contains(&format!("spare:{name}").as_str());
-        let spare = self.backends.iter().filter(|(_, b)| b.profile == profile);
-        spare.map(|(name, _)| name).filter(|n| n.starts_with("spare:")).filter(free).count()
+    fn replace_default(&mut self, digest: Option<Digest>) -> Answered {
+        if digest == Some(Digest([REFUSED_DIGEST; 16])) {
+            return refuse("unable to load the certificate");
+        }
+        self.default_certificate = Some(digest);
+        Ok(())
     }
 
-    /// Everything, as a read-back shows it. Static backends are not shown.
-    #[must_use]
-    pub fn observed(&self) -> Observed {
-        let boxed = |entries: &Vec<(String, String)>| {
-            entries.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect()
-        };
-        let tenants = self.backends.iter().filter(|(name, _)| !Self::is_static(name));
-        let (authorities, certificates): (Vec<_>, Vec<_>) =
-            self.files.iter().partition(|f| f.starts_with("ca/"));
-        let line = |(file, hosts): &(String, Vec<String>)| {
-            (file.as_str().into(), hosts.iter().map(|h| h.as_str().into()).collect())
-        };
-        Observed {
-            saved: None,
-            skeleton: self.skeleton.as_str().into(),
-            maps: self.maps.iter().map(|(id, entries)| (*id, boxed(entries))).collect(),
-            backends: tenants.map(|(name, b)| observed_backend(name, b)).collect(),
-            certificates: certificates.into_iter().map(|f| f.as_str().into()).collect(),
-            authorities: authorities.into_iter().map(|f| f.as_str().into()).collect(),
-            crt_list: self.crt_list.iter().map(line).collect(),
+    /// The same line twice is two lines.
+    fn add_line(&mut self, file: &str, hosts: &[Arc<str>]) -> Answered {
+        if !self.files.contains(file) {
+            return refuse(format!("certificate '{file}' does not exist!"));
         }
+        let again = self.crt_list.iter().any(|(f, _)| f == file);
+        let hosts = hosts.iter().map(|h| h.to_string()).collect();
+        self.crt_list.push((file.to_owned(), hosts));
+        if again { needless(format!("'{file}' is in the crt-list already")) } else { Ok(()) }
     }
 
-    /// The value of a map's first entry for a key.
-    #[must_use]
-    pub fn entry(&self, map: MapId, key: &str) -> Option<&str> {
-        let found = self.maps.get(&map)?.iter().find(|(k, _)| k == key)?;
-        Some(&found.1)
+    fn delete_line(&mut self, file: &str) -> Answered {
+        let before = self.crt_list.len();
+        self.crt_list.retain(|(f, _)| f != file);
+        if self.crt_list.len() < before {
+            return Ok(());
+        }
+        needless(format!("the line '{file}' doesn't exist in the crt-list"))
     }
-
-    /// Where a request goes, whatever policies do with it on the way.
-    #[must_use]
-    pub fn route(&self, host: &str, path: &str) -> Answer {
-        let host = host.to_ascii_lowercase();
-        let host = host.split(':').next().unwrap_or("");
-        let mut merged = String::new();
-        for c in path.chars() {
-            if !(c == '/' && merged.ends_with('/')) {
-                merged.push(c);
-            }
-        }
-        let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-        let names = [Some(host.to_owned()), wildcard, Some(String::new())];
-        let record = names.iter().flatten().find_map(|n| self.longest(&format!("{n}{merged}/>")));
-        match record {
-            None => Answer::NotFound,
-            Some(record) => self.follow(record),
-        }
-    }
-
-    /// `map_beg`: the longest key that begins the text.
-    fn longest(&self, text: &str) -> Option<&str> {
-        let entries = self.maps.get(&MapId::Route)?.iter();
-        let mut best: Option<&(String, String)> = None;
-        for entry in entries.filter(|(key, _)| text.starts_with(key.as_str())) {
-            if best.is_none_or(|b| entry.0.len() > b.0.len()) {
-                best = Some(entry);
-            }
-        }
-        best.map(|(_, value)| value.as_str())
-    }
-
-    fn follow(&self, record: &str) -> Answer {
-        let mut backend = record;
-        if record.starts_with('|') {
-            let fields: Vec<&str> = record.split('|').collect();
-            let [_, name, policy] = fields.as_slice() else { return Answer::Unavailable };
-            if self.entry(MapId::Policy, policy).is_none() {
-                return Answer::Unavailable;
-            }
-            backend = name;
-        }
-        if backend == "tidegate-404" {
-            return Answer::NotFound;
-        }
-        let Some(found) = self.backends.get(backend).filter(|b| b.published) else {
-            return Answer::Unavailable;
-        };
-        let ready = found.servers.iter().filter(|s| s.admin == Admin::Ready);
-        let addresses: BTreeSet<SocketAddr> = ready.filter_map(|s| s.address).collect();
-        if addresses.is_empty() { Answer::Unavailable } else { Answer::Servers(addresses) }
-    }
-}
-
-fn observed_backend(name: &str, backend: &Backend) -> ObservedBackend {
-    let server = |s: &Server| ObservedServer {
-        name: s.name.as_str().into(),
-        address: s.address,
-        ready: s.admin == Admin::Ready,
-    };
-    ObservedBackend { name: name.into(), servers: backend.servers.iter().map(server).collect() }
 }

@@ -90,7 +90,7 @@ pub fn load(generation: &Generation, capabilities: &Capabilities) -> Result<Hapr
         match (section.kind.as_str(), section.words.as_slice()) {
             ("global", []) => proxy.skeleton = description(section)?,
             ("defaults", [name]) => {
-                proxy.profiles.insert(name.clone());
+                Arc::make_mut(&mut proxy.profiles).insert(name.clone());
             }
             ("frontend", [_, from, _]) if from == "from" => {}
             ("backend", [name, from, profile]) if from == "from" => {

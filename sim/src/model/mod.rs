@@ -7,3 +7,4 @@
 pub mod haproxy;
 pub mod lexer;
 pub mod load;
+mod view;

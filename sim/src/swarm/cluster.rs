@@ -1,0 +1,253 @@
+//! The cluster: what is true, what the controller was told, and what is wanted according to that,
+//! now and in the last seconds.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use tidegate_core::digest::Digest;
+use tidegate_core::event::Event;
+use tidegate_core::settings::Settings;
+use tidegate_core::world::object::{Kind, Object, ObjectRef};
+
+use super::schedule::What;
+use crate::build::{self, POD_PORT, Wants};
+use crate::model::haproxy::{Answer, REFUSED_DIGEST};
+use crate::reference::routing::Facts;
+
+/// How long what was wanted is remembered, in milliseconds.
+pub const MEMORY_MS: u64 = 20_000;
+
+/// What is wanted of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The answer to its requests.
+    pub answer: Answer,
+    /// Whether they may only be answered under an allow list.
+    pub guarded: bool,
+    /// Its certificate; the outer `None` when several Ingresses say something.
+    pub certificate: Option<Option<Digest>>,
+}
+
+/// The objects, and what is wanted.
+#[derive(Clone)]
+pub struct Cluster {
+    settings: Settings,
+    truth: BTreeMap<ObjectRef, Object>,
+    view: BTreeMap<ObjectRef, Object>,
+    /// Changes that were not told yet.
+    untold: Vec<ObjectRef>,
+    /// What was wanted of each host, since when; newest last.
+    pub wanted: BTreeMap<String, VecDeque<(u64, Wanted)>>,
+    /// Since when an address has its owner.
+    pub owned_since: BTreeMap<SocketAddr, (u64, String)>,
+    /// Whether a change was not told: an address may serve another Service by now.
+    pub stale: bool,
+    age: i64,
+}
+
+fn parts(name: &str) -> (&str, &str) {
+    name.split_once('/').unwrap_or(("t", name))
+}
+
+impl Cluster {
+    /// A cluster with the class and nothing else.
+    #[must_use]
+    pub fn new(settings: Settings) -> Cluster {
+        let class = build::class();
+        let truth = BTreeMap::from([(class.object_ref(), class)]);
+        Cluster {
+            settings,
+            view: truth.clone(),
+            truth,
+            untold: Vec::new(),
+            wanted: BTreeMap::new(),
+            owned_since: BTreeMap::new(),
+            stale: false,
+            age: 0,
+        }
+    }
+
+    /// Makes a change true; gives which object changed.
+    pub fn change(&mut self, now: u64, what: &What) -> Option<ObjectRef> {
+        self.age += 1;
+        let pod = |n: &u8| IpAddr::from([10, 0, 0, *n]);
+        let (object_ref, object) = match what {
+            What::Pods { service, ready, leaving } => {
+                let (namespace, name) = parts(service);
+                for number in ready.iter().chain(leaving) {
+                    let address = SocketAddr::new(pod(number), POD_PORT);
+                    let owner = self.owned_since.entry(address).or_insert((0, service.clone()));
+                    if owner.1 != *service {
+                        *owner = (now, service.clone());
+                    }
+                }
+                let ready: Vec<IpAddr> = ready.iter().map(pod).collect();
+                let leaving: Vec<IpAddr> = leaving.iter().map(pod).collect();
+                let slice = build::slice(namespace, name, 1, &ready, &leaving);
+                (slice.object_ref(), Some(slice))
+            }
+            What::NoPods(service) => {
+                let (namespace, name) = parts(service);
+                let name = format!("{name}-1");
+                (ObjectRef::new(Kind::EndpointSlice, namespace, &name), None)
+            }
+            What::Service(service, there) => {
+                let (namespace, name) = parts(service);
+                let object = there.then(|| build::service(namespace, name));
+                (ObjectRef::new(Kind::Service, namespace, name), object)
+            }
+            What::Ingress { name, host, service, secret, guarded } => {
+                let name = parts(name);
+                let object_ref = ObjectRef::new(Kind::Ingress, name.0, name.1);
+                // An Ingress keeps its age when it changes.
+                let known = self.truth.get(&object_ref).map(|o| o.meta().created);
+                let annotations: &[(&str, &str)] =
+                    if *guarded { &[("tidegate.io/allow-list", "10.0.0.0/8")] } else { &[] };
+                let ingress = build::ingress(&Wants {
+                    name,
+                    created: known.unwrap_or(self.age),
+                    host,
+                    path: "/",
+                    service,
+                    secret: secret.as_deref(),
+                    annotations,
+                });
+                (object_ref, Some(ingress))
+            }
+            What::NoIngress(name) => {
+                let (namespace, name) = parts(name);
+                (ObjectRef::new(Kind::Ingress, namespace, name), None)
+            }
+            What::Secret(secret, number) => {
+                let (namespace, name) = parts(secret);
+                let object = (*number > 0).then(|| build::secret(namespace, name, *number));
+                (ObjectRef::new(Kind::Secret, namespace, name), object)
+            }
+            What::Fault(_) | What::Quiet => return None,
+        };
+        match object {
+            Some(object) => self.truth.insert(object_ref.clone(), object),
+            None => self.truth.remove(&object_ref),
+        };
+        Some(object_ref)
+    }
+
+    /// The event that tells a change; nothing while it must wait.
+    pub fn tell(&mut self, now: u64, object: &ObjectRef) -> Event {
+        let event = match self.truth.get(object) {
+            Some(found) => {
+                self.view.insert(object.clone(), found.clone());
+                Event::Upserted(found.clone())
+            }
+            None => {
+                self.view.remove(object);
+                Event::Deleted(object.clone())
+            }
+        };
+        self.learn(now);
+        event
+    }
+
+    /// Remembers a change that cannot be told now.
+    pub fn hold(&mut self, object: ObjectRef) {
+        self.untold.push(object);
+    }
+
+    /// Changes that were held.
+    pub fn held(&mut self) -> Vec<ObjectRef> {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// Lists everything.
+    pub fn lists(&mut self, now: u64) -> Vec<Event> {
+        self.untold.clear();
+        self.stale = false;
+        self.view = self.truth.clone();
+        self.learn(now);
+        let all: Vec<Object> = self.truth.values().cloned().collect();
+        crate::small::world::lists_of(&all)
+    }
+
+    /// Whether the controller was told everything.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.view == self.truth
+    }
+
+    /// Hosts that any Ingress has ever named.
+    pub fn hosts(&self) -> impl Iterator<Item = &String> {
+        self.wanted.keys()
+    }
+
+    fn learn(&mut self, now: u64) {
+        let objects: Vec<Object> = self.view.values().cloned().collect();
+        let resolved = BTreeMap::new();
+        let facts = Facts::new(&objects, &self.settings, &resolved);
+        let mut hosts: BTreeSet<String> = self.wanted.keys().cloned().collect();
+        for object in &objects {
+            if let Object::Ingress(ingress) = object {
+                hosts.extend(ingress.rules.iter().map(|rule| rule.host.to_string()));
+            }
+        }
+        for host in hosts {
+            let answer = facts.answer(&host, "/").unwrap_or(Answer::Unavailable);
+            let mut claims = objects.iter().filter_map(|object| match object {
+                Object::Ingress(ingress) if ingress.rules.iter().any(|r| *r.host == *host) => {
+                    Some(ingress)
+                }
+                _ => None,
+            });
+            let (first, more) = (claims.next(), claims.next().is_some());
+            let guarded = first.is_some_and(|i| !i.meta.annotations.is_empty()) && !more;
+            let certificate = (!more).then(|| {
+                let tls = first?.tls.first()?.secret.clone()?;
+                let namespace = &first?.meta.name.namespace;
+                let secret = ObjectRef::new(Kind::Secret, namespace, &tls);
+                match self.view.get(&secret) {
+                    Some(Object::Secret(secret)) => {
+                        secret.certificate.as_ref()?.as_ref().ok().map(|c| c.digest)
+                    }
+                    _ => None,
+                }
+            });
+            // What HAProxy refuses is withheld, and that is for the guarantee about it to judge.
+            let refused = Digest([REFUSED_DIGEST; 16]);
+            let certificate = certificate.filter(|c| *c != Some(refused));
+            let fresh = Wanted { answer, guarded, certificate };
+            let nothing =
+                Wanted { answer: Answer::NotFound, guarded: false, certificate: Some(None) };
+            let history = self.wanted.entry(host).or_insert_with(|| [(0, nothing)].into());
+            if history.back().is_none_or(|(_, last)| *last != fresh) {
+                history.push_back((now, fresh));
+            }
+            // The newest entry before the memory's end is still in force at its end.
+            while history.get(1).is_some_and(|(since, _)| since + MEMORY_MS < now) {
+                history.pop_front();
+            }
+        }
+    }
+
+    /// What was wanted of a host at any time since then.
+    pub fn wanted_since(&self, host: &str, since: u64) -> impl Iterator<Item = &Wanted> {
+        let history = self.wanted.get(host);
+        let all = history.map(|h| h.as_slices()).unwrap_or_default();
+        let (a, b) = all;
+        let entries: Vec<&(u64, Wanted)> = a.iter().chain(b).collect();
+        let count = entries.len();
+        let begin = entries.iter().rposition(|(at, _)| *at <= since).unwrap_or(0);
+        (begin..count).filter_map(move |at| entries.get(at).map(|(_, wanted)| wanted))
+    }
+
+    /// Pods that can answer.
+    #[must_use]
+    pub fn alive(&self) -> BTreeSet<SocketAddr> {
+        let mut alive = BTreeSet::new();
+        for object in self.truth.values() {
+            if let Object::EndpointSlice(slice) = object {
+                let ready = slice.endpoints.iter().filter(|e| e.ready);
+                alive.extend(ready.map(|e| SocketAddr::new(e.address, POD_PORT)));
+            }
+        }
+        alive
+    }
+}

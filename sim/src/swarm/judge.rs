@@ -1,0 +1,348 @@
+//! The promises, judged after each command and each event of a run. One function per promise or
+//! pair, named after `docs/guarantees.md`.
+//!
+//! Whether a promise can be judged is decided from the truth and the schedule, never from what the
+//! controller says of itself, so that a broken one cannot excuse itself.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+
+use tidegate_core::action::{Action, ActionBody, Lane, RuntimeCommand};
+use tidegate_core::capability::Tier;
+use tidegate_core::plan::remedy::ReloadReason;
+use tidegate_core::render::crt_list;
+use tidegate_core::{check, controller};
+
+use super::cluster::Wanted;
+use super::run::Run;
+use crate::model::haproxy::{Answer, Haproxy};
+
+/// From being told to having effect, when nothing is in the way, in milliseconds.
+const BOUND_MS: u64 = 300;
+/// The same after a fault, which a delay of retries may follow.
+const SHAKEN_MS: u64 = 15_000;
+/// Faults that may delay what is told from having effect.
+const DELAYING: &[&str] = &[
+    "lose-commands",
+    "lose-files",
+    "refuse-command",
+    "disk-full",
+    "slow-commands",
+    "slow-files",
+    "worker-dies",
+    "controller-dies",
+    "tamper",
+];
+/// Faults that may take away what a request needs.
+const DESTROYING: &[&str] = &["worker-dies", "tamper"];
+
+/// Who is to blame, by what a controller that did nothing would have done (frozen), and one that
+/// knows everything at once (ideal).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// Without the controller's actions the request would have been answered.
+    Action,
+    /// It would have been answered by one that knows everything at once.
+    Delay,
+    /// Nobody could have answered it.
+    Environment,
+    /// Not about a request.
+    State,
+}
+
+/// A promise that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Its name.
+    pub property: &'static str,
+    /// Who is to blame.
+    pub blame: Blame,
+    /// What was seen.
+    pub why: String,
+}
+
+impl Broken {
+    /// Of a promise that is not about a request.
+    #[must_use]
+    pub fn new(property: &'static str, why: String) -> Broken {
+        Broken { property, blame: Blame::State, why }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blame = match self.blame {
+            Blame::Action => " (harm by action)",
+            Blame::Delay => " (harm by delay)",
+            Blame::Environment => " (environment)",
+            Blame::State => "",
+        };
+        write!(f, "{}{blame}: {}", self.property, self.why)
+    }
+}
+
+type Verdict = Result<(), Broken>;
+
+/// Whether the path from being told to having effect is free.
+fn is_calm(run: &Run<'_>) -> bool {
+    !run.is_shaken(DELAYING) && !run.is_busy(Lane::Files)
+}
+
+/// Time passes until then: counts the request-time that was judged.
+pub fn pass(run: &mut Run<'_>, until: u64) {
+    let span = until.saturating_sub(run.now);
+    let hosts: Vec<String> = run.cluster.hosts().cloned().collect();
+    let judged = !run.is_shaken(DESTROYING) && run.worker.is_some();
+    for _ in hosts {
+        run.out.judged.0 += if judged { span } else { 0 };
+        run.out.judged.1 += span;
+    }
+}
+
+/// After one more runtime command.
+///
+/// # Errors
+/// A broken promise.
+pub fn after(run: &mut Run<'_>, command: &RuntimeCommand) -> Verdict {
+    look(run)
+        .map_err(|broken| Broken { why: format!("{} after {command:?}", broken.why), ..broken })
+}
+
+/// What every host's requests and handshakes meet now.
+///
+/// # Errors
+/// A broken promise.
+pub fn look(run: &mut Run<'_>) -> Verdict {
+    let Some(worker) = run.worker.clone() else { return Ok(()) };
+    if !run.controller.world().is_synced() && run.frozen.is_none() {
+        return Ok(());
+    }
+    let memory = &*worker.memory;
+    let alive = run.cluster.alive();
+    let hosts: Vec<String> = run.cluster.hosts().cloned().collect();
+    for host in hosts {
+        let answer = memory.route(&host, "/");
+        served(run, &host, &answer, &alive)?;
+        drained(run, &host, &answer, &alive)?;
+        routed(run, &host, &answer)?;
+        guarded(run, &host, &answer, memory)?;
+        presented(run, &host, memory)?;
+    }
+    for promise in ["S1", "S2", "S4", "S19", "S29"] {
+        cell(run, promise);
+    }
+    Ok(())
+}
+
+fn cell(run: &mut Run<'_>, promise: &'static str) {
+    let phase = match (run.is_busy(Lane::Runtime), run.is_busy(Lane::Files)) {
+        (true, true) => "commands and files",
+        (true, false) => "commands",
+        (false, true) => "files",
+        (false, false) => "idle",
+    };
+    let now = run.now;
+    let faults: Vec<&'static str> =
+        run.shaken.iter().filter(|(_, until)| **until > now).map(|(name, _)| *name).collect();
+    for fault in faults {
+        run.out.cells.insert((fault, phase, promise));
+    }
+}
+
+fn wants(wanted: &Wanted) -> Option<&BTreeSet<SocketAddr>> {
+    match &wanted.answer {
+        Answer::Servers(servers) => Some(servers),
+        Answer::NotFound | Answer::Unavailable => None,
+    }
+}
+
+/// S1, S7: a request for which some pod was known and ready all the time is answered by a pod.
+fn served(run: &Run<'_>, host: &str, answer: &Answer, alive: &BTreeSet<SocketAddr>) -> Verdict {
+    if matches!(answer, Answer::Servers(_)) || run.is_shaken(DESTROYING) {
+        return Ok(());
+    }
+    let span = if is_calm(run) { BOUND_MS } else { SHAKEN_MS };
+    let mut known: Option<BTreeSet<SocketAddr>> = None;
+    for wanted in run.cluster.wanted_since(host, run.now.saturating_sub(span)) {
+        let Some(servers) = wants(wanted) else { return Ok(()) };
+        known = Some(match known {
+            None => servers.clone(),
+            Some(known) => known.intersection(servers).copied().collect(),
+        });
+    }
+    let known = known.unwrap_or_default();
+    if run.now < span || known.is_disjoint(alive) {
+        return Ok(());
+    }
+    let frozen = run.frozen.as_ref().map(|memory| memory.route(host, "/"));
+    let reaches = |answer: &Answer| match answer {
+        Answer::Servers(servers) => !servers.is_disjoint(alive),
+        Answer::NotFound | Answer::Unavailable => false,
+    };
+    let blame = if frozen.as_ref().is_some_and(reaches) { Blame::Action } else { Blame::Delay };
+    let why = format!("{host} meets {answer:?}, and {known:?} were ready for {span} ms");
+    Err(Broken { property: "S1", blame, why })
+}
+
+/// S2: a pod that is gone gets nothing new after the bound.
+fn drained(run: &Run<'_>, host: &str, answer: &Answer, alive: &BTreeSet<SocketAddr>) -> Verdict {
+    let Answer::Servers(servers) = answer else { return Ok(()) };
+    if !is_calm(run) || run.now < BOUND_MS {
+        return Ok(());
+    }
+    let mut wanted = BTreeSet::new();
+    for entry in run.cluster.wanted_since(host, run.now - BOUND_MS) {
+        wanted.extend(wants(entry).into_iter().flatten().copied());
+    }
+    // Whether one that answers is the right one is for S4.
+    match servers.difference(&wanted).find(|gone| !alive.contains(gone)) {
+        None => Ok(()),
+        Some(gone) => {
+            let why = format!("{host} still reaches {gone}, which went over {BOUND_MS} ms ago");
+            Err(Broken { property: "S2", blame: Blame::Delay, why })
+        }
+    }
+}
+
+/// S4: never a pod of a Service that no state in force said.
+fn routed(run: &mut Run<'_>, host: &str, answer: &Answer) -> Verdict {
+    let Answer::Servers(servers) = answer else { return Ok(()) };
+    let span = if is_calm(run) && !run.is_blind() { BOUND_MS } else { SHAKEN_MS };
+    let since = run.now.saturating_sub(span);
+    let mut allowed = BTreeSet::new();
+    for wanted in run.cluster.wanted_since(host, since) {
+        allowed.extend(wants(wanted).into_iter().flatten().copied());
+    }
+    // A worker that came back from files may know less than that for a moment.
+    // Nor can anybody know what was not told.
+    if run.is_shaken(&["worker-dies"]) || run.cluster.stale || run.is_blind() {
+        return Ok(());
+    }
+    let owners = |all: &BTreeSet<SocketAddr>, run: &Run<'_>| -> BTreeSet<String> {
+        let owner = |address: &SocketAddr| run.cluster.owned_since.get(address).cloned();
+        all.iter().filter_map(|a| Some(owner(a)?.1)).collect()
+    };
+    let moved = |address: &SocketAddr| {
+        let since = run.cluster.owned_since.get(address).map_or(0, |(since, _)| *since);
+        since > 0 && since + SHAKEN_MS > run.now
+    };
+    if servers.iter().chain(&allowed).any(moved) {
+        run.sometimes("an address had just moved to another Service");
+        return Ok(());
+    }
+    let (met, may) = (owners(servers, run), owners(&allowed, run));
+    if may.is_empty() || met.is_subset(&may) {
+        return Ok(());
+    }
+    let why = format!("{host} reaches pods of {met:?}, and only {may:?} were wanted");
+    Err(Broken { property: "S4", blame: Blame::Action, why })
+}
+
+/// S29: a guarded route is never open without its list.
+fn guarded(run: &Run<'_>, host: &str, answer: &Answer, memory: &Haproxy) -> Verdict {
+    let since = run.now.saturating_sub(SHAKEN_MS);
+    let all = run.now >= SHAKEN_MS && run.cluster.wanted_since(host, since).all(|w| w.guarded);
+    if all && matches!(answer, Answer::Servers(_)) && !memory.is_guarded(host, "/") {
+        return Err(Broken::new("S29", format!("{host} is open without its allow list")));
+    }
+    Ok(())
+}
+
+/// S19: the host's certificate, and never the default one in between.
+fn presented(run: &Run<'_>, host: &str, memory: &Haproxy) -> Verdict {
+    let span = if is_calm(run) { BOUND_MS } else { SHAKEN_MS };
+    if run.is_shaken(DESTROYING) || run.now < span {
+        return Ok(());
+    }
+    let mut allowed = BTreeSet::new();
+    for wanted in run.cluster.wanted_since(host, run.now - span) {
+        match wanted.certificate {
+            Some(Some(digest)) => allowed.insert(digest.hex()),
+            Some(None) | None => return Ok(()),
+        };
+    }
+    let has = crt_list::digest_of(memory.presented(host));
+    if allowed.is_empty() || has.as_deref().is_some_and(|has| allowed.contains(has)) {
+        return Ok(());
+    }
+    Err(Broken::new("S19", format!("{host} is presented {has:?}, and {allowed:?} were valid")))
+}
+
+/// S12: an action that was just sent: a reload has a reason, and on 3.4 only few can be.
+///
+/// # Errors
+/// A broken promise.
+pub fn action(run: &mut Run<'_>, action: &Action) -> Verdict {
+    let ActionBody::Reload { reasons, .. } = &action.body else { return Ok(()) };
+    let refused = run.is_shaken(&["refuse-command"]);
+    let tier = run.capabilities.tier();
+    let allowed = |reason: &ReloadReason| match reason {
+        ReloadReason::FirstStart => true,
+        ReloadReason::Refused(_) => refused,
+        ReloadReason::Skeleton(_)
+        | ReloadReason::NewBackend(_)
+        | ReloadReason::SlotsExhausted(_)
+        | ReloadReason::Bulk(_) => tier != Tier::A,
+    };
+    if reasons.iter().any(|r| matches!(r, ReloadReason::SlotsExhausted(_))) {
+        run.sometimes("server slots were used up");
+    }
+    if reasons.is_empty() || !reasons.iter().all(allowed) {
+        return Err(Broken::new("S12", format!("a reload for {reasons:?}")));
+    }
+    Ok(())
+}
+
+/// L1 and what must hold when all is quiet: as wanted, saved, believed, from scratch, and nothing
+/// left to do.
+///
+/// # Errors
+/// A broken promise.
+pub fn quiet(run: &mut Run<'_>) -> Verdict {
+    if !run.cluster.is_told() {
+        return Err(Broken::new("schedule", "quiet is expected before all was told".to_owned()));
+    }
+    let Some(worker) = run.worker.clone() else {
+        return Err(Broken::new("L1", "no worker after all is over".to_owned()));
+    };
+    if !run.controller.is_quiet() {
+        let dirty = run.controller.desired().dirty();
+        return Err(Broken::new("L1", format!("not quiet; left: {dirty:?}")));
+    }
+    let hosts: Vec<String> = run.cluster.hosts().cloned().collect();
+    let withheld = run.controller.problems().any(|p| p.what.contains("HAProxy refused"));
+    for host in hosts {
+        let has = worker.memory.route(&host, "/");
+        let Some(wanted) = run.cluster.wanted_since(&host, run.now).last() else { continue };
+        if has != wanted.answer && !withheld {
+            let why = format!("quiet, and {host} meets {has:?}, by the rules {:?}", wanted.answer);
+            return Err(Broken::new("L1", why));
+        }
+    }
+    let image = run.controller.desired().image().clone();
+    if run.files.as_deref() != Some(&image) {
+        return Err(Broken::new(
+            "S28",
+            "quiet, and a restart would load something else".to_owned(),
+        ));
+    }
+    let (scratch, _) = controller::audit(&run.controller);
+    if *scratch.image() != image {
+        return Err(Broken::new("S15", "from scratch something else is wanted".to_owned()));
+    }
+    let broken = check::check(&run.controller);
+    if !broken.is_empty() {
+        return Err(Broken::new("invariants", broken.join("; ")));
+    }
+    let actions = run.actions_of_a_relist();
+    if actions > 0 {
+        return Err(Broken::new("S13", format!("a list told again leads to {actions} actions")));
+    }
+    run.frozen = Some(worker.memory);
+    run.sometimes("all was quiet");
+    for promise in ["L1", "S13", "S15", "S28"] {
+        cell(run, promise);
+    }
+    Ok(())
+}

@@ -1,0 +1,605 @@
+//! A run: a controller, a worker and a cluster through a schedule, event by event. Nothing here is
+//! left to chance: the same schedule gives the same run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher as _;
+use std::sync::Arc;
+
+use tidegate_core::action::{Action, ActionBody, Lane, MapId, RuntimeCommand};
+use tidegate_core::capability::Capabilities;
+use tidegate_core::controller::{Controller, Step};
+use tidegate_core::desired::Image;
+use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
+use tidegate_core::render;
+use tidegate_core::settings::Settings;
+use tidegate_core::time::Time;
+
+use super::cluster::Cluster;
+use super::judge::{self, Broken};
+use super::schedule::{Entry, Fault, What};
+use crate::hash::Hash128;
+use crate::model::haproxy::{Haproxy, Reply};
+use crate::model::load;
+
+/// How long things take without faults, in milliseconds.
+const COMMANDS_MS: u64 = 2;
+const READ_BACK_MS: u64 = 4;
+const SAVE_MS: u64 = 15;
+const RELOAD_MS: u64 = 250;
+const RETURN_MS: u64 = 40;
+
+/// Something that will happen at a time.
+#[derive(Clone, Debug)]
+enum Due {
+    Entry(usize),
+    Done(Lane, u64),
+    Wake(u64),
+    WorkerReturns,
+    Back(bool),
+}
+
+/// An action under way.
+#[derive(Clone, Debug)]
+struct Flight {
+    action: Action,
+    /// Instances of a controller that are gone get no answers.
+    life: u64,
+}
+
+/// A worker.
+#[derive(Clone)]
+pub struct Worker {
+    /// Its number.
+    pub id: WorkerId,
+    /// Its memory.
+    pub memory: Arc<Haproxy>,
+}
+
+/// What a run amounts to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcomes {
+    /// The first promise that does not hold.
+    pub broken: Option<Broken>,
+    /// Simulated milliseconds.
+    pub simulated_ms: u64,
+    /// Steps of the controller.
+    pub steps: u64,
+    /// Reloads.
+    pub reloads: u64,
+    /// Runtime commands carried out.
+    pub commands: u64,
+    /// Host-milliseconds in which a request's fate was judged, and all.
+    pub judged: (u64, u64),
+    /// Situations that were reached, and how often.
+    pub sometimes: BTreeMap<&'static str, u64>,
+    /// (fault, phase, promise judged meanwhile).
+    pub cells: BTreeSet<(&'static str, &'static str, &'static str)>,
+    /// Hash over every step's actions.
+    pub chain: u128,
+    /// What happened, for people: time, row, words.
+    pub trace: Vec<(u64, &'static str, String)>,
+}
+
+/// A run in progress.
+pub struct Run<'a> {
+    entries: &'a [Entry],
+    settings: Settings,
+    /// What HAProxy can do.
+    pub capabilities: Capabilities,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The controller.
+    pub controller: Controller,
+    /// The worker, while one runs.
+    pub worker: Option<Worker>,
+    /// What was saved.
+    pub files: Option<Arc<Image>>,
+    /// The memory when all was quiet last: what a controller that does nothing would still have.
+    pub frozen: Option<Arc<Haproxy>>,
+    /// Now.
+    pub now: u64,
+    /// Until when each kind of fault may show.
+    pub shaken: BTreeMap<&'static str, u64>,
+    /// What is collected.
+    pub out: Outcomes,
+    /// Whether words are kept.
+    traces: bool,
+    life: u64,
+    lanes: BTreeMap<Lane, Vec<Flight>>,
+    queue: BTreeMap<(u64, u64), Due>,
+    next: u64,
+    next_worker: u64,
+    armed: Vec<Fault>,
+    blind: bool,
+    next_flight: u64,
+}
+
+/// Runs a schedule to its end, or to the first broken promise.
+#[must_use]
+pub fn run(entries: &[Entry], capabilities: &Capabilities, traces: bool) -> Outcomes {
+    let mut settings = Settings::documented("/tmp/tidegate-sim");
+    settings.limits.backends_per_plan_max = 100;
+    let mut run = Run {
+        entries,
+        capabilities: capabilities.clone(),
+        cluster: Cluster::new(settings.clone()),
+        controller: Controller::new(settings.clone(), Time(0)),
+        settings,
+        worker: None,
+        files: None,
+        frozen: None,
+        now: 0,
+        shaken: BTreeMap::new(),
+        out: Outcomes::default(),
+        traces,
+        life: 0,
+        lanes: BTreeMap::new(),
+        queue: BTreeMap::new(),
+        next: 0,
+        next_worker: 1,
+        armed: Vec::new(),
+        blind: false,
+        next_flight: 0,
+    };
+    for (number, entry) in entries.iter().enumerate() {
+        run.push(entry.at_ms + 1, Due::Entry(number));
+    }
+    let outcome = run.go();
+    run.out.broken = outcome.err();
+    run.out.simulated_ms = run.now;
+    run.out
+}
+
+impl Run<'_> {
+    fn push(&mut self, at: u64, due: Due) {
+        self.queue.insert((at, self.next), due);
+        self.next += 1;
+    }
+
+    fn note(&mut self, row: &'static str, words: impl FnOnce() -> String) {
+        if self.traces {
+            self.out.trace.push((self.now, row, words()));
+        }
+    }
+
+    /// Counts a situation.
+    pub fn sometimes(&mut self, what: &'static str) {
+        *self.out.sometimes.entry(what).or_insert(0) += 1;
+    }
+
+    fn go(&mut self) -> Result<(), Broken> {
+        let mut events = vec![Event::ProxyFound(self.capabilities.clone())];
+        events.extend(self.cluster.lists(0));
+        self.step(events)?;
+        while let Some(((at, _), due)) = self.queue.pop_first() {
+            let last = matches!(due, Due::Wake(_)) && !self.more_to_come();
+            if last {
+                break;
+            }
+            judge::pass(self, at);
+            self.now = at;
+            match due {
+                Due::Entry(number) => self.entry(number)?,
+                Due::Done(lane, id) => self.done(lane, id)?,
+                Due::Wake(life) => {
+                    if life == self.life_of_wake() {
+                        self.step(vec![Event::Ticked])?;
+                    }
+                }
+                Due::WorkerReturns => self.worker_returns()?,
+                Due::Back(lists) => self.back(lists)?,
+            }
+            judge::look(self)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the schedule or an action is not over.
+    fn more_to_come(&self) -> bool {
+        self.queue.values().any(|due| !matches!(due, Due::Wake(_)))
+    }
+
+    fn life_of_wake(&self) -> u64 {
+        self.out.steps
+    }
+
+    fn step(&mut self, events: Vec<Event>) -> Result<(), Broken> {
+        let Step { actions, wake_at, .. } = self.controller.step(Time(self.now), events);
+        self.out.steps += 1;
+        let mut hasher = Hash128::default();
+        hasher.write(&self.out.chain.to_le_bytes());
+        hasher.write(format!("{} {actions:?} {wake_at:?}", self.now).as_bytes());
+        self.out.chain = hasher.finish128();
+        if let Some(wake) = wake_at {
+            let at = wake.at.0.max(self.now + 1);
+            if at > self.now + 600_000 {
+                return Err(Broken::new("L1", format!("waits for ever: {wake:?}")));
+            }
+            let steps = self.out.steps;
+            self.push(at, Due::Wake(steps));
+        }
+        for action in actions {
+            let lane = action.body.lane();
+            if matches!(lane, Lane::Source | Lane::Cluster) {
+                continue;
+            }
+            judge::action(self, &action)?;
+            self.note("actions", || words(&action));
+            let flights = self.lanes.entry(lane).or_default();
+            flights.push(Flight { action, life: self.life });
+            if flights.len() == 1 {
+                self.launch(lane);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the next action of a lane.
+    fn launch(&mut self, lane: Lane) {
+        let Some(flight) = self.lanes.get(&lane).and_then(|flights| flights.first()) else {
+            return;
+        };
+        let mut takes = match &flight.action.body {
+            ActionBody::Runtime { .. } => COMMANDS_MS,
+            ActionBody::ReadBack { .. } => READ_BACK_MS,
+            ActionBody::Save { .. } | ActionBody::Check { .. } => SAVE_MS,
+            ActionBody::Reload { .. } => RELOAD_MS,
+            ActionBody::ResolveNames { .. }
+            | ActionBody::FollowSecrets { .. }
+            | ActionBody::Tell(_) => 0,
+        };
+        let slow = self.take_armed(|fault| match (fault, lane) {
+            (Fault::SlowCommands(ms), Lane::Runtime) | (Fault::SlowFiles(ms), Lane::Files) => {
+                Some(*ms)
+            }
+            _ => None,
+        });
+        takes += u64::from(slow.unwrap_or(0));
+        self.next_flight += 1;
+        let (at, id) = (self.now + takes, self.next_flight);
+        self.push(at, Due::Done(lane, id));
+    }
+
+    fn take_armed<T>(&mut self, fits: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+        let at = self.armed.iter().position(|fault| fits(fault).is_some())?;
+        let fault = self.armed.remove(at);
+        self.shake(fault);
+        fits(&fault)
+    }
+
+    /// From now on a fault may show, for a while.
+    fn shake(&mut self, fault: Fault) {
+        let lasts = match fault {
+            Fault::Gap(ms) | Fault::Outage(ms) | Fault::SlowCommands(ms) | Fault::SlowFiles(ms) => {
+                u64::from(ms) + 15_000
+            }
+            Fault::Tamper => 80_000,
+            _ => 15_000,
+        };
+        let until = self.now + lasts;
+        let known = self.shaken.entry(fault.name()).or_insert(0);
+        *known = until.max(*known);
+    }
+
+    /// An action is carried out, and answered.
+    fn done(&mut self, lane: Lane, _: u64) -> Result<(), Broken> {
+        let flights = self.lanes.entry(lane).or_default();
+        if flights.is_empty() {
+            return Ok(());
+        }
+        let Flight { action, life } = flights.remove(0);
+        let worker_before = self.worker.as_ref().map(|worker| worker.id);
+        let (mut events, ack) = self.carry_out(&action)?;
+        self.launch(lane);
+        if life == self.life {
+            events.push(Event::Acked(ack));
+            return self.step(events);
+        }
+        // Who started meanwhile gets no answer, but notices another worker.
+        match self.worker.as_ref().map(|worker| worker.id) {
+            Some(id) if worker_before != Some(id) => self.step(vec![Event::WorkerSeen(id)]),
+            _ => Ok(()),
+        }
+    }
+
+    fn carry_out(&mut self, action: &Action) -> Result<(Vec<Event>, Ack), Broken> {
+        let mut ack = Ack { id: action.id, outcomes: vec![Outcome::Done], worker: None };
+        let mut events = Vec::new();
+        match &action.body {
+            ActionBody::Runtime { worker, commands } => {
+                ack.outcomes = self.commands(*worker, commands)?;
+            }
+            ActionBody::ReadBack { worker } => {
+                let lost = self.take_armed(|f| matches!(f, Fault::LoseCommands(_)).then_some(()));
+                match &self.worker {
+                    Some(running) if running.id == *worker && lost.is_none() => {
+                        let mut state = Box::new(running.memory.observed());
+                        state.saved = self.files.as_ref().map(|image| render::image_digest(image));
+                        events.push(Event::Observed { worker: *worker, state });
+                    }
+                    _ => ack.outcomes = vec![Outcome::Unknown],
+                }
+            }
+            ActionBody::Save { image } => {
+                ack.outcomes = vec![self.files(|run| {
+                    run.files = Some(image.clone());
+                    Ok(Outcome::Done)
+                })?];
+            }
+            ActionBody::Reload { image, .. } => {
+                let mut started = None;
+                let outcome = self.files(|run| match load::start(image, &run.capabilities) {
+                    Ok(memory) => {
+                        run.files = Some(image.clone());
+                        started = Some(run.start(memory));
+                        Ok(Outcome::Done)
+                    }
+                    Err(why) => Ok(Outcome::Refused(why.into())),
+                })?;
+                self.out.reloads += 1;
+                if outcome == Outcome::Done {
+                    ack.worker = started;
+                } else {
+                    events.extend(started.map(Event::WorkerSeen));
+                }
+                ack.outcomes = vec![outcome];
+            }
+            ActionBody::Check { image } => {
+                if let Err(why) = load::start(image, &self.capabilities) {
+                    ack.outcomes = vec![Outcome::Refused(why.into())];
+                }
+            }
+            ActionBody::ResolveNames { .. }
+            | ActionBody::FollowSecrets { .. }
+            | ActionBody::Tell(_) => {}
+        }
+        Ok((events, ack))
+    }
+
+    /// Writes files, unless something is in the way.
+    fn files(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<Outcome, Broken>,
+    ) -> Result<Outcome, Broken> {
+        if self.take_armed(|f| (*f == Fault::DiskFull).then_some(())).is_some() {
+            self.sometimes("the disk was full");
+            return Ok(Outcome::Refused("files: no space left on device".into()));
+        }
+        let lost = self.take_armed(|f| match f {
+            Fault::LoseFiles(done) => Some(*done),
+            _ => None,
+        });
+        match lost {
+            None => write(self),
+            Some(done) => {
+                self.sometimes("the answer to a save or reload was lost");
+                if done {
+                    write(self)?;
+                }
+                Ok(Outcome::Unknown)
+            }
+        }
+    }
+
+    fn commands(
+        &mut self,
+        to: WorkerId,
+        commands: &[RuntimeCommand],
+    ) -> Result<Vec<Outcome>, Broken> {
+        let mut outcomes = vec![Outcome::Unknown; commands.len()];
+        if self.worker.as_ref().is_none_or(|worker| worker.id != to) {
+            self.sometimes("commands for a worker that was gone");
+            return Ok(outcomes);
+        }
+        let lost = self.take_armed(|f| match f {
+            Fault::LoseCommands(done) => Some(usize::from(*done)),
+            _ => None,
+        });
+        let refused = self.take_armed(|f| (*f == Fault::RefuseCommand).then_some(())).is_some();
+        for (at, command) in commands.iter().enumerate().take(lost.unwrap_or(usize::MAX)) {
+            if at == 0 && refused && may_be_refused(command) {
+                self.sometimes("a command was refused without reason");
+                outcomes[at] = Outcome::Refused("no".into());
+                continue;
+            }
+            let Some(worker) = &mut self.worker else { break };
+            outcomes[at] = match Arc::make_mut(&mut worker.memory).answer(command) {
+                Reply::Done | Reply::Needless(_) => Outcome::Done,
+                Reply::Refused(why) => Outcome::Refused(why.into()),
+            };
+            self.out.commands += 1;
+            judge::after(self, command)?;
+        }
+        if let Some(done) = lost {
+            self.sometimes(if done < commands.len() {
+                "commands were carried out in part, and the answer was lost"
+            } else {
+                "commands were carried out, and the answer was lost"
+            });
+            outcomes.fill(Outcome::Unknown);
+        }
+        Ok(outcomes)
+    }
+
+    fn start(&mut self, memory: Haproxy) -> WorkerId {
+        let id = WorkerId(self.next_worker);
+        self.next_worker += 1;
+        self.worker = Some(Worker { id, memory: Arc::new(memory) });
+        self.note("workers", || format!("worker {} serves", id.0));
+        id
+    }
+
+    fn worker_returns(&mut self) -> Result<(), Broken> {
+        let Some(image) = self.files.clone().filter(|_| self.worker.is_none()) else {
+            return Ok(());
+        };
+        let memory = load::start(&image, &self.capabilities)
+            .map_err(|why| Broken::new("S6", format!("the files do not load: {why}")))?;
+        let id = self.start(memory);
+        self.step(vec![Event::WorkerSeen(id)])
+    }
+
+    /// The API server is there again.
+    fn back(&mut self, lists: bool) -> Result<(), Broken> {
+        self.blind = false;
+        let mut events = Vec::new();
+        if lists || !self.controller.world().is_synced() {
+            events = self.cluster.lists(self.now);
+        } else {
+            for object in self.cluster.held() {
+                events.push(self.cluster.tell(self.now, &object));
+            }
+        }
+        self.note("faults", || "the API server answers again".to_owned());
+        self.step(events)
+    }
+
+    fn entry(&mut self, number: usize) -> Result<(), Broken> {
+        let Some(entry) = self.entries.get(number) else { return Ok(()) };
+        match &entry.what {
+            What::Fault(fault) => {
+                self.note("faults", || entry.what_text());
+                self.fault(*fault)
+            }
+            What::Quiet => judge::quiet(self),
+            change => {
+                self.note("objects", || entry.what_text());
+                let Some(object) = self.cluster.change(self.now, change) else { return Ok(()) };
+                if self.lanes.values().any(|flights| !flights.is_empty()) {
+                    self.sometimes("something changed while an action was under way");
+                }
+                if self.blind {
+                    self.sometimes("something changed while nothing was told");
+                    self.cluster.hold(object);
+                    return Ok(());
+                }
+                if self.take_armed(|f| (*f == Fault::Drop).then_some(())).is_some() {
+                    self.sometimes("a change was not told");
+                    self.cluster.stale = true;
+                    return Ok(());
+                }
+                let twice = self.take_armed(|f| (*f == Fault::Twice).then_some(())).is_some();
+                let event = self.cluster.tell(self.now, &object);
+                let again = twice.then(|| event.clone());
+                self.step([event].into_iter().chain(again).collect())
+            }
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) -> Result<(), Broken> {
+        self.shake(fault);
+        match fault {
+            Fault::WorkerDies => {
+                let Some(worker) = self.worker.take() else { return Ok(()) };
+                if self.controller.unsaved_ms(self.now) > 0 {
+                    self.sometimes("the worker died before the files were written");
+                }
+                self.sometimes("the worker died");
+                self.push(self.now + RETURN_MS, Due::WorkerReturns);
+                self.step(vec![Event::WorkerLost(worker.id)])
+            }
+            Fault::ControllerDies => {
+                let busy = self.lanes.values().any(|flights| !flights.is_empty());
+                self.sometimes(if busy { "tidegate died at work" } else { "tidegate died idle" });
+                self.life += 1;
+                // What it has sent is carried out; nobody hears the answers.
+                self.controller = Controller::new(self.settings.clone(), Time(self.now));
+                let mut events = vec![Event::ProxyFound(self.capabilities.clone())];
+                events.extend(self.worker.as_ref().map(|worker| Event::WorkerSeen(worker.id)));
+                if self.blind {
+                    self.sometimes("tidegate started while the API server was away");
+                } else {
+                    events.extend(self.cluster.lists(self.now));
+                }
+                self.step(events)
+            }
+            Fault::Gap(ms) | Fault::Outage(ms) => {
+                if !self.blind {
+                    self.blind = true;
+                    let lists = matches!(fault, Fault::Outage(_));
+                    self.push(self.now + u64::from(ms), Due::Back(lists));
+                }
+                Ok(())
+            }
+            Fault::Relist if self.blind => Ok(()),
+            Fault::Relist => {
+                let events = self.cluster.lists(self.now);
+                self.step(events)
+            }
+            Fault::Tamper => {
+                if let Some(worker) = &mut self.worker {
+                    let memory = Arc::make_mut(&mut worker.memory);
+                    let routes = memory.maps.entry(MapId::Route).or_default();
+                    if routes.pop().is_some() {
+                        self.sometimes("somebody deleted a route");
+                    }
+                }
+                Ok(())
+            }
+            armed => {
+                self.armed.push(armed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells everything once more to a copy; gives how many actions follow.
+    #[must_use]
+    pub fn actions_of_a_relist(&self) -> usize {
+        let (mut cluster, mut copy) = (self.cluster.clone(), self.controller.clone());
+        copy.step(Time(self.now), cluster.lists(self.now)).actions.len()
+    }
+
+    /// Whether the API server is away.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.blind
+    }
+
+    /// Whether any fault of these names may still show.
+    #[must_use]
+    pub fn is_shaken(&self, names: &[&str]) -> bool {
+        self.shaken.iter().any(|(name, until)| *until > self.now && names.contains(name))
+    }
+
+    /// Whether an action of the lane is under way.
+    #[must_use]
+    pub fn is_busy(&self, lane: Lane) -> bool {
+        self.lanes.get(&lane).is_some_and(|flights| !flights.is_empty())
+    }
+}
+
+impl Entry {
+    fn what_text(&self) -> String {
+        let text = self.to_string();
+        text.split_once(' ').map_or_else(String::new, |(_, rest)| rest.to_owned())
+    }
+}
+
+/// What HAProxy judges by its bytes makes its owner withheld when it is refused; that is right,
+/// and not what an unfounded refusal is to show.
+fn may_be_refused(command: &RuntimeCommand) -> bool {
+    !matches!(
+        command,
+        RuntimeCommand::InstallCertificate { .. }
+            | RuntimeCommand::InstallAuthority { .. }
+            | RuntimeCommand::ReplaceDefaultCertificate { .. }
+            | RuntimeCommand::AddCrtListLine { .. }
+    )
+}
+
+/// An action in a few words.
+fn words(action: &Action) -> String {
+    match &action.body {
+        ActionBody::Runtime { commands, .. } => {
+            let first = commands.first().map(|c| format!("{c:?}")).unwrap_or_default();
+            format!("{} commands, first {first}", commands.len())
+        }
+        ActionBody::ReadBack { .. } => "read back".to_owned(),
+        ActionBody::Save { .. } => "save".to_owned(),
+        ActionBody::Reload { reasons, .. } => format!("reload: {reasons:?}"),
+        ActionBody::Check { .. } => "check".to_owned(),
+        ActionBody::ResolveNames { .. } | ActionBody::FollowSecrets { .. } => "follow".to_owned(),
+        ActionBody::Tell(_) => "tell".to_owned(),
+    }
+}
