@@ -50,6 +50,7 @@ pub fn service(namespace: &str, name: &str) -> Object {
             app_protocol: None,
             node_port: None,
         }],
+        local_traffic: false,
         addresses: Vec::new(),
     }))
 }
@@ -78,6 +79,7 @@ pub fn slice(
         service: service.into(),
         ports: vec![SlicePort { name: "http".into(), port: Some(POD_PORT) }],
         endpoints,
+        nodes: Vec::new(),
     }))
 }
 

@@ -228,6 +228,7 @@ pub fn action(lab: &Lab, state: &State, action: &Action) -> Verdict {
         | ActionBody::Check { .. }
         | ActionBody::ResolveNames { .. }
         | ActionBody::FollowSecrets { .. }
+        | ActionBody::Relist { .. }
         | ActionBody::Tell(_) => Ok(()),
     }
 }
@@ -303,7 +304,7 @@ fn difference(running: &Running, h: &Haproxy) -> Option<String> {
         };
         let given = || has.servers.iter().filter(|s| s.address.is_some());
         let same = |address: &SocketAddr, ready: bool| {
-            known.server(address).is_some_and(|s| (s.state == Known::Ready) == ready)
+            known.servers.get(address).is_some_and(|s| (s.state == Known::Ready) == ready)
         };
         let servers = given().all(|s| s.address.is_some_and(|a| same(&a, s.admin == Admin::Ready)));
         if !published || !servers || given().count() != known.servers.len() {

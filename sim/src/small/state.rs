@@ -259,6 +259,7 @@ impl State {
                     ActionBody::Check { .. } => hasher.write_u8(5),
                     ActionBody::ResolveNames { .. }
                     | ActionBody::FollowSecrets { .. }
+                    | ActionBody::Relist { .. }
                     | ActionBody::Tell(_) => hasher.write_u8(6),
                 }
             }
@@ -537,6 +538,7 @@ impl State {
             ActionBody::Check { .. } => vec![Outcome::Done],
             ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
+            | ActionBody::Relist { .. }
             | ActionBody::Tell(_) => vec![],
         };
         let mut ack = Ack { id: action.id, outcomes, worker };
@@ -592,6 +594,7 @@ fn parts(action: &Action) -> u8 {
         ActionBody::Check { .. }
         | ActionBody::ResolveNames { .. }
         | ActionBody::FollowSecrets { .. }
+        | ActionBody::Relist { .. }
         | ActionBody::Tell(_) => 0,
     }
 }

@@ -246,6 +246,7 @@ impl Run<'_> {
             ActionBody::Reload { .. } => RELOAD_MS,
             ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
+            | ActionBody::Relist { .. }
             | ActionBody::Tell(_) => 0,
         };
         let slow = self.take_armed(|fault| match (fault, lane) {
@@ -351,6 +352,7 @@ impl Run<'_> {
             }
             ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
+            | ActionBody::Relist { .. }
             | ActionBody::Tell(_) => {}
         }
         Ok((events, ack))
@@ -599,7 +601,9 @@ fn words(action: &Action) -> String {
         ActionBody::Save { .. } => "save".to_owned(),
         ActionBody::Reload { reasons, .. } => format!("reload: {reasons:?}"),
         ActionBody::Check { .. } => "check".to_owned(),
-        ActionBody::ResolveNames { .. } | ActionBody::FollowSecrets { .. } => "follow".to_owned(),
+        ActionBody::ResolveNames { .. }
+        | ActionBody::FollowSecrets { .. }
+        | ActionBody::Relist { .. } => "follow".to_owned(),
         ActionBody::Tell(_) => "tell".to_owned(),
     }
 }
