@@ -23,7 +23,7 @@ use crate::tell::Teller;
 use crate::time::Time;
 use crate::world::extent::Extent;
 use crate::world::object::{Object, ObjectRef};
-use crate::world::{Kept, World};
+use crate::world::{Absences, Kept, World};
 
 /// The state of a controller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,7 @@ pub struct Checkpoint {
     now: Time,
     unlisted: BTreeSet<Extent>,
     secrets: Kept,
+    absences: Absences,
     objects: Vec<Object>,
     source_problems: Vec<Problem>,
     resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
@@ -66,6 +67,7 @@ impl Controller {
             now: self.now,
             unlisted: self.world.unlisted.clone(),
             secrets: self.world.kept_secrets(),
+            absences: self.world.absences.clone(),
             objects: self.world.objects(),
             source_problems: self.world.source_problems.clone(),
             resolved: self.world.resolved.clone(),
@@ -105,6 +107,7 @@ impl Checkpoint {
             now,
             unlisted,
             secrets,
+            absences,
             objects,
             source_problems,
             resolved,
@@ -134,6 +137,7 @@ impl Checkpoint {
         }
         world.unlisted = unlisted;
         world.restore_secrets(secrets);
+        world.restore_holds(absences);
         world.source_problems = source_problems;
         world.resolved = resolved;
         world.quarantined = quarantined;

@@ -166,6 +166,9 @@ impl Controller {
         if !add.is_empty() || !drop.is_empty() {
             self.emit(ActionBody::FollowSecrets { add, drop }, &mut step);
         }
+        for kind in self.world.relists(self.now) {
+            self.emit(ActionBody::Relist { kind }, &mut step);
+        }
         self.act_on_runtime(&mut step);
         self.act_on_files(&mut step);
         if let Some(names) = self.desired.take_resolve_names() {
@@ -250,8 +253,8 @@ impl Controller {
             Event::Relisted { kind, objects } => self.world.relist(kind, objects, changed),
             Event::LeaseSeen(lease) => self.take_lease(lease),
             Event::Stopping => self.stop_telling(),
-            Event::Listed(listing) => self.world.list(listing, changed),
-            Event::DeletionsAccepted => {}
+            Event::Listed(listing) => self.world.list(listing, self.now, changed),
+            Event::DeletionsAccepted => self.world.accept_deletions(changed),
             Event::SourceProblems(problems) => {
                 if self.world.source_problems != problems {
                     self.world.source_problems = problems;
@@ -376,6 +379,9 @@ impl Controller {
         let audit_at = self.audited_at.plus_ms(audit);
         if audit > 0 && self.running.is_some() && (audit_at > self.now || self.is_quiet()) {
             ask(audit_at, WakeReason::Audit);
+        }
+        if let Some(at) = self.world.absences.relist_at() {
+            ask(at, WakeReason::Relist);
         }
         if let Some(at) = self.world.patience_ends() {
             ask(at, WakeReason::Secrets);

@@ -50,6 +50,7 @@ impl Controller {
         let delays = &world.settings.delays;
         world.unlisted.hash(hasher);
         world.follow.fingerprint(now, hasher);
+        world.absences.hash(hasher);
         world.capabilities.is_some().hash(hasher);
         for (object, why) in &world.quarantined {
             (object, why).hash(hasher);

@@ -2,6 +2,8 @@
 
 mod common;
 
+#[path = "cluster/absence.rs"]
+mod absence;
 #[path = "cluster/lists.rs"]
 mod lists;
 #[path = "cluster/secrets.rs"]

@@ -218,7 +218,12 @@ impl Projections {
     fn compute(&self, world: &World, registry: &Registry, key: &PieceKey) -> (Piece, Vec<Fact>) {
         let mut lookup = Lookup::new(world);
         let mut piece = match key {
-            PieceKey::Global => global::project(&mut lookup, registry, &world.source_problems),
+            PieceKey::Global => {
+                let held = world.absences.problems();
+                let source: Vec<Problem> =
+                    world.source_problems.iter().cloned().chain(held).collect();
+                global::project(&mut lookup, registry, &source)
+            }
             PieceKey::Object(object) => object::project(&mut lookup, registry, object),
             PieceKey::Tls(host) => tls::project(&mut lookup, host),
             PieceKey::Host(host) => host::project(&mut lookup, registry, host),

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::object::{
-    ConfigMap, EndpointSlice, Ingress, IngressClass, Name, Namespace, Node, ObjectRef, Secret,
-    Service,
+    ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, ObjectRef,
+    Secret, Service,
 };
 use super::{Fact, World};
 use crate::capability::Capabilities;
@@ -104,6 +104,12 @@ impl<'w> Lookup<'w> {
     pub fn ingress(&mut self, name: &Name) -> Option<&'w Ingress> {
         self.reads.insert(Fact::Ingress(name.clone()));
         self.world.ingresses.get(name).map(|o| &**o)
+    }
+
+    /// Whether an Ingress is held: a list did not have it. Part of [`Fact::Ingress`].
+    pub fn is_held(&mut self, ingress: &Ingress) -> bool {
+        self.reads.insert(Fact::Ingress(ingress.meta.name.clone()));
+        self.world.absences.is_held(Kind::Ingress, &ingress.meta.name)
     }
 
     /// A Service.

@@ -1,6 +1,7 @@
 //! World: the latest objects. [`World::observe`] folds an event in and tells which facts changed;
 //! projections read it only through [`lookup::Lookup`], which records what they read.
 
+mod absence;
 pub mod extent;
 mod fact;
 mod follow;
@@ -13,14 +14,14 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::capability::Capabilities;
-use crate::event::Listing;
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::shard::ShardMap;
 use crate::small::SmallSet;
+pub(crate) use absence::Absences;
 use extent::Extent;
 pub use fact::Fact;
 use follow::Follow;
@@ -53,6 +54,10 @@ pub struct World {
     pub(crate) unlisted: BTreeSet<Extent>,
     /// Secrets on demand.
     pub(crate) follow: Follow,
+    /// What lists did not have, and is served on.
+    pub(crate) absences: Absences,
+    /// Addresses of held slices.
+    pub(crate) kept_addresses: BTreeMap<SocketAddr, SmallSet<Name>>,
     pub(crate) hosts: ShardMap<Arc<str>, SmallSet<Name>>,
     pub(crate) tls_hosts: ShardMap<Arc<str>, SmallSet<Name>>,
     pub(crate) slices_of: ShardMap<Name, SmallSet<Name>>,
@@ -79,6 +84,8 @@ impl World {
             source_problems: Vec::new(),
             unlisted,
             follow: Follow::default(),
+            absences: Absences::default(),
+            kept_addresses: BTreeMap::new(),
             hosts: ShardMap::default(),
             tls_hosts: ShardMap::default(),
             slices_of: ShardMap::default(),
@@ -145,9 +152,11 @@ impl World {
     /// Takes in an object as the source tells it; adds what changed to `changed`. It may have to
     /// wait for Secrets.
     pub fn upsert(&mut self, object: Object, changed: &mut BTreeSet<Fact>) {
-        if !self.answered(&object.object_ref()) {
+        let name = object.object_ref();
+        if !self.answered(&name) {
             return;
         }
+        self.release_hold(&name, changed);
         if let Some(object) = self.wait(object) {
             self.apply(object, changed);
         }
@@ -222,7 +231,12 @@ impl World {
     fn upsert_slice(&mut self, new: Arc<EndpointSlice>, changed: &mut BTreeSet<Fact>) -> bool {
         let name = new.meta.name.clone();
         let service = service_of(&new);
-        let put = put(&mut self.slices, new, |o| &o.meta.name);
+        let put = put(&mut self.slices, new.clone(), |o| &o.meta.name);
+        match &put {
+            Put::Same => {}
+            Put::Added => self.claim_addresses(&new, None, changed),
+            Put::Replaced(old) => self.claim_addresses(&new, Some(old), changed),
+        }
         match &put {
             Put::Same => return true,
             Put::Replaced(old) if service_of(old) == service => {}
@@ -268,6 +282,7 @@ impl World {
     pub fn delete(&mut self, object: &ObjectRef, changed: &mut BTreeSet<Fact>) {
         self.answered(object);
         self.stop_waiting(object);
+        self.release_hold(object, changed);
         self.remove(object, changed);
     }
 
@@ -351,17 +366,8 @@ impl World {
     /// Takes in a complete list of one kind from a source that is believed: what is not in it is
     /// gone.
     pub fn relist(&mut self, kind: Kind, objects: Vec<Object>, changed: &mut BTreeSet<Fact>) {
-        self.take_list(&Extent { kind, namespace: None }, objects, changed);
-    }
-
-    /// Takes in a complete list from an API server.
-    pub fn list(&mut self, listing: Listing, changed: &mut BTreeSet<Fact>) {
-        let Listing { kind, namespace, cluster: _, revision: _, watched: _, objects } = listing;
-        self.take_list(&Extent { kind, namespace }, objects, changed);
-    }
-
-    fn take_list(&mut self, extent: &Extent, objects: Vec<Object>, changed: &mut BTreeSet<Fact>) {
-        let mut gone = self.names(extent);
+        let extent = Extent { kind, namespace: None };
+        let mut gone = self.names(&extent);
         for object in objects {
             if extent.has(&object.object_ref()) {
                 gone.remove(&object.meta().name);
@@ -371,7 +377,7 @@ impl World {
         for name in gone {
             self.delete(&ObjectRef { kind: extent.kind, name }, changed);
         }
-        self.unlisted.retain(|missing| !missing.is_within(extent));
+        self.unlisted.retain(|missing| !missing.is_within(&extent));
     }
 
     /// The names of what is known within an extent.
