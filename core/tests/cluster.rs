@@ -6,5 +6,7 @@ mod common;
 mod absence;
 #[path = "cluster/lists.rs"]
 mod lists;
+#[path = "cluster/nodes.rs"]
+mod nodes;
 #[path = "cluster/secrets.rs"]
 mod secrets;

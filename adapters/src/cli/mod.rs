@@ -3,6 +3,7 @@
 //! Inputs: arguments and environment. Outputs: text or JSON on standard output, logs and errors on
 //! standard error, an exit code. Not here: the work itself; each verb calls one function.
 
+pub mod accept;
 pub mod args;
 pub mod capabilities;
 pub mod check;
@@ -59,6 +60,8 @@ pub enum Verb {
     Replay(ReplayArgs),
     /// Show what tidegate must be allowed to do in a cluster, under the same flags as `run`
     Rbac(Box<rbac::RbacArgs>),
+    /// Give up what is held because the API server no longer lists it (Problem DeletionsHeld)
+    AcceptDeletions(accept::AcceptArgs),
     /// Show what the HAProxy at hand can do, and what reloads on it
     Capabilities(capabilities::CapabilitiesArgs),
 }
@@ -99,6 +102,9 @@ async fn perform(verb: Verb, form: Output) -> anyhow::Result<End> {
         Verb::Plan(args) => plan::plan(&args, form).await,
         Verb::Replay(args) => replay(args, form),
         Verb::Rbac(args) => rbac::rbac(*args, form),
+        Verb::AcceptDeletions(args) => {
+            accept::accept(args, form, &*crate::os::ports()?.files, accept::WITHIN).await
+        }
         Verb::Capabilities(args) => capabilities::capabilities(&args, form).await,
     }
 }

@@ -4,9 +4,11 @@
 //! Inputs: options, seams, a stop signal. Outputs: a serving HAProxy. Not here: any decision.
 
 mod feed;
+pub mod order;
 mod propagation;
 mod report;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,7 +57,7 @@ pub async fn run(
     ports: Ports,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let state_dir = std::path::PathBuf::from(&*options.settings.listen.state_dir);
+    let state_dir = PathBuf::from(&*options.settings.listen.state_dir);
     ports.files.create_dir(&state_dir, 0o700).context("cannot make the state folder")?;
     let vault = Arc::new(Vault::open(&*ports.files, &state_dir).context("cannot open the vault")?);
     let (proxy_events, from_proxy) = mpsc::channel(PROXY_QUEUE);
@@ -76,6 +78,7 @@ pub async fn run(
         proxy,
         source,
         ports: ports.clone(),
+        state_dir,
         report,
         wake_at: None,
     };
@@ -131,6 +134,7 @@ struct Shell {
     proxy: ProxyHandle,
     source: Feed,
     ports: Ports,
+    state_dir: PathBuf,
     report: Report,
     wake_at: Option<Time>,
 }
@@ -189,7 +193,11 @@ impl Shell {
                 () = tokio::time::sleep(wake) => events.push(Event::Ticked),
                 _ = tidy.tick() => {
                     self.report.tidy(&self.controller, &self.ports, self.journal.as_ref());
-                    continue;
+                    if !order::take(&*self.ports.files, &self.state_dir) {
+                        continue;
+                    }
+                    tracing::warn!("an operator says that what is no longer listed is gone");
+                    events.push(Event::DeletionsAccepted);
                 }
             }
             for _ in 0..BATCHES_PER_STEP {

@@ -1,4 +1,4 @@
-//! The endpoints of a backend, from the EndpointSlices of its Service (or from DNS).
+//! The endpoints of a backend, from the EndpointSlices of its Service, from Nodes, or from DNS.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -10,6 +10,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::Piece;
 use crate::desired::{Backend, BackendSpec, Contribution};
 use crate::problem::{Problem, Reason, Severity};
+use crate::settings::Reach;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Endpoint, Kind, ObjectRef, ServiceSource};
 
@@ -23,7 +24,15 @@ pub fn project(lookup: &mut Lookup<'_>, name: &Arc<str>, spec: &Arc<BackendSpec>
             let addresses = lookup.resolved(host).unwrap_or(&[]);
             addresses.iter().map(|ip| SocketAddr::new(*ip, spec.port)).collect()
         }
-        Some(ServiceSource::Slices) => from_slices(lookup, spec, &mut piece),
+        Some(ServiceSource::Slices) => {
+            let pods = from_slices(lookup, spec, &mut piece);
+            match lookup.settings().reach {
+                Reach::Pods => pods,
+                // Without pods a node port refuses: no server at all says so at once.
+                Reach::NodePorts if pods.is_empty() => pods,
+                Reach::NodePorts => from_nodes(lookup, spec, &mut piece),
+            }
+        }
         None => BTreeSet::new(),
     };
     let max = lookup.settings().limits.servers_per_backend_max as usize;
@@ -85,6 +94,45 @@ fn from_slices(
         }
     }
     if ready.is_empty() { leaving } else { ready }
+}
+
+/// The node port of the backend's Service port on every ready Node, at its internal address, else
+/// its external one. With `externalTrafficPolicy: Local` only Nodes with a ready pod answer.
+/// Rule: `v1` ServicePort.nodePort, ServiceSpec.externalTrafficPolicy.
+fn from_nodes(
+    lookup: &mut Lookup<'_>,
+    spec: &BackendSpec,
+    piece: &mut Piece,
+) -> BTreeSet<SocketAddr> {
+    let Some(service) = lookup.service(&spec.service) else { return BTreeSet::new() };
+    let port = service.ports.iter().find(|port| port.name == spec.port_name);
+    let Some(port) = port.and_then(|port| port.node_port) else {
+        piece.problems.push(Problem {
+            object: ObjectRef { kind: Kind::Service, name: spec.service.clone() },
+            field: "spec.ports".into(),
+            reason: Reason::Unusable,
+            severity: Severity::Error,
+            what: format!(
+                "port {} has no node port, and pods are reached through those",
+                spec.port
+            ),
+            instead: "requests for it get 503".to_string(),
+            fix: "make the Service of type NodePort, or run tidegate with --reach pods where pods \
+                  can be reached"
+                .to_string(),
+        });
+        return BTreeSet::new();
+    };
+    let with_pods: BTreeSet<&str> = match service.local_traffic {
+        true => lookup.slices(&spec.service).flat_map(|s| s.nodes.iter().map(|n| &**n)).collect(),
+        false => BTreeSet::new(),
+    };
+    let ready = lookup.nodes().filter(|node| node.ready);
+    ready
+        .filter(|node| !service.local_traffic || with_pods.contains(&*node.meta.name.name))
+        .filter_map(|node| node.internal.first().or(node.external.first()))
+        .map(|address| SocketAddr::new(*address, port))
+        .collect()
 }
 
 /// Addresses no pod can have. Loopback is left in: the API server refuses it in slices, and a
