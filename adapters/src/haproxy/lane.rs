@@ -14,10 +14,10 @@ use tidegate_core::desired::Image;
 use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
+use super::ProxyOptions;
 use super::files::{Generation, Generations};
 use super::reload;
 use super::supervisor::{Order, Reloaded};
-use super::{Mode, ProxyOptions};
 use crate::ports::Ports;
 use crate::vault::Vault;
 
@@ -101,14 +101,6 @@ impl FilesLane {
         }
     }
 
-    /// Whether `haproxy -c` must judge a generation before HAProxy is told to load it. Not where it is
-    /// ours to start: a reload that is refused leaves the worker before it serving, and should HAProxy
-    /// end meanwhile, it is started from the last generation that it has loaded. The check would build
-    /// every server once more, on the processors that traffic needs, and double the time of a reload.
-    fn is_checked_ahead(&self) -> bool {
-        matches!(self.options.mode, Mode::Attach { .. })
-    }
-
     async fn reload(&self, image: Arc<Image>) -> (Outcome, Option<(WorkerId, Generation)>) {
         let written = self.off(move |generations, vault| generations.write(&image, vault));
         let generation = match written.await {
@@ -118,7 +110,6 @@ impl FilesLane {
         let previous = self.generations.current();
         // With nothing to lose the start itself is the check.
         if previous.is_some()
-            && self.is_checked_ahead()
             && let Err(outcome) = self.validate(self.generations.config_of(generation)).await
         {
             self.generations.discard(generation);
