@@ -33,5 +33,5 @@ fi
 deploy/chart/install-helm.sh
 cargo test --workspace --locked
 # The tests of the tests: each planted mistake must be caught by the property that promises it away.
-cargo test --locked -p tidegate-proptests --features sabotage --test sabotage
+TIDEGATE_CASES=1 cargo test --locked -p tidegate-proptests --features sabotage --test sabotage
 cargo test --locked -p tidegate-sim --features sabotage --test planted

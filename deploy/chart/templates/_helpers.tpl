@@ -142,7 +142,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 - --lease={{ .Release.Namespace }}/{{ include "tidegate.lease" . }}
 - --identity=$(POD_NAME)
-- --bind={{ join "," .Values.bind }}
+{{- $bind := printf "--bind=%s" (join "," .Values.bind) }}
+- {{ if contains ":" $bind }}{{ quote $bind }}{{ else }}{{ $bind }}{{ end }}
 - --http-port={{ int .Values.ports.http }}
 - --https-port={{ int .Values.ports.https }}
 - --stats-port=0
