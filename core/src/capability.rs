@@ -25,6 +25,8 @@ pub struct Capabilities {
     pub sni_auto: bool,
     /// Descriptors this HAProxy may use; 0 when unknown.
     pub descriptors: u64,
+    /// Bytes of memory that HAProxy and its successor at a reload may use together; 0 when unknown.
+    pub memory: u64,
 }
 
 /// The three tiers of the design; for documents and reports. Plans look at single abilities.
@@ -65,6 +67,7 @@ impl Capabilities {
             balance_hash: true,
             sni_auto: true,
             descriptors: 0,
+            memory: 0,
         }
     }
 

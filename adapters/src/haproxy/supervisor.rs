@@ -261,8 +261,11 @@ impl Supervisor {
             Some(discovery) => discovery.capabilities.clone(),
             None => {
                 let pid = self.state.master;
-                let descriptors = pid.map_or(0, |pid| self.ports.processes.descriptors(Some(pid)));
-                capabilities::of_version(version, descriptors).capabilities
+                let processes = &self.ports.processes;
+                let limits = pid.map_or((0, 0), |pid| {
+                    (processes.descriptors(Some(pid)), processes.memory(Some(pid)))
+                });
+                capabilities::of_version(version, limits).capabilities
             }
         };
         self.announce(capabilities).await

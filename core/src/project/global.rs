@@ -10,12 +10,10 @@ use alloc::vec::Vec;
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
 use crate::annotations::{Apply, Registry};
-use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
-use crate::world::World;
 use crate::world::lookup::Lookup;
-use crate::world::object::{Kind, Name, ObjectRef};
+use crate::world::object::{Kind, ObjectRef};
 
 /// The global piece.
 pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem]) -> Piece {
@@ -65,37 +63,6 @@ fn default_certificate(lookup: &mut Lookup<'_>, piece: &mut Piece) {
         instead: "a self-signed certificate is the default".to_string(),
         fix: "put a certificate chain into tls.crt and its private key into tls.key".to_string(),
     });
-}
-
-/// The Problem of more checked servers than descriptors for them. Half of what HAProxy may open is
-/// left to connections. Checks are then off for all: which ones to drop would be arbitrary, and a
-/// start that fails serves nobody.
-#[must_use]
-pub fn too_many_checks(
-    capabilities: &Capabilities,
-    checked: u64,
-    world: &World,
-) -> Option<Problem> {
-    let budget = capabilities.descriptors / 2;
-    if capabilities.descriptors == 0 || checked <= budget {
-        return None;
-    }
-    let config = world.settings().config_map.clone();
-    Some(Problem {
-        object: ObjectRef {
-            kind: Kind::ConfigMap,
-            name: config.unwrap_or_else(|| Name::new("", "tidegate")),
-        },
-        field: "data.check".into(),
-        reason: Reason::LimitExceeded,
-        severity: Severity::Warning,
-        what: format!(
-            "{checked} servers ask for active checks, and HAProxy may open {} descriptors",
-            capabilities.descriptors
-        ),
-        instead: "active checks are off; readiness comes from Kubernetes alone".to_string(),
-        fix: format!("ask for at most {budget} checked servers, or raise HAProxy's limit"),
-    })
 }
 
 /// Options of the static part from the ConfigMap: directive to encoded value. Values that cannot

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod class;
 pub mod global;
 pub mod host;
+pub mod needs;
 pub mod object;
 pub mod route;
 pub mod tls;
@@ -94,8 +95,8 @@ pub struct Projections {
     readers: ShardMap<Fact, SmallSet<PieceKey>>,
     backends: ShardMap<Arc<str>, (Arc<BackendSpec>, u32)>,
     problems: BTreeMap<Problem, u32>,
-    /// The problem of too many active checks, if there is one.
-    too_many_checks: Vec<Problem>,
+    /// The problems of needs beyond what the machine has.
+    excess: Vec<Problem>,
 }
 
 impl Projections {
@@ -275,11 +276,12 @@ impl Projections {
             desired.header_names().cloned().collect()
         };
         let options = global::options(&mut lookup, registry);
-        let excess = global::too_many_checks(&capabilities, desired.checked_servers(), world);
-        let checks = excess.is_none();
-        let excess: Vec<Problem> = excess.into_iter().collect();
-        count(&mut self.problems, &self.too_many_checks, &excess, report);
-        self.too_many_checks = excess;
+        let (too_many_checks, excess) = needs::excess(&capabilities, desired, world);
+        let checks = !too_many_checks;
+        if self.excess != excess {
+            count(&mut self.problems, &self.excess, &excess, report);
+            self.excess = excess;
+        }
         let current = &desired.image().skeleton;
         if *current.capabilities == *capabilities
             && current.header_names == header_names

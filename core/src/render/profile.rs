@@ -2,6 +2,7 @@
 //! skeleton, so that choosing another one never reloads.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt::{self, Write};
 
@@ -44,18 +45,35 @@ pub fn names() -> impl Iterator<Item = Arc<str>> {
     })
 }
 
+/// How often the rules that many profiles share are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedRules {
+    /// In each profile, as HAProxy wants them.
+    InEach,
+    /// Once: enough to tell two static parts apart, at a twentieth of the text.
+    Once,
+}
+
 /// Writes every profile.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write_all(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+pub fn write_all(skeleton: &Skeleton, shared: SharedRules, out: &mut dyn Write) -> fmt::Result {
+    // The same in every profile of a kind, and the costliest part of the whole text.
+    let mut kinds = [String::new(), String::new()];
+    for (affinity, text) in [false, true].into_iter().zip(&mut kinds) {
+        rules(skeleton, affinity, text)?;
+        if shared == SharedRules::Once {
+            out.write_str(&core::mem::take(text))?;
+        }
+    }
     for (balance, value, hashes) in BALANCES {
         let value = match (balance, skeleton.capabilities.balance_hash) {
             ("hash", false) => "hdr(x-tidegate-hash)",
             _ => value,
         };
         for (check, method) in CHECKS {
-            for affinity in [false, true] {
+            for (affinity, rules) in [false, true].into_iter().zip(&kinds) {
                 writeln!(out, "defaults {}", name(balance, check, affinity))?;
                 writeln!(out, "  mode http\n  balance {value}")?;
                 if hashes {
@@ -63,7 +81,7 @@ pub fn write_all(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
                 }
                 common(&skeleton.capabilities, out)?;
                 checks(method, out)?;
-                rules(skeleton, affinity, out)?;
+                out.write_str(rules)?;
                 out.write_char('\n')?;
             }
         }

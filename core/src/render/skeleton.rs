@@ -12,6 +12,7 @@ use core::fmt::{self, Write};
 use crate::annotations::redirect::CODES;
 use crate::annotations::{FAMILIES, Family, RuleText, Section, field_position, flag_of, rate};
 use crate::desired::Skeleton;
+use crate::render::profile::SharedRules;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
 /// is dropped, so that no Host header can pass for another host with a path.
@@ -25,10 +26,28 @@ const PEER: &str = "tidegate";
 /// # Errors
 /// Those of `out`.
 pub fn write(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> fmt::Result {
+    parts(skeleton, dir, digest, SharedRules::InEach, out)
+}
+
+/// Writes all that tells this static part from others, and nothing twice.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_once(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    parts(skeleton, "", "", SharedRules::Once, out)
+}
+
+fn parts(
+    skeleton: &Skeleton,
+    dir: &str,
+    digest: &str,
+    shared: SharedRules,
+    out: &mut dyn Write,
+) -> fmt::Result {
     global(skeleton, dir, digest, out)?;
     front_defaults(skeleton, out)?;
     out.write_str("defaults tidegate-answers\n  mode http\n\n")?;
-    super::profile::write_all(skeleton, out)?;
+    super::profile::write_all(skeleton, shared, out)?;
     rate_tables(skeleton, out)?;
     frontend(skeleton, out)?;
     answers(skeleton, out)?;
