@@ -175,7 +175,7 @@ mod tests {
     fn job(list: u8, number: u32) -> Job {
         let key = Digest::of(&[&[list][..], &number.to_le_bytes()].concat());
         let hash = format!("{SLOW}{}", "a".repeat(86));
-        Job { list: Digest([list; 16]), key, hash, password: number.to_le_bytes().to_vec() }
+        Job { list: Digest([list; 16]), key, hash, password: number.to_string().into_bytes() }
     }
 
     #[tokio::test]
