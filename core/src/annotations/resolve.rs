@@ -193,10 +193,11 @@ fn apply_one(
             "shorten it, or raise --annotation-bytes-max",
         ));
     }
-    let mut context = Context { lookup, owner };
+    let Resolved { route, backend, problems, closed: _ } = resolved;
+    let mut context = Context { lookup, owner, problems };
     match annotation.apply {
-        Apply::Route(apply) => apply(value, &mut resolved.route, &mut context),
-        Apply::Backend(apply) => apply(value, &mut resolved.backend, &mut context),
+        Apply::Route(apply) => apply(value, route, &mut context),
+        Apply::Backend(apply) => apply(value, backend, &mut context),
         Apply::Skeleton(_) => Ok(()),
     }
 }
