@@ -263,3 +263,13 @@ fn run_tells_what_to_write_for_a_key_it_does_not_read() {
         assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
 }
+
+#[test]
+fn run_tells_of_custom_resources_in_its_folder() {
+    let source = samples("haproxytech");
+    let report = json(&tidegate(&["--output", "json", "check", "-f", str_of(&source)]));
+    let problems = report["problems"].as_array().unwrap();
+    let custom = problems.iter().find(|p| p["field"] == "backend.yaml:1").unwrap();
+    assert_eq!(custom["what"], "a Backend of ingress.v3.haproxy.org/v3 is not read");
+    assert!(custom["fix"].as_str().unwrap().contains("tidegate migrate"), "{custom}");
+}

@@ -54,9 +54,7 @@ pub async fn manifests(
             Err(failure) if kind != Kind::Ingress && failure.code() == Some(403) => {
                 notes.push(format!("{} are not looked at: {failure}", resource.plural));
             }
-            Err(failure) => {
-                return Err(failure).with_context(|| format!("cannot list {}", resource.plural));
-            }
+            Err(failure) => anyhow::bail!("cannot list {}: {failure}", resource.plural),
         }
     }
     for (group, plurals) in CUSTOM {

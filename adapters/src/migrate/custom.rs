@@ -60,7 +60,7 @@ fn field(
     rows: &mut Vec<Row>,
 ) {
     let below = format!("{path}.");
-    let divided = table.range::<str, _>(&*below..).next().is_some_and(|(k, _)| k.starts_with(&below));
+    let divided = table.keys().any(|key| key.starts_with(&below));
     if let (Kind::Map(map), true) = (&value.kind, divided) {
         for (key, value) in &map.entries {
             let path = format!("{below}{}", key.text().unwrap_or_default());

@@ -71,7 +71,7 @@ impl Judge {
     /// Whose an object is: by its keys, else by its class.
     pub fn dialect_of(&self, object: &Found) -> Option<Dialect> {
         let keys = object.annotations().into_iter().flat_map(|map| &map.entries);
-        let keys = keys.filter_map(|(key, _)| key.text());
+        let mut keys = keys.filter_map(|(key, _)| key.text());
         let own = |key: &str| {
             let shared = "ingress.kubernetes.io/";
             let by = |d: &Dialect| d.prefixes().iter().any(|p| *p != shared && key.starts_with(p));
@@ -80,7 +80,7 @@ impl Judge {
         let class = object.class();
         let by_class = class.and_then(|class| self.classes.get(class).copied());
         let by_name = || (class == Some("nginx")).then_some(Dialect::IngressNginx);
-        keys.filter_map(own).next().or(by_class).or_else(by_name).or(self.from)
+        keys.find_map(own).or(by_class).or_else(by_name).or(self.from)
     }
 
     /// The rows of an object's annotations, in the order of the text.
@@ -96,10 +96,16 @@ impl Judge {
                     return Some((dialect, key.to_owned()));
                 }
             }
-            // haproxytech's controller reads keys without a prefix too.
-            let bare = whose == Some(Dialect::Haproxytech) && !full.contains('/');
-            let known = bare && self.entry(Dialect::Haproxytech, Place::Annotation, full).is_some();
-            known.then(|| (Dialect::Haproxytech, full.to_owned()))
+            // haproxytech's controller reads keys without a prefix too; haproxy-ingress one with a
+            // prefix that is nobody's.
+            let read = match whose? {
+                Dialect::Haproxytech => !full.contains('/'),
+                Dialect::HaproxyIngress => full == "kubernetes.io/tls-acme",
+                Dialect::IngressNginx => false,
+            };
+            let dialect = whose.filter(|_| read)?;
+            let known = self.entry(dialect, Place::Annotation, full).is_some();
+            known.then(|| (dialect, full.to_owned()))
         };
         let Some(map) = object.annotations() else { return Vec::new() };
         let mut rows = self.rows(at, object, map, Place::Annotation, &split);
@@ -272,8 +278,7 @@ fn settle(rows: &mut [Row], map: &Map, prefix: &str) {
         row.deed = if kept.is_empty() { Deed::Comment } else { Deed::Write(kept) };
         for (key, value) in merged {
             if let Some((Some(first), there)) = taken.get_mut(&key) {
-                there.push('\n');
-                there.push_str(&value);
+                *there = format!("{}\n{value}", there.trim_end());
                 let (first, there) = (*first, there.clone());
                 merge(rows, first, &key, &there);
             }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::tree::{Map, Node};
+use crate::decode::HAPROXYTECH_GROUPS;
 
 /// One object.
 #[derive(Clone, Debug)]
@@ -26,9 +27,6 @@ pub(super) struct Found {
     pub node: Node,
 }
 
-/// Groups of haproxytech's custom resources.
-const GROUPS: [&str; 3] = ["ingress.v1.haproxy.org/", "ingress.v3.haproxy.org/", "core.haproxy.org/"];
-
 impl Found {
     /// How the object is named in reports.
     pub fn label(&self) -> String {
@@ -40,7 +38,7 @@ impl Found {
 
     /// Whether it is one of haproxytech's custom resources.
     pub fn is_custom(&self) -> bool {
-        GROUPS.iter().any(|group| self.api_version.starts_with(group))
+        HAPROXYTECH_GROUPS.iter().any(|group| self.api_version.starts_with(group))
     }
 
     /// Its annotations.
