@@ -230,7 +230,9 @@ fn attach(problem: Problem, objects: &[Found], rows: &mut [Row]) {
     };
     let its = |row: &&mut Row| objects.get(row.at).is_some_and(is_it) && is_its(&**row);
     if let Some(row) = rows.iter_mut().find(its) {
-        row.need = row.need.max(Need::Human);
+        // A route that is closed is not open.
+        let closed = problem.reason == Reason::FailedClosed;
+        row.need = if closed { Need::Human } else { row.need.max(Need::Human) };
         row.problems.push(problem);
     }
 }
