@@ -50,7 +50,9 @@ fn ingress(annotations: &str) -> String {
 /// The rows of a report by key.
 fn row<'j>(report: &'j Value, key: &str) -> &'j Value {
     let rows = report["keys"].as_array().unwrap();
-    rows.iter().find(|row| row["key"] == key).unwrap_or_else(|| panic!("no row for {key}: {report}"))
+    rows.iter()
+        .find(|row| row["key"] == key)
+        .unwrap_or_else(|| panic!("no row for {key}: {report}"))
 }
 
 /// Writes the samples of an origin anew, with our class.
@@ -92,10 +94,14 @@ fn what_protects_and_would_not_comes_first_and_stays_in_the_manifest() {
     assert!(loud.contains("nginx.ingress.kubernetes.io/auth-url"), "{loud}");
     let out = rewritten("ingress-nginx");
     let written = std::fs::read_to_string(out.path().join("admin.json")).unwrap();
-    assert!(written.contains("\"nginx.ingress.kubernetes.io/auth-url\": \"https://sso"), "{written}");
+    assert!(
+        written.contains("\"nginx.ingress.kubernetes.io/auth-url\": \"https://sso"),
+        "{written}"
+    );
 
     // Also where tidegate reads the prefix, and would otherwise get a comment.
-    let dir = folder(&ingress("    haproxy.org/client-ca: x\n    haproxy.org/clean-certs: \"true\"\n"));
+    let dir =
+        folder(&ingress("    haproxy.org/client-ca: x\n    haproxy.org/clean-certs: \"true\"\n"));
     let out = tempfile::tempdir().unwrap();
     let arguments = ["migrate", "-f", str_of(dir.path()), "--write", str_of(out.path())];
     assert_eq!(tidegate(&arguments).status.code(), Some(1));
@@ -153,7 +159,9 @@ fn what_is_the_same_renders_the_same() {
     let output = tidegate(&arguments);
     assert_eq!(output.status.code(), Some(0), "nothing is left for a human: {output:?}");
     let written = std::fs::read_to_string(out.path().join("a.yaml")).unwrap();
-    assert!(!written.contains("haproxy.org/timeout") && written.contains("'tidegate.io/allow-list'"));
+    assert!(
+        !written.contains("haproxy.org/timeout") && written.contains("'tidegate.io/allow-list'")
+    );
     assert!(written.contains("tidegate.io/timeout-server: 30s # short"), "{written}");
     let render = |dir: &Path| {
         let flags = ["--controller-name", "haproxy.org/ingress-controller", "--ingress-class"];
@@ -177,7 +185,9 @@ fn every_byte_that_need_not_change_stays() {
         let inside = line.trim_start().starts_with("X-");
         assert!(inside || new.lines().any(|other| other == line), "{line:?} is gone:\n{new}");
     }
-    assert!(new.contains("    tidegate.io/check-http: /health   # not the home page: it is slow\n"));
+    assert!(
+        new.contains("    tidegate.io/check-http: /health   # not the home page: it is slow\n")
+    );
     assert!(new.contains("  ingressClassName: tidegate\n"), "{new}");
     // Two keys that become one are put together.
     assert!(new.contains("      X-Tier web\n      Host shop.internal\n"), "{new}");
@@ -222,7 +232,10 @@ fn what_a_tls_block_does_by_itself_there_is_written_here() {
     let report = json(&tidegate(&[&["--output", "json"], &arguments[..]].concat()));
     assert_eq!(row(&report, "(tls block)")["keys"]["tidegate.io/ssl-redirect"], "true");
     let written = std::fs::read_to_string(out.path().join("a.yaml")).unwrap();
-    assert!(written.contains("  annotations:\n    tidegate.io/ssl-redirect: \"true\"\n"), "{written}");
+    assert!(
+        written.contains("  annotations:\n    tidegate.io/ssl-redirect: \"true\"\n"),
+        "{written}"
+    );
 }
 
 #[test]

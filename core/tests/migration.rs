@@ -41,7 +41,9 @@ fn every_key_has_one_verdict_that_can_be_acted_on() {
             let read_here = dialect == Dialect::Haproxytech && entry.carry == Carry::AsIs;
             assert!(listed.contains(key) || read_here, "{name}: {key} is not in the list of keys");
         }
-        for (key, entry) in table.into_iter().chain(dialect.config_table()).chain(custom_resources()) {
+        for (key, entry) in
+            table.into_iter().chain(dialect.config_table()).chain(custom_resources())
+        {
             if let Target::Key(target) = entry.target {
                 assert!(ours.contains(target), "{name}: {key} names {target}, which is no key");
             }

@@ -63,7 +63,9 @@ pub async fn manifests(
                 Ok(items) => add(items, "", group, &mut texts)?,
                 // They are not installed.
                 Err(failure) if failure.code() == Some(404) => {}
-                Err(failure) => notes.push(format!("{plural}.{group} are not looked at: {failure}")),
+                Err(failure) => {
+                    notes.push(format!("{plural}.{group} are not looked at: {failure}"))
+                }
             }
         }
     }
@@ -87,7 +89,8 @@ async fn list(client: &Client, path: &str, backoff: &mut Backoff) -> Result<Vec<
     let mut items = Vec::new();
     let mut token = String::new();
     loop {
-        let next = if token.is_empty() { String::new() } else { format!("&continue={}", segment(&token)) };
+        let next =
+            if token.is_empty() { String::new() } else { format!("&continue={}", segment(&token)) };
         let ask = Ask::get("list", format!("{path}?limit={PAGE}{next}"));
         let body = client.call(&ask, backoff).await?;
         let mut page: Value =

@@ -71,11 +71,7 @@ pub(super) fn carry(
         Carry::Rate(seconds, code) => {
             let period = if seconds == 1 { "1s" } else { "1m" };
             let code = code.to_string();
-            pairs(&[
-                (key, value),
-                ("rate-limit-period", period),
-                ("rate-limit-status-code", &code),
-            ])
+            pairs(&[(key, value), ("rate-limit-period", period), ("rate-limit-status-code", &code)])
         }
         Carry::Balance => match value {
             "round_robin" => one("roundrobin"),
@@ -161,17 +157,23 @@ fn hash(key: &str, value: &str) -> Carried {
 mod tests {
     use super::*;
 
-    fn carried(dialect: tidegate_core::annotations::dialect::Dialect, keys: &[(&str, &str)]) -> String {
+    fn carried(
+        dialect: tidegate_core::annotations::dialect::Dialect,
+        keys: &[(&str, &str)],
+    ) -> String {
         let table = dialect.table();
         let others: BTreeMap<&str, &str> = keys.iter().copied().collect();
-        let one = |(key, value): &(&str, &str)| {
-            match carry(table.get(key).unwrap(), value, &others, "shop") {
-                Carried::Pairs(pairs) => {
-                    pairs.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ")
-                }
-                Carried::Silent(_) => "silent".to_owned(),
-                Carried::ByHand(_) => "by hand".to_owned(),
+        let one = |(key, value): &(&str, &str)| match carry(
+            table.get(key).unwrap(),
+            value,
+            &others,
+            "shop",
+        ) {
+            Carried::Pairs(pairs) => {
+                pairs.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ")
             }
+            Carried::Silent(_) => "silent".to_owned(),
+            Carried::ByHand(_) => "by hand".to_owned(),
         };
         keys.iter().map(one).collect::<Vec<_>>().join("; ")
     }

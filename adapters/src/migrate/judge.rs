@@ -154,7 +154,8 @@ impl Judge {
         place: Place,
         split: &dyn Fn(&str) -> Option<(Dialect, String)>,
     ) -> Vec<Row> {
-        let texts = map.entries.iter().filter_map(|(key, value)| Some((key.text()?, value.text()?)));
+        let texts =
+            map.entries.iter().filter_map(|(key, value)| Some((key.text()?, value.text()?)));
         let known: Vec<(&str, &str, Dialect, String)> = texts
             .filter(|(full, _)| !full.starts_with(PREFIX))
             .filter_map(|(full, value)| split(full).map(|(d, key)| (full, value, d, key)))

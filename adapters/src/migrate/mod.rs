@@ -111,14 +111,19 @@ pub fn migrate(texts: Vec<Text>, options: &Options, capabilities: &Capabilities)
 /// The ConfigMaps that are a controller's own, by name, or by their keys.
 fn configs(objects: &[Found], options: &Options, notes: &mut Vec<String>) -> Vec<(usize, Dialect)> {
     let mut configs = Vec::new();
-    for (at, object) in objects.iter().enumerate().filter(|(_, object)| object.kind == "ConfigMap") {
+    for (at, object) in objects.iter().enumerate().filter(|(_, object)| object.kind == "ConfigMap")
+    {
         let name = Name::new(&object.namespace, &object.name);
         let named = options.configs.contains(&name);
         if !named && !options.configs.is_empty() {
             continue;
         }
-        let keys: Vec<&str> = object.data().into_iter().flat_map(|map| &map.entries)
-            .filter_map(|(key, _)| key.text()).collect();
+        let keys: Vec<&str> = object
+            .data()
+            .into_iter()
+            .flat_map(|map| &map.entries)
+            .filter_map(|(key, _)| key.text())
+            .collect();
         let known = |dialect: &Dialect| {
             let table = dialect.config_table();
             keys.iter().filter(|key| table.contains_key(*key)).count()
@@ -130,7 +135,9 @@ fn configs(objects: &[Found], options: &Options, notes: &mut Vec<String>) -> Vec
         if named || is_one || (keys.len() >= 2 && known(&dialect) == keys.len()) {
             if !named {
                 let (label, whose) = (object.label(), dialect.name());
-                notes.push(format!("{label} is taken for the configuration of {whose}; say so with --configmap"));
+                notes.push(format!(
+                    "{label} is taken for the configuration of {whose}; say so with --configmap"
+                ));
             }
             configs.push((at, dialect));
         }

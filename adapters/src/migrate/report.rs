@@ -170,6 +170,7 @@ fn cells(row: &Row) -> Vec<String> {
 }
 
 fn shortened(value: &str) -> String {
-    let line: String = value.chars().take(SHOWN_MAX).map(|c| if c == '\n' { ' ' } else { c }).collect();
+    let line: String =
+        value.chars().take(SHOWN_MAX).map(|c| if c == '\n' { ' ' } else { c }).collect();
     if line.len() < value.len() { format!("{line}…") } else { line }
 }

@@ -83,13 +83,7 @@ pub struct Row {
 
 impl Row {
     /// A row that says nothing yet.
-    pub(super) fn new(
-        at: usize,
-        object: &Found,
-        place: Place,
-        key: &str,
-        dialect: Dialect,
-    ) -> Row {
+    pub(super) fn new(at: usize, object: &Found, place: Place, key: &str, dialect: Dialect) -> Row {
         Row {
             at,
             object: object.label(),

@@ -13,18 +13,16 @@ use crate::common::manifest::{class, ingress, service};
 
 /// What the help says is needed.
 fn role() -> Value {
-    let rule = |group: &str, resources: &[&str], verb: &str| {
-        json!({"apiGroups": [group], "resources": resources, "verbs": [verb]})
-    };
+    let rule = |group: &str, resources: &[&str], verb: &str| json!({"apiGroups": [group], "resources": resources, "verbs": [verb]});
     let custom = ["backends", "defaults", "frontends", "globals", "tcps", "validationrules"];
     json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": {"name": "mover"}, "rules": [
-            rule("networking.k8s.io", &["ingresses", "ingressclasses"], "list"),
-            rule("", &["services"], "list"),
-            rule("", &["configmaps"], "get"),
-            rule("ingress.v3.haproxy.org", &custom, "list"),
-            rule("ingress.v1.haproxy.org", &custom, "list"),
-        ]})
+    "metadata": {"name": "mover"}, "rules": [
+        rule("networking.k8s.io", &["ingresses", "ingressclasses"], "list"),
+        rule("", &["services"], "list"),
+        rule("", &["configmaps"], "get"),
+        rule("ingress.v3.haproxy.org", &custom, "list"),
+        rule("ingress.v1.haproxy.org", &custom, "list"),
+    ]})
 }
 
 /// Makes haproxytech's kind Backend known to the server, and one of it.
@@ -38,8 +36,7 @@ fn backend(api: &mut Api) {
         "kind": "CustomResourceDefinition", "metadata": {"name": format!("backends.{group}")},
         "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}});
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    let (code, reply) =
-        api.ask("POST", path, "application/json", &definition.to_string()).unwrap();
+    let (code, reply) = api.ask("POST", path, "application/json", &definition.to_string()).unwrap();
     assert_eq!(code, 201, "{reply}");
     let object = json!({"apiVersion": format!("{group}/v3"), "kind": "Backend",
         "metadata": {"name": "sticky", "namespace": "test"},
@@ -64,9 +61,12 @@ fn a_cluster_is_read_with_the_rights_that_are_named() {
     for object in [
         class("haproxy", "haproxy.org/ingress-controller"),
         service("shop"),
-        ingress("shop").all("shop.test", "shop").class("haproxy")
+        ingress("shop")
+            .all("shop.test", "shop")
+            .class("haproxy")
             .annotation("haproxy.org/timeout-server", "30s")
-            .annotation("haproxy.org/cr-backend", "test/sticky").0,
+            .annotation("haproxy.org/cr-backend", "test/sticky")
+            .0,
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs",
             "namespace": "test"}, "data": {"maxconn": "1000"}}),
         role(),
@@ -95,9 +95,14 @@ fn a_cluster_is_read_with_the_rights_that_are_named() {
         assert!(keys.contains(&key), "{key}: {report:#}");
     }
     let notes = report["notes"].as_array().unwrap();
-    assert!(notes.iter().all(|note| note.as_str().unwrap().contains("manifests are in")), "{notes:?}");
+    assert!(
+        notes.iter().all(|note| note.as_str().unwrap().contains("manifests are in")),
+        "{notes:?}"
+    );
     let written = std::fs::read_to_string(out.path().join("test/ingress-shop.yaml")).unwrap();
-    for line in ["tidegate.io/timeout-server", "tidegate.io/load-balance", "ingressClassName: tidegate"] {
+    for line in
+        ["tidegate.io/timeout-server", "tidegate.io/load-balance", "ingressClassName: tidegate"]
+    {
         assert!(written.contains(line), "{line}:\n{written}");
     }
     assert!(!written.contains("uid") && !written.contains("managedFields"), "{written}");
@@ -109,5 +114,8 @@ fn a_cluster_is_read_with_the_rights_that_are_named() {
     let token = api.token("test", "nobody");
     let output = migrate(&bed.kubeconfig("nobody", bed.wire.port, &token), &[]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot list ingresses"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("cannot list ingresses"),
+        "{output:?}"
+    );
 }

@@ -97,7 +97,9 @@ impl Dialect {
     pub fn config_table(self) -> BTreeMap<&'static str, Entry> {
         match self {
             Dialect::Haproxytech | Dialect::HaproxyIngress => self.table(),
-            Dialect::IngressNginx => entries(NGINX_CONFIG).map(|entry| (entry.key, entry)).collect(),
+            Dialect::IngressNginx => {
+                entries(NGINX_CONFIG).map(|entry| (entry.key, entry)).collect()
+            }
         }
     }
 
