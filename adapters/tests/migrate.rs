@@ -98,6 +98,8 @@ fn what_protects_and_would_not_comes_first_and_stays_in_the_manifest() {
         written.contains("\"nginx.ingress.kubernetes.io/auth-url\": \"https://sso"),
         "{written}"
     );
+    let still_json: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(still_json["spec"]["ingressClassName"], "tidegate");
 
     // Also where tidegate reads the prefix, and would otherwise get a comment.
     let dir =

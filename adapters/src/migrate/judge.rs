@@ -208,7 +208,17 @@ pub(super) fn judge(
         }
         row.deed = left_out(row);
     };
+    let tls = object.node.at(&["spec", "tls"]).is_some_and(|tls| !tls.items().is_empty());
     match (entry.verdict, entry.target) {
+        // Only haproxytech's controller redirects without a certificate to redirect to.
+        _ if entry.key == "ssl-redirect"
+            && row.place == Place::Annotation
+            && row.dialect != Dialect::Haproxytech
+            && !tls =>
+        {
+            row.remark = "without a tls block it redirects nothing there".to_owned();
+            row.deed = left_out(row);
+        }
         (Verdict::NotYet, _) => by_hand(row, String::new()),
         (Verdict::Never, _) => {
             row.need = if entry.protects { Need::Open } else { Need::Nothing };
@@ -268,7 +278,10 @@ fn settle(rows: &mut [Row], map: &Map, prefix: &str) {
                     kept.push((key, value));
                 }
                 Some((_, there)) if *there == value => {}
-                Some((Some(_), _)) if key.ends_with("-header") => merged.push((key, value)),
+                Some((Some(_), _)) if key.ends_with("-header") => {
+                    row.remark = format!("a line of {key}");
+                    merged.push((key, value));
+                }
                 Some(_) => {
                     row.remark = format!("{key} is there already, and holds");
                     row.need = Need::Human;

@@ -11,6 +11,9 @@ use crate::cli::output;
 /// Longest value that is shown in the table.
 const SHOWN_MAX: usize = 40;
 
+/// Most keys that are shown in a row of the table.
+const PAIRS_MAX: usize = 3;
+
 /// How many rows need what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -156,7 +159,11 @@ fn cells(row: &Row) -> Vec<String> {
                 let short = key.strip_prefix(PREFIX).unwrap_or(key);
                 if same { short.to_owned() } else { format!("{short}: {}", shortened(value)) }
             };
-            pairs.iter().map(pair).collect::<Vec<_>>().join(", ")
+            let mut shown: Vec<String> = pairs.iter().take(PAIRS_MAX).map(pair).collect();
+            if pairs.len() > PAIRS_MAX {
+                shown.push(format!("{} more", pairs.len() - PAIRS_MAX));
+            }
+            shown.join(", ")
         }
         (Deed::Keep | Deed::Comment, None) => String::new(),
     };

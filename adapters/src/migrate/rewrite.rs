@@ -123,7 +123,9 @@ fn comment(text: &str, key: &Node, value: &Node, row: &Row) -> Vec<Edit> {
     let start = line_start(text, key.span.start);
     let end = line_end(text, value.span.end.max(key.span.end));
     let indent = indent_of(text, key.span.start);
-    let why = if row.remark.is_empty() { String::new() } else { format!(": {}", row.remark) };
+    let reasons = [row.flag.unwrap_or_default(), &*row.remark];
+    let reasons = reasons.into_iter().filter(|reason| !reason.is_empty());
+    let why: String = reasons.map(|reason| format!(": {reason}")).collect();
     let mut new = format!("{indent}# {}{why}\n", row.verdict);
     for (n, line) in text.get(start..end).unwrap_or_default().lines().enumerate() {
         let rest = line.strip_prefix(&indent).unwrap_or(line);
@@ -186,7 +188,12 @@ fn new_annotations(text: &str, object: &Found, added: &[(String, String)]) -> Op
 fn name_class(text: &str, object: &Found, class: &str) -> Vec<Edit> {
     let places = object.class_places();
     if !places.is_empty() {
-        return places.into_iter().map(|place| (place, quoted_if_needed(class))).collect();
+        // JSON knows no text without quotes.
+        let is_quoted = |place: &Range<usize>| {
+            text.get(place.clone()).is_some_and(|written| written.starts_with('"'))
+        };
+        let new = |place| if is_quoted(&place) { quoted(class) } else { quoted_if_needed(class) };
+        return places.into_iter().map(|place| (place.clone(), new(place))).collect();
     }
     let spec = object.node.at(&["spec"]).and_then(Node::map);
     let Some((first, _)) = spec.and_then(|spec| spec.entries.first()) else { return Vec::new() };
