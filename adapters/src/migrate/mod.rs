@@ -235,7 +235,7 @@ fn attach(problem: Problem, objects: &[Found], rows: &mut [Row]) {
         Deed::Write(pairs) => pairs.iter().any(|(written, _)| written == key),
         Deed::Keep | Deed::Comment => row.key == key,
     };
-    let its = |row: &&mut Row| objects.get(row.at).is_some_and(is_it) && is_its(&**row);
+    let its = |row: &&mut Row| objects.get(row.at).is_some_and(is_it) && is_its(row);
     if let Some(row) = rows.iter_mut().find(its) {
         // A route that is closed is not open.
         let closed = problem.reason == Reason::FailedClosed;
