@@ -35,7 +35,8 @@ fn with_its_rights(bed: &Bed, name: &str, flags: &[&str]) -> Rig {
     let fixed = ["--configmap", "test/tidegate", "--publish-address", PUBLISHED];
     let flags: Vec<&str> = fixed.iter().chain(flags).copied().collect();
     let rig = bed.rig_with("3.4", kubeconfig).arguments(&flags);
-    let printed = rig.verb(&[&["rbac", "--form", "yaml", "--name", name], &flags[..]].concat());
+    let verb = ["rbac", "--form", "yaml", "--name", name];
+    let printed = rig.verb(&[&verb[..], &flags[..]].concat());
     let words = String::from_utf8_lossy(&printed.stderr).into_owned();
     assert!(printed.status.success(), "{words}");
     let text = String::from_utf8(printed.stdout).unwrap();
