@@ -176,11 +176,12 @@ fn mass_deletion(bed: &mut Bed, rig: &Rig, town: &Town) {
     });
     eventually("an Event about the ConfigMap says so", || {
         let events = bed.api().list("Event", "test");
-        let told = events.iter().find(|event| {
-            event["reason"] == "DeletionsHeld" && event["involvedObject"]["name"] == "tidegate"
+        let told = events.iter().any(|event| {
+            event["reason"] == "DeletionsHeld"
+                && event["involvedObject"]["name"] == "tidegate"
+                && event["message"].to_string().contains("14 of 15 objects of kind Ingress ")
         });
-        let note = told.map(|event| event["message"].to_string()).unwrap_or_default();
-        ensure(note.contains("14 of 15 objects of kind Ingress"), || format!("{events:?}"))
+        ensure(told, || format!("{events:?}"))
     });
     let state: PathBuf = rig.path("state");
     let done = rig.verb(&["accept-deletions", "--state-dir", &state.display().to_string()]);
@@ -214,7 +215,7 @@ fn a_replaced_store_is_believed_when_the_hold_ends() {
         ensure(answer.status == 404, || answer.status.to_string())
     });
     println!("given up {:?} after the store was replaced", begin.elapsed());
-    assert!(begin.elapsed() > HOLD - SOON, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() > HOLD / 2, "{:?}", begin.elapsed());
     rig.wait_no_problem("absent");
     assert_eq!(rig.now("new.test", "/").status, 200);
     let names: Vec<_> =
