@@ -394,12 +394,18 @@ fn count(
     }
 }
 
-/// Sorts, and drops what was both opened and closed.
+/// Sorts, and drops what was both opened and closed, as often as it was.
 pub(crate) fn cancel_out(opened: &mut Vec<Problem>, closed: &mut Vec<Problem>) {
     opened.sort_unstable();
     closed.sort_unstable();
-    let both: Vec<Problem> =
-        opened.iter().filter(|p| closed.binary_search(p).is_ok()).cloned().collect();
-    opened.retain(|p| both.binary_search(p).is_err());
-    closed.retain(|p| both.binary_search(p).is_err());
+    let mut gone = core::mem::take(closed).into_iter().peekable();
+    for problem in core::mem::take(opened) {
+        while let Some(earlier) = gone.next_if(|gone| *gone < problem) {
+            closed.push(earlier);
+        }
+        if gone.next_if_eq(&problem).is_none() {
+            opened.push(problem);
+        }
+    }
+    closed.extend(gone);
 }

@@ -179,6 +179,14 @@ fn problems_of_the_source_are_told_before_the_first_table() {
     let step = controller.step(Time(2), vec![Event::SourceProblems(vec![two.clone()])]);
     assert_eq!((&*step.opened, &*step.closed), (&[two.clone()][..], &[one][..]));
     assert_eq!(controller.problems().collect::<Vec<_>>(), [&two]);
+    // Several words within one step add up.
+    let words = [vec![one.clone(), two.clone()], vec![one.clone()], vec![], vec![two.clone()]];
+    let step = controller.step(Time(2), words.map(Event::SourceProblems).to_vec());
+    assert!(step.opened.is_empty() && step.closed.is_empty(), "{step:?}");
+    let words = [vec![one.clone()], vec![one.clone(), two.clone()], vec![]];
+    let step = controller.step(Time(2), words.map(Event::SourceProblems).to_vec());
+    assert_eq!((&*step.opened, &*step.closed), (&[][..], &[two.clone()][..]));
+    let _ = controller.step(Time(2), vec![Event::SourceProblems(vec![two.clone()])]);
     let mut events = vec![Event::ProxyFound(Capabilities::tier_a())];
     events.extend(lists("store", 9, &[class()]));
     let step = controller.step(Time(3), events);
