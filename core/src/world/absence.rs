@@ -205,6 +205,14 @@ impl World {
             }
         }
         for object in objects.into_iter().filter(|object| extent.has(&object.object_ref())) {
+            let name = object.object_ref();
+            let is_read = kind == Kind::Secret && settings.scope.secrets_on_demand;
+            if is_read && self.secrets.contains_key(&name.name) {
+                // The list says that it is there. What is in it is told by who reads it, and may
+                // have been told before this list, though the list is older.
+                self.release_hold(&name, changed);
+                continue;
+            }
             self.upsert(object, changed);
         }
         self.absences.stores.insert(extent.clone(), store);
