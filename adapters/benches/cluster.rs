@@ -210,7 +210,7 @@ impl Fleet {
         let name = format!("app-{}", PROBES + 2 + turn % 200);
         let addresses = self.addresses(ENDPOINTS);
         self.api.apply(&slice(&name, &addresses));
-        if turn % 20 == 0 {
+        if turn.is_multiple_of(20) {
             self.change_route(turn / 20);
         }
     }
@@ -228,7 +228,7 @@ impl Fleet {
         let traffic = Traffic::by_ledger(&[rig.http], 3, 3, pause, &town.ledger);
         let begin = Instant::now();
         for turn in 0..ROLLED * 10 {
-            if turn % 10 == 0 {
+            if turn.is_multiple_of(10) {
                 town.roll(&mut app);
             }
             self.disturb(turn);
@@ -247,7 +247,7 @@ impl Fleet {
         let mut turn = 0;
         while begin.elapsed() < Duration::from_secs(60) * minutes as u32 {
             self.disturb(turn);
-            if turn % 40 == 0 {
+            if turn.is_multiple_of(40) {
                 let name = format!("churn-{}", turn / 40);
                 let fresh = self.addresses(1);
                 self.api.create(&service(&name));
