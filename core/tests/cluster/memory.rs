@@ -177,7 +177,7 @@ fn problems_of_the_source_are_told_before_the_first_table() {
     let step = controller.step(Time(1), vec![Event::SourceProblems(vec![one.clone()])]);
     assert_eq!((&*step.opened, &*step.closed), (&[one.clone()][..], &[][..]));
     let step = controller.step(Time(2), vec![Event::SourceProblems(vec![two.clone()])]);
-    assert_eq!((&*step.opened, &*step.closed), (&[two.clone()][..], &[one][..]));
+    assert_eq!((&*step.opened, &*step.closed), (&[two.clone()][..], &[one.clone()][..]));
     assert_eq!(controller.problems().collect::<Vec<_>>(), [&two]);
     // Several words within one step add up.
     let words = [vec![one.clone(), two.clone()], vec![one.clone()], vec![], vec![two.clone()]];
