@@ -10,7 +10,7 @@ pub mod order;
 mod propagation;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Readiness, Status};
+use crate::auth::Verifier;
 use crate::haproxy::{Proxy, ProxyHandle};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
@@ -75,6 +76,8 @@ pub async fn run(
     let keeper = in_cluster.then(|| Keeper::new(Arc::clone(&ports.files), &state_dir));
     let memory = keeper.as_ref().and_then(|keeper| keeper.recall(&vault));
     let secrets = memory.as_ref().map(memory::secrets).unwrap_or_default();
+    let mut servers = JoinSet::new();
+    serve_passwords(&ports, &state_dir, &vault, &metrics, &mut servers).await?;
     let source = Feed::start(&options, &ports, &vault, &metrics, secrets, source_events).await?;
     let now = Time(ports.clock.now_ms());
     let report = Report::new(Arc::new(Status::new()), metrics, vault);
@@ -97,7 +100,6 @@ pub async fn run(
     if let Some(memory) = memory {
         shell.step(vec![Event::Remembered(Box::new(memory))]);
     }
-    let mut servers = JoinSet::new();
     serve_admin(&options, &ports, &shell.report, &mut servers).await?;
     let delay = options.drain_delay;
     let outcome = shell.serve(from_proxy, from_source, &mut servers, stop, delay).await;
@@ -128,6 +130,22 @@ fn open_journal(options: &RunOptions, ports: &Ports, now: Time) -> anyhow::Resul
         .context("cannot start the journal")?;
     journal.begin(&options.settings, now, ports.clock.unix_s() * 1000);
     Ok(Some(journal))
+}
+
+async fn serve_passwords(
+    ports: &Ports,
+    state_dir: &Path,
+    vault: &Arc<Vault>,
+    metrics: &Metrics,
+    servers: &mut JoinSet<std::io::Result<()>>,
+) -> anyhow::Result<()> {
+    let verifier = Verifier::start(Arc::clone(vault), metrics.passwords())
+        .context("cannot start the threads for passwords")?;
+    let listener = Verifier::listen(&*ports.net, state_dir)
+        .await
+        .context("cannot listen in the state folder for authentication")?;
+    servers.spawn(Arc::new(verifier).serve(listener));
+    Ok(())
 }
 
 async fn serve_admin(
