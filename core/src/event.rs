@@ -13,6 +13,7 @@ use crate::capability::Capabilities;
 use crate::digest::Digest;
 use crate::problem::Problem;
 use crate::tell::LeaseRecord;
+use crate::world::memory::Memory;
 use crate::world::object::{Kind, Object, ObjectRef};
 
 /// A fact that arrived.
@@ -68,6 +69,9 @@ pub enum Event {
     Stopping,
     /// An operator says that everything absent is gone: what is held is given up now.
     DeletionsAccepted,
+    /// What a process before this one knew of the cluster. Comes before any list, or counts for
+    /// nothing.
+    Remembered(Box<Memory>),
 }
 
 /// A complete list of one kind, with what tells a real mass deletion from a store that was

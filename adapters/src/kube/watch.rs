@@ -87,8 +87,6 @@ pub struct Whole<'a> {
     pub watched: u64,
     /// The store.
     pub cluster: Box<str>,
-    /// Whether core asked for it.
-    pub asked: bool,
 }
 
 /// What becomes of the objects of a watch.
@@ -258,9 +256,8 @@ impl<S: Sink> Watch<S> {
         let Store { cluster, revision: _ } =
             identity::store(&self.shared.client, &self.target).await?;
         self.cluster = Some(cluster.clone());
-        let asked = self.reason == "asked";
         let watched = std::mem::replace(&mut self.watched, 0);
-        let count = self.sink.complete(Whole { version, watched, cluster, asked });
+        let count = self.sink.complete(Whole { version, watched, cluster });
         self.shared.meters.listed(self.target.kind, self.reason, count, started.elapsed());
         tracing::info!(
             watch = self.target.label(),

@@ -165,8 +165,6 @@ impl Projections {
             self.refresh_piece(world, registry, key, desired, &mut BTreeSet::new(), &mut report);
         }
         self.refresh_skeleton(world, registry, desired, &mut report);
-        report.opened.sort_unstable();
-        report.closed.sort_unstable();
         cancel_out(&mut report.opened, &mut report.closed);
         report
     }
@@ -220,7 +218,7 @@ impl Projections {
         let mut lookup = Lookup::new(world);
         let mut piece = match key {
             PieceKey::Global => {
-                let held = world.absences.problems();
+                let held = world.absences.problems(&world.settings.scope.absence);
                 let source: Vec<Problem> =
                     world.source_problems.iter().cloned().chain(held).collect();
                 global::project(&mut lookup, registry, &source)
@@ -398,10 +396,18 @@ fn count(
     }
 }
 
-/// Drops what was both opened and closed.
-fn cancel_out(opened: &mut Vec<Problem>, closed: &mut Vec<Problem>) {
-    let both: Vec<Problem> =
-        opened.iter().filter(|p| closed.binary_search(p).is_ok()).cloned().collect();
-    opened.retain(|p| both.binary_search(p).is_err());
-    closed.retain(|p| both.binary_search(p).is_err());
+/// Sorts, and drops what was both opened and closed, as often as it was.
+pub(crate) fn cancel_out(opened: &mut Vec<Problem>, closed: &mut Vec<Problem>) {
+    opened.sort_unstable();
+    closed.sort_unstable();
+    let mut gone = core::mem::take(closed).into_iter().peekable();
+    for problem in core::mem::take(opened) {
+        while let Some(earlier) = gone.next_if(|gone| *gone < problem) {
+            closed.push(earlier);
+        }
+        if gone.next_if_eq(&problem).is_none() {
+            opened.push(problem);
+        }
+    }
+    closed.extend(gone);
 }

@@ -8,6 +8,7 @@ mod follow;
 pub mod host;
 mod index;
 pub mod lookup;
+pub mod memory;
 pub mod object;
 
 use alloc::boxed::Box;
@@ -106,6 +107,12 @@ impl World {
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.unlisted.is_empty() && self.is_answered()
+    }
+
+    /// The kinds of which the first complete lists have not all been seen.
+    #[must_use]
+    pub fn awaited(&self) -> BTreeSet<Kind> {
+        self.unlisted.iter().map(|extent| extent.kind).collect()
     }
 
     /// Number of objects of each kind.
