@@ -11,7 +11,6 @@ pub fn shrink(schedule: &Schedule, runs_max: u64) -> Option<(Schedule, Broken)> 
     let mut broken = run(schedule, false).broken?;
     let mut small = schedule.clone();
     let mut runs = 1;
-    // What comes after the failure has no part in it, but for a last moment of rest.
     let mut size = small.entries.len().div_ceil(2).max(1);
     while runs < runs_max {
         let (mut at, mut smaller) = (0, false);

@@ -5,7 +5,7 @@
 //! answers that are lost or cut. Not here: what a command does.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -199,18 +199,17 @@ async fn ask_master(world: &Shared, stream: &mut TcpStream) -> io::Result<()> {
         if count == 0 {
             return Ok(());
         }
-        for line in reader.push(bytes.get(..count).unwrap_or_default()) {
-            let words: Vec<String> = line.into_iter().flat_map(|asked| asked.words).collect();
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let answer = match &words[..] {
-                ["show", "proc"] => family(world),
-                ["reload"] => reload(world, stream).await?,
-                _ => Some("Unknown command.\n\n".to_owned()),
-            };
-            let Some(answer) = answer else { return Ok(()) };
-            stream.write_all(answer.as_bytes()).await?;
-            return Ok(());
-        }
+        let lines = reader.push(bytes.get(..count).unwrap_or_default());
+        let Some(line) = lines.into_iter().next() else { continue };
+        let words: Vec<String> = line.into_iter().flat_map(|asked| asked.words).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let answer = match &words[..] {
+            ["show", "proc"] => family(world),
+            ["reload"] => reload(world, stream).await?,
+            _ => Some("Unknown command.\n\n".to_owned()),
+        };
+        let Some(answer) = answer else { return Ok(()) };
+        return stream.write_all(answer.as_bytes()).await;
     }
 }
 
@@ -295,7 +294,7 @@ async fn reload(world: &Shared, stream: &mut TcpStream) -> io::Result<Option<Str
 
 /// Where a path of the state folder leads on this network.
 #[must_use]
-pub fn port_of(path: &PathBuf) -> Option<u16> {
+pub fn port_of(path: &Path) -> Option<u16> {
     match path.file_name()?.to_str()? {
         "worker.sock" => Some(WORKER_PORT),
         "master.sock" => Some(MASTER_PORT),
