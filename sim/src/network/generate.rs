@@ -151,6 +151,7 @@ pub fn schedule(seed: u64) -> Schedule {
     let mut schedule = Schedule::new(version, seed);
     schedule.page_max = *choices.pick(&[1, 2, 3, 500]).unwrap_or(&500);
     schedule.streaming = choices.percent(60);
+    schedule.tick_ms = *choices.pick(&[2, 5]).unwrap_or(&2);
     let mut plan = Plan {
         dice: Dice::new(seed, "changes"),
         now: 0,

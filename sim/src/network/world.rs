@@ -335,7 +335,7 @@ impl World {
         }
     }
 
-    /// A whole list was begun as a stream.
+    /// A whole list was given, or begun as a stream.
     pub fn listed(&mut self, place: &Place) {
         self.listed.insert(place.resource.plural);
     }

@@ -125,6 +125,10 @@ fn whole(world: &mut World, place: &Place, request: &Request) -> (Vec<u8>, bool)
         world.sometimes("a list had several pages");
     }
     let wrote = request.method != "GET";
+    let whole = answer.code == 200 && answer.body.pointer("/metadata/continue").is_none();
+    if !wrote && place.name.is_none() && whole {
+        world.listed(place);
+    }
     if world.api.store().revision != before {
         world.wrote(place);
         world.api.changed.notify_waiters();
