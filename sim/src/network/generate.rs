@@ -18,7 +18,9 @@ const PODS: u8 = 12;
 const REUSE_MS: u64 = 1_500;
 /// All is quiet after so long without changes or faults: retries come at most a minute apart, and a
 /// connection on which nothing comes is given up after 75 seconds.
-const REST_MS: u64 = 200_000;
+const REST_MS: u64 = 220_000;
+/// An operator accepts deletions so long after the last fault, when all lists are made again.
+const ACCEPT_MS: u64 = 150_000;
 /// The same when no fault was near.
 const CALM_MS: u64 = 70_000;
 
@@ -179,6 +181,7 @@ pub fn schedule(seed: u64) -> Schedule {
             2 => (50, 60, false),
             _ => (12, 1_200, true),
         };
+        let begin = plan.entries.len();
         for _ in 0..changes {
             plan.now += plan.dice.between(1, gap_ms * 2);
             if let Some(kind) = faults.pick(&chosen).copied()
@@ -190,7 +193,18 @@ pub fn schedule(seed: u64) -> Schedule {
             }
             plan.anything(shrink);
         }
-        plan.rest(REST_MS);
+        // What is deleted while another store answers is held.
+        let replaced = |entry: &Entry| {
+            matches!(entry.what, Happens::Fault(Fault::Emptied(_) | Fault::Stale(_)))
+        };
+        let accepted = if plan.entries.iter().skip(begin).any(replaced) {
+            plan.now += ACCEPT_MS;
+            plan.put(Happens::Accept);
+            ACCEPT_MS
+        } else {
+            0
+        };
+        plan.rest(REST_MS - accepted);
     }
     for fault in [Fault::Expire, Fault::ControllerDies(200)] {
         plan.put(Happens::Still);

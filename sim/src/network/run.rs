@@ -17,6 +17,7 @@ use tidegate::journal::replay::{ReplayOptions, replay};
 use tidegate::kube::server::Server;
 use tidegate::options::{JournalOptions, RunOptions, Source};
 use tidegate::ports::{Endpoint, Files as _};
+use tidegate::run::order::ACCEPT_DELETIONS;
 use tidegate_core::settings::{Absence, Election, Publish, Scope, Settings, Telling};
 use tidegate_core::world::object::{Address, Name};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,7 +38,7 @@ const AGAIN_MS: u64 = 500;
 /// Time between copies of the API server's store.
 const COPY_MS: u64 = 3_000;
 /// Time between two looks at what requests meet while nothing happens.
-const LOOK_MS: u64 = 20;
+const LOOK_MS: u64 = 100;
 
 /// Settings of tidegate in every run.
 #[must_use]
@@ -295,6 +296,9 @@ impl Run {
             Happens::Change(what) => lock(&self.world).change(what),
             Happens::Quiet => lock(&self.world).quiet(),
             Happens::Still => lock(&self.world).still = true,
+            Happens::Accept => {
+                self.disk.put(&Path::new(STATE_DIR).join(ACCEPT_DELETIONS), b"");
+            }
             Happens::Fault(fault) => {
                 if !self.on_network(*fault, now) {
                     self.in_world(*fault, now);
@@ -407,8 +411,8 @@ impl Run {
                 }
                 self.due.retain(|(_, due)| *due != Due::ComeBack);
                 self.due.push((after(ms), Due::ComeBack));
-                // What is absent then is held for a minute.
-                blind = after(ms) + 90_000;
+                // What was deleted meanwhile is held until an operator says that it is gone.
+                blind = after(ms) + 180_000;
             }
             Fault::LoseCommands(count) => world.armed.lose_commands = Some(count),
             Fault::CutAnswer => world.armed.cut_answer = true,

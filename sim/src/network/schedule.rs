@@ -44,6 +44,8 @@ pub enum Happens {
     Quiet,
     /// From now to the next `quiet` nothing may be changed in HAProxy.
     Still,
+    /// An operator says that what is no longer listed is gone.
+    Accept,
 }
 
 /// A fault. The letters are those of the fault model.
@@ -250,6 +252,7 @@ impl fmt::Display for Entry {
             }
             Happens::Quiet => write!(f, "{at_ms} quiet"),
             Happens::Still => write!(f, "{at_ms} still"),
+            Happens::Accept => write!(f, "{at_ms} accept"),
             Happens::Fault(fault) => {
                 write!(f, "{at_ms} fault {}", fault.name())?;
                 fault.numbers().iter().try_for_each(|number| write!(f, " {number}"))
@@ -268,6 +271,7 @@ impl FromStr for Entry {
         let (at_ms, what) = match (at, words.get(1..).unwrap_or_default()) {
             (Some(at_ms), ["quiet"]) => (at_ms, Happens::Quiet),
             (Some(at_ms), ["still"]) => (at_ms, Happens::Still),
+            (Some(at_ms), ["accept"]) => (at_ms, Happens::Accept),
             (Some(at_ms), ["fault", name, numbers @ ..]) => {
                 let fault = Fault::ALL.into_iter().find(|fault| fault.name() == *name);
                 let fault = fault.ok_or_else(bad)?;
@@ -358,6 +362,7 @@ mod tests {
         let others = [
             Happens::Change(What::Service("t1/web".to_owned(), true)),
             Happens::Still,
+            Happens::Accept,
             Happens::Quiet,
         ];
         schedule.entries = faults.chain(others).map(|what| Entry { at_ms: 5, what }).collect();

@@ -20,6 +20,7 @@ use super::api::store::{Store, resource_of};
 use super::api::verbs::Place;
 use super::files::Disk;
 use super::manifest;
+use super::proxy::answers::DENIED;
 use super::proxy::process::Site;
 use super::proxy::serve::{MASTER_PORT, WORKER_PORT};
 use super::schedule::Schedule;
@@ -360,7 +361,7 @@ impl World {
         if self.armed.refuse_command && may_be_refused(command) {
             self.armed.refuse_command = false;
             self.sometimes("a command was refused without reason");
-            return Reply::Refused("Permission denied".to_owned());
+            return Reply::Refused(DENIED.to_owned());
         }
         if matches!(command, RuntimeCommand::DeleteServer { .. }) && self.armed.busy > 0 {
             self.armed.busy -= 1;

@@ -25,6 +25,9 @@ pub fn unknown(version: Version, word: &str) -> String {
     }
 }
 
+/// What a socket of a lower level says to every command.
+pub const DENIED: &str = "Permission denied";
+
 /// The words about a command.
 #[must_use]
 pub fn of(version: Version, command: &RuntimeCommand, reply: &Reply) -> String {
@@ -34,6 +37,9 @@ pub fn of(version: Version, command: &RuntimeCommand, reply: &Reply) -> String {
     };
     if words == Some("Unknown command") {
         return unknown(version, "add");
+    }
+    if words == Some(DENIED) {
+        return format!("{DENIED}\n");
     }
     let text = match command {
         RuntimeCommand::AddBackend { backend, profile } => match words {
