@@ -408,6 +408,9 @@ impl Run {
                     world.api.empty();
                 } else {
                     world.api.go_back();
+                    // As if nothing had been told for that long.
+                    world.hide(now);
+                    world.blind.0 = world.blind.0.min(now.saturating_sub(4 * COPY_MS));
                 }
                 self.due.retain(|(_, due)| *due != Due::ComeBack);
                 self.due.push((after(ms), Due::ComeBack));
