@@ -39,6 +39,34 @@ fn every_version_serves_what_is_wanted_and_rests() {
     }
 }
 
+/// What the simulator has found in tidegate, each in a few lines.
+const FOUND: [(&str, &str); 2] = [
+    (
+        "the certificate of a Secret that nothing served for a while was gone from the vault, and \
+         the host that came to need it never got it",
+        "haproxy 3.4\n0 service t1/web\n0 ingress t1/a a.example web tls=tls\n0 secret t1/tls 1\n\
+         0 secret t2/tls 2\n0 service t2/web\n0 ingress t2/a a.example web tls=tls\n\
+         0 ingress t2/b d.example web\n60000 quiet\n71000 ingress t2/b c.example web tls=tls\n\
+         140000 quiet\n",
+    ),
+    (
+        "a reload that failed as a port was taken was laid to a Secret, whose host then got the \
+         default certificate",
+        "haproxy 2.6\n0 service t1/web\n0 pods t1/web 1 -\n0 secret t1/tls 1\n\
+         0 ingress t1/a a.example web tls=tls\n60000 quiet\n61000 fault refuse-load\n\
+         61001 service t2/web\n61002 pods t2/web 2 -\n61003 ingress t2/b b.example web\n\
+         160000 quiet\n",
+    ),
+];
+
+#[test]
+fn what_was_found_is_not_there_any_more() {
+    for (what, text) in FOUND {
+        let out = run(&Schedule::from_text(text).unwrap(), false);
+        assert!(out.broken.is_none(), "{what}: {}", out.broken.unwrap());
+    }
+}
+
 #[test]
 fn promises_hold_on_the_network() {
     let (first, seeds) = (number("TIDEGATE_SEED", 1), number("TIDEGATE_NETWORK_SEEDS", 8));
