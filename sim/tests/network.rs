@@ -1,7 +1,7 @@
 //! Tier 1: tidegate with its real adapters on a simulated network. Seeds, the same run in this
 //! process and in another, each version of HAProxy by hand.
 //!
-//! `TIDEGATE_NETWORK_SEEDS` is the number of seeds (default 8), `TIDEGATE_SEED` the first.
+//! `TIDEGATE_NETWORK_SEEDS` is the number of seeds (default 20), `TIDEGATE_SEED` the first.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -69,7 +69,7 @@ fn what_was_found_is_not_there_any_more() {
 
 #[test]
 fn promises_hold_on_the_network() {
-    let (first, seeds) = (number("TIDEGATE_SEED", 1), number("TIDEGATE_NETWORK_SEEDS", 8));
+    let (first, seeds) = (number("TIDEGATE_SEED", 1), number("TIDEGATE_NETWORK_SEEDS", 20));
     let begin = Instant::now();
     let sum = many(first, seeds, 20, |_| {});
     tell(&format!("network:\n{}", words(&sum, begin.elapsed().as_secs_f64())));
