@@ -75,9 +75,10 @@ impl Followed {
     fn hold(&self, name: &Name, secret: Option<&Object>) {
         let mut digests = Vec::new();
         if let Some(Object::Secret(secret)) = secret {
-            let Secret { meta: _, certificate, authority } = &**secret;
+            let Secret { meta: _, certificate, authority, users } = &**secret;
             digests.extend(certificate.iter().flatten().map(|facts| facts.digest));
             digests.extend(authority.iter().flatten().map(|facts| facts.digest));
+            digests.extend(users.iter().flatten().map(|facts| facts.digest));
         }
         self.vault.hold(&format!("followed:{name}"), digests);
     }
