@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidegate_core::settings::Settings;
 
 use crate::haproxy::{Mode, ProxyOptions, StopMode};
+use crate::journal::Writing;
 use crate::kube::server::Server;
 use crate::ports::Endpoint;
 
@@ -50,6 +51,8 @@ pub struct JournalOptions {
     pub dir: PathBuf,
     /// Most bytes of all segments.
     pub bytes_max: u64,
+    /// Who writes it.
+    pub writing: Writing,
 }
 
 impl RunOptions {

@@ -109,6 +109,10 @@ pub struct Ack {
     pub worker: Option<WorkerId>,
 }
 
+/// Beginning of the words of a refused reload whose files HAProxy had accepted when asked ahead: the
+/// start failed for a reason of the machine, such as a port that is taken, and no object is at fault.
+pub const START: &str = "start: ";
+
 /// What is known about something that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {

@@ -97,7 +97,7 @@ impl Cluster {
             events: events.clone(),
             seed: ports.seed,
         };
-        let followed = Arc::new(Followed::new(remembered));
+        let followed = Arc::new(Followed::new(remembered, Arc::clone(&vault)));
         let mut tasks = JoinSet::new();
         let mut relists: BTreeMap<Kind, Vec<Arc<Notify>>> = BTreeMap::new();
         for target in targets(settings) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_core::event::{Event, Listing};
-use tidegate_core::world::object::{Kind, Name, Object, ObjectRef};
+use tidegate_core::world::object::{Kind, Name, Object, ObjectRef, Secret};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -35,10 +35,12 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 /// Lists of them.
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
-/// The followed Secrets, shared by the metadata watches and the reader.
+/// The followed Secrets, shared by the metadata watches and the reader. Their bytes are held in the
+/// vault for as long as they are followed, also while nothing that is served needs them.
 pub struct Followed {
     state: Mutex<BTreeMap<Name, Entry>>,
     wake: Notify,
+    vault: Arc<Vault>,
 }
 
 /// A followed Secret.
@@ -67,19 +69,32 @@ struct Entry {
 impl Followed {
     /// None yet, but for what a process before this one has told.
     #[must_use]
-    pub fn new(remembered: Vec<Object>) -> Followed {
+    pub fn new(remembered: Vec<Object>, vault: Arc<Vault>) -> Followed {
         let entry = |told: Object| {
             let name = told.object_ref().name;
             (name, Entry { told: Some(told), remembered: true, ..Entry::default() })
         };
         let state = remembered.into_iter().map(entry).collect();
-        Followed { state: Mutex::new(state), wake: Notify::new() }
+        Followed { state: Mutex::new(state), wake: Notify::new(), vault }
+    }
+
+    /// Holds the bytes of a Secret, or those of none.
+    fn hold(&self, name: &Name, secret: Option<&Object>) {
+        let mut digests = Vec::new();
+        if let Some(Object::Secret(secret)) = secret {
+            let Secret { meta: _, certificate, authority, users } = &**secret;
+            digests.extend(certificate.iter().flatten().map(|facts| facts.digest));
+            digests.extend(authority.iter().flatten().map(|facts| facts.digest));
+            digests.extend(users.iter().flatten().map(|facts| facts.digest));
+        }
+        self.vault.hold(&format!("followed:{name}"), digests);
     }
 
     /// Follows names anew, and others no longer. Returns how many are followed.
     pub fn follow(&self, add: Vec<Name>, drop: Vec<Name>, epoch: u64) -> usize {
         let mut state = self.state.lock();
         for name in drop {
+            self.hold(&name, None);
             state.remove(&name);
         }
         for name in add {
@@ -185,6 +200,7 @@ impl Sink for SecretNames {
         let mut state = self.followed.state.lock();
         if let Some(entry) = state.get_mut(&Name::new(&namespace, &name)) {
             (entry.version, entry.told, entry.void) = (None, None, entry.reading);
+            self.followed.hold(&Name::new(&namespace, &name), None);
             self.events.push(Event::Deleted(ObjectRef::new(Kind::Secret, &namespace, &name)));
         }
         Some(resource_version).filter(|version| !version.is_empty())
@@ -300,6 +316,7 @@ fn settle(shared: &Shared, followed: &Followed, read: Read) -> Option<Event> {
             shared.health.settled(&object);
             (entry.failures, entry.version) = (0, Some(version));
             entry.told = Some(secret.clone());
+            followed.hold(&name, Some(&secret));
             Some(Event::Upserted(secret))
         }
         Ok(None) => {

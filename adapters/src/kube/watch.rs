@@ -25,6 +25,7 @@ use super::identity::{self, Store};
 use super::meters::Meters;
 use super::{list, resource};
 use crate::ports::Clock;
+use crate::sabotage::{Mistake, is_planted};
 
 /// Shortest time that a server may keep a watch open, in seconds; the longest is twice that.
 const WATCH_SECONDS: u64 = 290;
@@ -247,6 +248,17 @@ impl<S: Sink> Watch<S> {
                 Ok(false) => End::Closed,
                 Err(failure) => End::Failed(failure),
             },
+            Err(_) if is_planted(Mistake::FailureIsEmpty) => {
+                self.sink.begin();
+                match identity::store(&self.shared.client, &self.target).await {
+                    Ok(store) => match self.complete(&store.revision.to_string(), started).await {
+                        Ok(true) => End::Fine,
+                        Ok(false) => End::Closed,
+                        Err(failure) => End::Failed(failure),
+                    },
+                    Err(failure) => End::Failed(failure),
+                }
+            }
             Err(failure) => End::Failed(failure),
         }
     }

@@ -125,6 +125,7 @@ fn open_journal(options: &RunOptions, ports: &Ports, now: Time) -> anyhow::Resul
     let Some(wanted) = &options.journal else { return Ok(None) };
     let mut documented = journal::Options::documented(wanted.dir.clone());
     documented.total_bytes_max = wanted.bytes_max;
+    documented.writing = wanted.writing;
     documented.segment_bytes = documented.segment_bytes.min((wanted.bytes_max / 4).max(1 << 16));
     let mut journal = Journal::open(ports.files.clone(), ports.clock.clone(), documented)
         .context("cannot start the journal")?;

@@ -11,6 +11,7 @@ use super::SettingsArgs;
 use super::cluster::ClusterArgs;
 use crate::cli::value;
 use crate::haproxy::{Mode, StopMode};
+use crate::journal::Writing;
 use crate::kube::server::Server;
 use crate::options::{JournalOptions, RunOptions, Source};
 use crate::ports::Endpoint;
@@ -142,7 +143,11 @@ impl RunArgs {
             haproxy,
             mode,
             inherit_stdout: &*settings.listen.log_target == "stdout",
-            journal: journal_dir.map(|dir| JournalOptions { dir, bytes_max: journal_max }),
+            journal: journal_dir.map(|dir| JournalOptions {
+                dir,
+                bytes_max: journal_max,
+                writing: Writing::Thread,
+            }),
             admin: match admin_bind.as_str() {
                 "none" | "" => None,
                 text => Some(value::endpoint(text).map_err(anyhow::Error::msg)?),
