@@ -11,6 +11,7 @@ pub mod check;
 pub mod client;
 pub mod connection;
 pub mod cors;
+pub mod dialect;
 pub mod draft;
 pub mod forward;
 pub mod headers;

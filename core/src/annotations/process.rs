@@ -9,7 +9,7 @@ use super::{Annotation, Apply, Family, Mechanism, OnError, Refusal, Scopes};
 use crate::world::object::Name;
 
 /// The key with the default backend.
-pub const FALLBACK: &str = "default-backend";
+pub const FALLBACK: &str = "default-backend-service";
 
 /// Option with `global maxconn`.
 pub const MAXCONN_OPTION: &str = "tidegate-maxconn";
