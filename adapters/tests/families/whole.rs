@@ -281,7 +281,7 @@ pub fn process(stage: &Stage) {
 pub fn timeouts(stage: &Stage) {
     let rig = &stage.rig;
     let pod = Pod::start("slow-check");
-    pod.behave(Manner::Hang);
+    pod.behave(Manner::Hangs);
     rig.put("slow-check", &app("slow-check", &[&pod]));
     let checked: &[(&str, &str)] =
         &[("check", "true"), ("check-http", "GET /healthz"), ("check-interval", "100ms")];

@@ -367,5 +367,6 @@ pub fn field_position(name: &str) -> Option<usize> {
 pub fn flag_of(field: &str) -> char {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let at = field_position(field).unwrap_or(2) - 2;
+    // There are as many letters as there may be fields; a test counts them.
     LETTERS.get(at).copied().map_or('?', char::from)
 }

@@ -107,7 +107,8 @@ pub fn default_backend(
     lookup: &mut Lookup<'_>,
     registry: &Registry,
 ) -> Option<(Name, Option<u16>)> {
-    let set = lookup.settings().default_backend.clone().map(|(name, port)| (name, Some(port)));
+    let set = lookup.settings().default_backend.clone();
+    let set = set.map(|(name, port)| (name, (port != 0).then_some(port)));
     let Some(config) = lookup.defaults() else { return set };
     let keys = Source::ConfigMap(config).keys(registry);
     let is_it = |row: RowId| registry.row(row).is_some_and(|row| row.key == process::FALLBACK);
