@@ -2,7 +2,7 @@
 //! typing mistake, and answered with what is so instead.
 
 use super::value;
-use super::{Annotation, Apply, Family, Mechanism, OnError, Scopes};
+use super::{Annotation, Apply, Family, Inertness, Mechanism, OnError, Scopes};
 
 /// The family.
 pub const FAMILY: Family = Family {
@@ -70,6 +70,26 @@ pub const FAMILY: Family = Family {
             "tidegate",
             class,
         ),
+        row(
+            "prometheus-endpoint-auth-secret",
+            Scopes::C,
+            "NAMESPACE/NAME of a Secret",
+            "none",
+            "Password of that controller's metrics. There is none here: metrics are at the admin \
+             address (`--admin-bind`), on the machine itself by default. Keep it from others by a \
+             NetworkPolicy.",
+            "default/metrics",
+            metrics,
+        ),
+        row(
+            "quic-alt-svc-max-age",
+            Scopes::C,
+            "seconds",
+            "none",
+            "How long clients remember that there is HTTP/3. There is none yet.",
+            "60",
+            quic,
+        ),
     ],
     finish: None,
     finish_route: None,
@@ -83,7 +103,7 @@ const fn row(
     default: &'static str,
     about: &'static str,
     example: &'static str,
-    apply: fn(&str) -> Option<&'static str>,
+    apply: fn(&str) -> Option<Inertness>,
 ) -> Annotation {
     Annotation {
         key,
@@ -99,29 +119,45 @@ const fn row(
     }
 }
 
-fn standalone(text: &str) -> Option<&'static str> {
+fn standalone(text: &str) -> Option<Inertness> {
     (value::boolean(text) != Ok(true))
-        .then_some("each Ingress has backends of its own, whatever this says")
+        .then_some(known("each Ingress has backends of its own, whatever this says"))
 }
 
-fn slots(_: &str) -> Option<&'static str> {
-    Some("there are as many servers as endpoints, and no slots to be made ahead")
+fn slots(_: &str) -> Option<Inertness> {
+    Some(known("there are as many servers as endpoints, and no slots to be made ahead"))
 }
 
-fn certificates(text: &str) -> Option<&'static str> {
+fn certificates(text: &str) -> Option<Inertness> {
     (value::boolean(text) != Ok(true))
-        .then_some("certificates that nobody uses are removed, whatever this says")
+        .then_some(known("certificates that nobody uses are removed, whatever this says"))
 }
 
-fn keep_alive(text: &str) -> Option<&'static str> {
+fn keep_alive(text: &str) -> Option<Inertness> {
     (value::boolean(text) != Ok(true))
-        .then_some("HAProxy keeps connections; http-connection-mode is what changes that")
+        .then_some(known("HAProxy keeps connections; http-connection-mode is what changes that"))
 }
 
-fn local_port(_: &str) -> Option<&'static str> {
-    Some("no web server runs inside the controller; HAProxy answers 404 by itself")
+fn local_port(_: &str) -> Option<Inertness> {
+    Some(known("no web server runs inside the controller; HAProxy answers 404 by itself"))
 }
 
-fn class(_: &str) -> Option<&'static str> {
+fn class(_: &str) -> Option<Inertness> {
     None
+}
+
+fn metrics(_: &str) -> Option<Inertness> {
+    Some(lacking("metrics are served without a password, at the admin address"))
+}
+
+fn quic(_: &str) -> Option<Inertness> {
+    Some(lacking("there is no HTTP/3 yet"))
+}
+
+const fn known(why: &'static str) -> Inertness {
+    Inertness { lacks: false, why }
+}
+
+const fn lacking(why: &'static str) -> Inertness {
+    Inertness { lacks: true, why }
 }

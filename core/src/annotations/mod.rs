@@ -125,7 +125,16 @@ pub enum Apply {
     /// Read by whoever needs it; this only judges the value.
     Judged(fn(&str) -> Result<(), Refusal>),
     /// Has no meaning here: why, unless the value asks for what is so anyway.
-    Inert(fn(&str) -> Option<&'static str>),
+    Inert(fn(&str) -> Option<Inertness>),
+}
+
+/// Why a key has no meaning here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inertness {
+    /// Whether something that it asks for is not there.
+    pub lacks: bool,
+    /// Why, in words.
+    pub why: &'static str,
 }
 
 /// Where a key may stand. The narrower scope wins: Service, then Ingress, then ConfigMap.

@@ -9,7 +9,7 @@ use super::host::PathKey;
 use super::{Piece, class};
 use crate::annotations::resolve::Source;
 use crate::annotations::value::quoted;
-use crate::annotations::{Annotation, Apply, Registry, absent};
+use crate::annotations::{Annotation, Apply, Inertness, Registry, absent};
 use crate::problem::{Problem, Reason, Severity};
 use crate::world::host;
 use crate::world::lookup::Lookup;
@@ -93,13 +93,13 @@ fn keys(
 
 /// The Problem of a key that has no meaning here.
 #[must_use]
-pub fn inert(object: &ObjectRef, source: &Source<'_>, key: &str, why: &str) -> Problem {
+pub fn inert(object: &ObjectRef, source: &Source<'_>, key: &str, told: Inertness) -> Problem {
     Problem {
         object: object.clone(),
         field: source.field(key).into(),
         reason: Reason::NotSupported,
-        severity: Severity::Info,
-        what: format!("{} has no meaning here: {why}", quoted(key)),
+        severity: if told.lacks { Severity::Warning } else { Severity::Info },
+        what: format!("{} has no meaning here: {}", quoted(key), told.why),
         instead: "it is ignored".to_string(),
         fix: "remove it, if only tidegate reads it".to_string(),
     }
