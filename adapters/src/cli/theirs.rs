@@ -261,7 +261,7 @@ impl Line {
             None => {}
         }
         let families = ["disable-ipv4", "disable-ipv6", "ipv4-bind-address", "ipv6-bind-address"];
-        if whole || families.iter().any(|name| is_set(name)) {
+        if whole || families.into_iter().any(is_set) {
             let four = get("ipv4-bind-address").unwrap_or("0.0.0.0");
             let six = get("ipv6-bind-address").unwrap_or("::");
             let wants_six = has_ipv6 || is_set("ipv6-bind-address");
