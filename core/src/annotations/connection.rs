@@ -21,6 +21,16 @@ pub fn mode_option(skeleton: &Skeleton) -> Option<&str> {
     skeleton.options.get(MODE_OPTION).map_or(old, |mode| Some(&**mode))
 }
 
+/// The line that says whether requests without a client are aborted, for the frontend (which must
+/// watch for it) and the backends; `None` for HAProxy's default.
+#[must_use]
+pub fn abort_option(skeleton: &Skeleton) -> Option<&'static str> {
+    skeleton.options.get(ABORT_OPTION).map(|value| match &**value {
+        "true" => "option abortonclose",
+        _ => "no option abortonclose",
+    })
+}
+
 /// Option with the deprecated form of `http-server-close`.
 pub const SERVER_CLOSE_OPTION: &str = "tidegate-server-close";
 

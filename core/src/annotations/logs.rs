@@ -2,7 +2,7 @@
 //! for it.
 //!
 //! Captures are data: the request's head is matched with one regular expression for each thing to
-//! capture, and what comes out goes into the one capture slot of the frontend.
+//! capture, and what comes out goes into a capture slot of the frontend.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -33,11 +33,11 @@ pub const NULL_OPTION: &str = "tidegate-log-null";
 /// Option: whether a line is written as soon as the answer begins.
 pub const ASAP_OPTION: &str = "tidegate-log-asap";
 
-/// Most things that one route captures.
+/// Most things that one route captures: the capture slots of the frontend.
 const CAPTURES: usize = 4;
 
-/// Bytes that the capture slot holds.
-pub const SLOT_BYTES: u16 = 1024;
+/// Bytes that a capture slot holds.
+const SLOT_BYTES: u16 = 1024;
 
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "auth2",
@@ -54,8 +54,8 @@ const FORMATS: [&str; 8] =
 pub const FAMILY: Family = Family {
     title: "Logs of requests",
     about: "HAProxy writes a line for each request, if there is a target. What is captured from a \
-            request stands in it between braces (`%hr` of a log format); `request-capture` keeps \
-            credentials out of nothing, so capture none.",
+            request stands in it between braces, four places with `|` between them (`%hr` of a log \
+            format). Logs are read by many: capture no credentials.",
     fields: &["capture"],
     keys: &[
         Annotation {
@@ -79,8 +79,7 @@ pub const FAMILY: Family = Family {
             scopes: Scopes::CI,
             syntax: "whole number from 1 to 1024",
             default: "128",
-            about: "Most characters that are kept of each captured part; all parts together have \
-                    1024.",
+            about: "Most characters that are kept of each captured part.",
             example: "64",
             mechanism: Mechanism::Map,
             on_error: OnError::Default,
@@ -211,8 +210,14 @@ pub fn directives(skeleton: &Skeleton) -> Vec<String> {
     lines
 }
 
-/// The rules that fill the capture slot; none where nothing is logged. The slot itself must stand
-/// at the head of the frontend.
+/// The capture slots at the head of the frontend; none where nothing is logged.
+#[must_use]
+pub fn slots(skeleton: &Skeleton) -> Vec<String> {
+    let count = if targets(skeleton).is_empty() { 0 } else { CAPTURES };
+    (0..count).map(|_| format!("declare capture request len {SLOT_BYTES}")).collect()
+}
+
+/// The rules that fill the capture slots.
 fn rules(skeleton: &Skeleton) -> Vec<String> {
     if targets(skeleton).is_empty() {
         return Vec::new();
@@ -222,19 +227,17 @@ fn rules(skeleton: &Skeleton) -> Vec<String> {
          if {on:capture}"
             .to_string()]);
     for at in 1..=CAPTURES {
-        let there =
-            if at == 1 { "" } else { &format!(" {{ {{f:capture}},field({at},.) -m len 1: }}") };
+        let there = format!("{{ {{f:capture}},field({at},.) -m len 1: }}");
         lines.push(format!(
             "http-request set-var-fmt(txn.c1) \"%[{{f:capture}},field({at},.)]:%[var(txn.ct)]\" \
-             if {{on:capture}}{there}"
+             if {{on:capture}} {there}"
         ));
-        let before = if at == 1 { "" } else { "%[var(txn.cap)]|" };
+        let slot = at - 1;
         lines.push(format!(
-            "http-request set-var-fmt(txn.cap) \
-             \"{before}%[var(txn.c1),map_regm(maps/hash-key.map)]\" if {{on:capture}}{there}"
+            "http-request capture var(txn.c1),map_regm(maps/hash-key.map) id {slot} \
+             if {{on:capture}} {there}"
         ));
     }
-    lines.push("http-request capture var(txn.cap) id 0 if {on:capture}".to_string());
     lines
 }
 

@@ -105,10 +105,8 @@ fn common(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     for (directive, value) in timeouts::of_backends(skeleton) {
         writeln!(out, "  {directive} {value}")?;
     }
-    match skeleton.options.get(connection::ABORT_OPTION).map(|value| &**value) {
-        Some("true") => out.write_str("  option abortonclose\n")?,
-        Some(_) => out.write_str("  no option abortonclose\n")?,
-        None => {}
+    if let Some(option) = connection::abort_option(skeleton) {
+        writeln!(out, "  {option}")?;
     }
     out.write_str(
         "  retries 3\n  option redispatch 1\n  http-reuse safe\n\

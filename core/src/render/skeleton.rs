@@ -78,6 +78,9 @@ fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     if let Some(mode) = connection::mode_option(skeleton) {
         writeln!(out, "  option {mode}")?;
     }
+    if let Some(option) = connection::abort_option(skeleton) {
+        writeln!(out, "  {option}")?;
+    }
     let defaults = [
         ("timeout client", "60s"),
         ("timeout client-fin", "5s"),
@@ -118,8 +121,8 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     for rule in connection::EXPECT_PROXY {
         writeln!(out, "  {rule}")?;
     }
-    if !logs::targets(skeleton).is_empty() {
-        writeln!(out, "  declare capture request len {}", logs::SLOT_BYTES)?;
+    for slot in logs::slots(skeleton) {
+        writeln!(out, "  {slot}")?;
     }
     routing(out)?;
     out.write_str(

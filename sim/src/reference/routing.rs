@@ -120,7 +120,7 @@ impl<'a> Facts<'a> {
         let named = value.and_then(|value| {
             let (namespace, rest) = value.trim().split_once('/')?;
             let (name, port) = match rest.split_once(':') {
-                Some((name, port)) => (name, port.parse().ok().filter(|port| *port > 0)?),
+                Some((name, port)) => (name, port.trim().parse().ok().filter(|port| *port > 0)?),
                 None => (rest, 0),
             };
             let is_name = |text: &str| {
