@@ -392,13 +392,14 @@ fn format_tcp(text: &str) -> Result<(&'static str, String), Refusal> {
 /// but they themselves (configuration manual, section 2.2).
 fn encoded(text: &str) -> Result<String, Refusal> {
     let text = text.trim();
-    if text.is_empty() || text.len() > 4_096 || text.chars().any(char::is_control) {
+    let encoded = format!("'{}'", text.replace('\'', "'\\''"));
+    if text.is_empty() || encoded.len() > 1_900 || text.chars().any(char::is_control) {
         return Err(Refusal::new(
-            "the format is empty, longer than 4096 bytes, or has more than one line",
+            "the format is empty, longer than 1900 bytes, or has more than one line",
             "write the format on one line",
         ));
     }
-    Ok(format!("'{}'", text.replace('\'', "'\\''")))
+    Ok(encoded)
 }
 
 fn dontlognull(text: &str) -> Result<(&'static str, String), Refusal> {
