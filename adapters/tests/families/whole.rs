@@ -192,8 +192,10 @@ pub fn connections(stage: &Stage) {
         }
         (pod.inside.connections.load(Ordering::SeqCst) - before, closes)
     };
-    let (opened, closes) = four("kept");
-    assert!(opened <= 1 && !closes, "kept: {opened} connections, {closes}");
+    eventually("connections are kept", || {
+        let (opened, closes) = four("kept");
+        ensure(opened <= 1 && !closes, || format!("{opened} connections, {closes}"))
+    });
     for (key, value, client_closes) in [
         ("http-connection-mode", "http-server-close", false),
         ("http-server-close", "true", false),
@@ -301,7 +303,7 @@ pub fn timeouts(stage: &Stage) {
         ensure(stat.contains(",DOWN,"), || "it is up".to_owned())
     });
     // Three failed checks; with the default of 2s they take 6s.
-    assert!(begin.elapsed() < Duration::from_secs(4), "timeout-check: {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(5), "timeout-check: {:?}", begin.elapsed());
     rig.wait("slow-check.test", "/", 503, "");
     let config = rig.config();
     for line in ["timeout client-fin 3000ms", "timeout server-fin 4000ms", "timeout check 100ms"] {
