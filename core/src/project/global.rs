@@ -29,6 +29,12 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
             }
         }
         let source = Source::ConfigMap(config);
+        for (key, _) in &config.meta.annotations {
+            if registry.find(key) == Some(None) && !absent::is_absent(key) {
+                let field = source.field(key);
+                piece.problems.push(object::unknown(&reference, field, key, registry));
+            }
+        }
         for (row, key, value) in source.keys(registry) {
             let Some(annotation) = registry.row(row) else { continue };
             let judged = match annotation.apply {
