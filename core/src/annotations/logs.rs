@@ -68,7 +68,7 @@ pub const FAMILY: Family = Family {
             about: "Parts of requests that are logged. `hdr` is what stands after the last comma \
                     of the last header of the name, `req.fhdr` the last header whole. Other \
                     expressions are a Problem, since a tenant's may read what is not theirs.",
-            example: "req.fhdr(User-Agent)\ncook(lang)",
+            example: "req.fhdr(User-Agent)",
             mechanism: Mechanism::Map,
             on_error: OnError::Default,
             apply: Apply::Route(capture),
