@@ -109,8 +109,10 @@ pub fn logs(stage: &Stage) {
         format!("address:127.0.0.1, port:{}, facility:daemon", log.local_addr().unwrap().port());
     configure(stage, &[("syslog-server", &target)], 1);
     rig.wait("plain.test", "/", 200, "app");
-    rig.now("plain.test", "/first");
-    let line = logged(&log, "GET /first HTTP/1.1").expect("a line in HAProxy's form");
+    let line = eventually("a line in HAProxy's form", || {
+        rig.get("plain.test", "/first")?;
+        logged(&log, "GET /first HTTP/1.1").ok_or("no line".to_owned())
+    });
     assert!(line.starts_with("<30>"), "daemon.info: {line}");
     // Captures are data.
     let before = rig.reload_count();
@@ -198,8 +200,8 @@ pub fn connections(stage: &Stage) {
     });
     for (key, value, client_closes) in [
         ("http-connection-mode", "http-server-close", false),
-        ("http-server-close", "true", false),
         ("http-connection-mode", "httpclose", true),
+        ("http-server-close", "true", false),
     ] {
         configure(stage, &[(key, value)], 1);
         eventually(&format!("{key} {value}"), || {
@@ -273,7 +275,8 @@ pub fn process(stage: &Stage) {
     rig.wait_problem(&["LimitExceeded", "data.maxconn"]);
     rig.wait("plain.test", "/", 200, "app");
     assert!(!rig.config().contains("9000000"), "after {before} reloads");
-    configure(stage, &[("threads", "65"), ("hard-stop-after", "1ms")], 1);
+    // What remains is what the flags say, which is the same.
+    configure(stage, &[("threads", "65"), ("hard-stop-after", "1ms")], 0);
     rig.wait_problem(&["BadValue", "data.threads"]);
     rig.wait_problem(&["BadValue", "data.hard-stop-after"]);
     configure(stage, &[], 0);
@@ -342,9 +345,17 @@ pub fn costs(stage: &Stage) {
             continue;
         }
         let before = rig.reload_count();
-        configure(stage, &[(row.key, row.example)], u64::from(is_static));
+        // A form of lines does nothing without lines.
+        let is_form = row.key.starts_with("log-format");
+        let target = if is_form { "address:127.0.0.1" } else { "" };
+        let data: Vec<(&str, &str)> = [(row.key, row.example), ("log-target", target)]
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        configure(stage, &data, u64::from(is_static));
         // A marker that is data shows that the ConfigMap was taken in.
-        let marked = [(row.key, row.example), ("response-set-header", "X-Seen yes")];
+        let marked: Vec<_> =
+            data.into_iter().chain([("response-set-header", "X-Seen yes")]).collect();
         rig.put("config", &[config_map(&marked)]);
         eventually(&format!("{} is in force", row.key), || {
             let answer = rig.get("plain.test", "/")?;

@@ -43,7 +43,7 @@ pub const FAMILY: Family = Family {
             "whole number from 1 to 64",
             "`--threads`, else one per processor",
             "Threads of HAProxy. HAProxy starts them once.",
-            "2",
+            "4",
             Mechanism::Skeleton,
             Apply::Skeleton(threads),
         ),
