@@ -192,8 +192,8 @@ pub fn options(lookup: &mut Lookup<'_>, registry: &Registry) -> BTreeMap<Box<str
         }
     }
     let max = connections_max(&lookup.capabilities()).unwrap_or(u64::MAX);
-    let is_too_many = |n: &Box<str>| n.parse::<u64>().is_ok_and(|n| n > max);
-    if options.get(process::MAXCONN_OPTION).is_some_and(is_too_many) {
+    let wanted = options.get(process::MAXCONN_OPTION).and_then(|n| n.parse::<u64>().ok());
+    if wanted.is_some_and(|wanted| wanted > max) {
         options.remove(process::MAXCONN_OPTION);
     }
     options

@@ -201,10 +201,9 @@ fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
     if let Some(odd) = skeleton.options.iter().find(|(o, v)| is_typed(o) && !v.chars().all(typed)) {
         return Err(format!("option {odd:?}"));
     }
-    let harmless = |(option, value): (&Box<str>, &Box<str>)| {
+    let options = skeleton.options.iter().map(|(option, value)| {
         (option.clone(), if is_typed(option) { value.clone() } else { "1s".into() })
-    };
-    let options = skeleton.options.iter().map(harmless);
+    });
     let mut benign: Skeleton = (**skeleton).clone();
     benign.header_names = names.collect();
     benign.options = options.collect();
