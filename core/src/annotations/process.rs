@@ -33,7 +33,7 @@ pub const FAMILY: Family = Family {
             "`--maxconn`, else computed from the open files HAProxy may have",
             "Connections at once. HAProxy sizes its tables by it at its start. More than its open \
              files allow is a Problem, and the default holds.",
-            "10000",
+            "5000",
             Mechanism::Skeleton,
             Apply::Skeleton(maxconn),
         ),
