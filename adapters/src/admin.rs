@@ -134,6 +134,7 @@ impl From<&Problem> for ProblemView {
             severity: match severity {
                 Severity::Warning => "warning",
                 Severity::Error => "error",
+                Severity::Info => "info",
             },
             what: what.clone(),
             instead: instead.clone(),

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegate_core::problem::Problem;
 use tidegate_core::settings::Settings;
 
 use crate::haproxy::{Mode, ProxyOptions, StopMode};
@@ -33,6 +34,8 @@ pub struct RunOptions {
     pub drain_delay: Duration,
     /// What becomes of HAProxy at a clean stop.
     pub stop: StopMode,
+    /// What is to be told of the command line.
+    pub notes: Vec<Problem>,
 }
 
 /// Where objects come from, and whom what became of them is told.

@@ -320,6 +320,7 @@ impl Metrics {
             let severity = match problem.severity {
                 Severity::Warning => "warning",
                 Severity::Error => "error",
+                Severity::Info => "info",
             };
             [("reason", problem.reason.as_str()), ("severity", severity)]
         };

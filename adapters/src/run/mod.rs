@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use tidegate_core::action::{Action, ActionBody};
 use tidegate_core::controller::{Controller, Step};
 use tidegate_core::event::Event;
+use tidegate_core::problem::Problem;
 use tidegate_core::time::Time;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -95,10 +96,14 @@ pub async fn run(
         keeper,
         master: options.proxy().master_endpoint(),
         drain: None,
+        notes: options.notes.clone(),
         wake_at: None,
     };
     if let Some(memory) = memory {
         shell.step(vec![Event::Remembered(Box::new(memory))]);
+    }
+    if !shell.notes.is_empty() {
+        shell.step(vec![Event::SourceProblems(shell.notes.clone())]);
     }
     serve_admin(&options, &ports, &shell.report, &mut servers).await?;
     let delay = options.drain_delay;
@@ -182,6 +187,8 @@ struct Shell {
     /// HAProxy's master, where there is one to ask.
     master: Option<Endpoint>,
     drain: Option<Drain>,
+    /// Problems of the command line, told with those of the source.
+    notes: Vec<Problem>,
     wake_at: Option<Time>,
 }
 
@@ -233,8 +240,8 @@ impl Shell {
                     events.push(event.context("the HAProxy adapter ended")?);
                 }
                 batch = from_source.recv() => {
-                    let batch = batch.context("the source of objects ended")?;
-                    self.seen(&batch);
+                    let mut batch = batch.context("the source of objects ended")?;
+                    self.seen(&mut batch);
                     events.extend(batch);
                 }
                 () = tokio::time::sleep(wake) => events.push(Event::Ticked),
@@ -252,8 +259,8 @@ impl Shell {
             }
             for _ in 0..BATCHES_PER_STEP {
                 match from_source.try_recv() {
-                    Ok(batch) => {
-                        self.seen(&batch);
+                    Ok(mut batch) => {
+                        self.seen(&mut batch);
                         events.extend(batch);
                     }
                     Err(_) => break,
@@ -277,7 +284,12 @@ impl Shell {
         Duration::from_millis(ms)
     }
 
-    fn seen(&mut self, batch: &[Event]) {
+    fn seen(&mut self, batch: &mut [Event]) {
+        for event in batch.iter_mut() {
+            if let Event::SourceProblems(problems) = event {
+                problems.extend(self.notes.iter().cloned());
+            }
+        }
         self.report.metrics.events_arrived(batch);
         if let Some(keeper) = &mut self.keeper {
             keeper.seen(batch);

@@ -151,6 +151,7 @@ impl Report {
             match problem.severity {
                 Severity::Error => tracing::warn!(%problem, "problem"),
                 Severity::Warning => tracing::info!(%problem, "problem"),
+                Severity::Info => tracing::info!(%problem, "problem"),
             }
         }
         for problem in closed {

@@ -6,8 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt::{self, Write};
 
-use crate::annotations::{Section, affinity};
-use crate::capability::Capabilities;
+use crate::annotations::{Section, affinity, connection, forward, timeouts};
 use crate::desired::Skeleton;
 
 /// The profile of a backend without options.
@@ -79,7 +78,7 @@ pub fn write_all(skeleton: &Skeleton, shared: SharedRules, out: &mut dyn Write) 
                 if hashes {
                     out.write_str("  hash-type consistent\n")?;
                 }
-                common(&skeleton.capabilities, out)?;
+                common(skeleton, out)?;
                 checks(method, out)?;
                 out.write_str(rules)?;
                 out.write_char('\n')?;
@@ -110,6 +109,7 @@ fn rules(skeleton: &Skeleton, affinity: bool, out: &mut dyn Write) -> fmt::Resul
     }
     // Only what may be sent twice is.
     out.write_str("  http-request disable-l7-retry unless { method GET HEAD OPTIONS }\n")?;
+    writeln!(out, "  {}", super::skeleton::expand(forward::TELL))?;
     super::skeleton::write_rules(skeleton, Section::Backend, "http-request", out)?;
     if affinity {
         super::skeleton::write_rules(skeleton, Section::Affinity, "http-after-response", out)?;
@@ -119,10 +119,15 @@ fn rules(skeleton: &Skeleton, affinity: bool, out: &mut dyn Write) -> fmt::Resul
 
 /// What every profile has. A failed connection is tried again on another server; so is an answer
 /// that never came, for requests that may be repeated.
-fn common(_: &Capabilities, out: &mut dyn Write) -> fmt::Result {
+fn common(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    for (directive, value) in timeouts::of_backends(skeleton) {
+        writeln!(out, "  {directive} {value}")?;
+    }
+    if let Some(option) = connection::abort_option(skeleton) {
+        writeln!(out, "  {option}")?;
+    }
     out.write_str(
-        "  timeout connect 1s\n  timeout server 60s\n  timeout queue 60s\n  timeout check 2s\n\
-         \x20 timeout tunnel 1h\n  timeout http-keep-alive 60s\n  retries 3\n  option redispatch 1\n\
-         \x20 http-reuse safe\n  retry-on conn-failure empty-response\n",
+        "  retries 3\n  option redispatch 1\n  http-reuse safe\n\
+         \x20 retry-on conn-failure empty-response\n",
     )
 }

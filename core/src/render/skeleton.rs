@@ -11,7 +11,8 @@ use core::fmt::{self, Write};
 
 use crate::annotations::redirect::CODES;
 use crate::annotations::{
-    FAMILIES, Family, RuleText, Section, auth, field_position, flag_of, rate,
+    FAMILIES, Family, RuleText, Section, auth, connection, field_position, flag_of, logs, process,
+    rate,
 };
 use crate::desired::Skeleton;
 use crate::render::profile::SharedRules;
@@ -68,17 +69,23 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
         listen.state_dir
     )?;
     out.write_str("  stats timeout 1h\n  stats maxconn 20\n")?;
-    writeln!(out, "  hard-stop-after {}s", listen.hard_stop_after_s)?;
+    let option = |name: &str, number: u32| match skeleton.options.get(name) {
+        Some(value) => value.parse().unwrap_or(number),
+        None => number,
+    };
+    let hard_stop_after_s = option(process::HARD_STOP_OPTION, listen.hard_stop_after_s);
+    writeln!(out, "  hard-stop-after {hard_stop_after_s}s")?;
     writeln!(out, "  localpeer {PEER}")?;
-    if listen.threads > 0 {
-        writeln!(out, "  nbthread {}", listen.threads)?;
+    let threads = option(process::THREADS_OPTION, listen.threads.into());
+    if threads > 0 {
+        writeln!(out, "  nbthread {threads}")?;
     }
-    if listen.maxconn > 0 {
-        writeln!(out, "  maxconn {}", listen.maxconn)?;
+    let maxconn = option(process::MAXCONN_OPTION, listen.maxconn);
+    if maxconn > 0 {
+        writeln!(out, "  maxconn {maxconn}")?;
     }
-    if !listen.log_target.is_empty() {
-        let format = if *listen.log_target == *"stdout" { " format raw" } else { "" };
-        writeln!(out, "  log {}{format} local0", listen.log_target)?;
+    for target in logs::targets(skeleton) {
+        writeln!(out, "  log {target}")?;
     }
     super::auth::global(skeleton, dir, out)?;
     out.write_str("  tune.bufsize 16384\n")?;
@@ -87,8 +94,14 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
 
 fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     out.write_str("defaults tidegate-front\n  mode http\n")?;
-    if !skeleton.listen.log_target.is_empty() {
-        out.write_str("  log global\n  option httplog\n")?;
+    for line in logs::directives(skeleton) {
+        writeln!(out, "  {line}")?;
+    }
+    if let Some(mode) = connection::mode_option(skeleton) {
+        writeln!(out, "  option {mode}")?;
+    }
+    if let Some(option) = connection::abort_option(skeleton) {
+        writeln!(out, "  {option}")?;
     }
     let defaults = [
         ("timeout client", "60s"),
@@ -107,7 +120,7 @@ fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "  {directive} {value}")?;
         }
     }
-    out.write_str("  option http-ignore-probes\n  option dontlognull\n\n")
+    out.write_str("  option http-ignore-probes\n\n")
 }
 
 fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
@@ -126,6 +139,12 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
                 super::crt_list::FILE
             )?;
         }
+    }
+    for rule in connection::EXPECT_PROXY {
+        writeln!(out, "  {rule}")?;
+    }
+    for slot in logs::slots(skeleton) {
+        writeln!(out, "  {slot}")?;
     }
     routing(out)?;
     out.write_str(
@@ -152,7 +171,6 @@ fn routing(out: &mut dyn Write) -> fmt::Result {
         "  http-request deny deny_status 400 if METH_CONNECT\n\
          \x20 http-request deny deny_status 400 if { path -m sub /. %2e %2E %2f. %2F. > } \
          { path -m reg -i '(/|%2f)(\\.|%2e){1,2}(/|%2f|$)|>' }\n\
-         \x20 option forwardfor\n\
          \x20 http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n\
          \x20 http-request set-var(txn.path) path\n\
          \x20 http-request set-var(txn.path) path,regsub(//+,/,g) if { path -m sub // }\n",
@@ -219,7 +237,7 @@ fn rules_of(family: &Family, skeleton: &Skeleton, section: Section) -> Vec<Strin
 }
 
 /// Replaces `{f:NAME}`, `{on:NAME}`, `{only:NAME}` and `{host}`.
-fn expand(line: &str) -> String {
+pub(super) fn expand(line: &str) -> String {
     if !line.contains('{') {
         return line.into();
     }
@@ -296,9 +314,10 @@ fn internal(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
         "  http-request return status 200 content-type text/plain string \"ok\\n\" \
          if { path /healthz }\n\
          \x20 http-request use-service prometheus-exporter if { path /metrics }\n\
+         \x20 stats enable\n  stats uri /stats\n  stats hide-version\n\
          \x20 http-request return status 200 content-type text/plain \
          lf-string \"%[path,map_str(maps/ledger.map,-)]%[path,map_str(maps/headers.map,-)]\\n\" \
          if { path /maps }\n\
-         \x20 http-request return status 404\n\n",
+         \x20 http-request return status 404 unless { path_beg /stats }\n\n",
     )
 }

@@ -360,6 +360,7 @@ fn digest_of(problem: &Problem) -> Digest {
     let severity: &[u8] = match severity {
         Severity::Warning => b"w",
         Severity::Error => b"e",
+        Severity::Info => b"i",
     };
     let texts = [field.as_bytes(), what.as_bytes(), instead.as_bytes(), fix.as_bytes()];
     Digest::of_parts([severity].into_iter().chain(texts))
@@ -377,7 +378,11 @@ fn note(
     };
     let mut problems: Vec<&Problem> =
         projections.problems_of(&topic.about).filter(stands).collect();
-    problems.sort_by_key(|p| core::cmp::Reverse(p.severity));
+    problems.sort_by_key(|p| match p.severity {
+        Severity::Error => 0,
+        Severity::Warning => 1,
+        Severity::Info => 2,
+    });
     let severity = problems.first()?.severity;
     Some((severity, joined(&problems)))
 }

@@ -446,5 +446,21 @@ impl World {
         if self.quarantined.remove(object).is_some() {
             changed.insert(Fact::Quarantined(object.clone()));
         }
+        if object.kind == Kind::ConfigMap {
+            // Its keys too; see `crate::project::global::part`.
+            let parts = self.quarantined.keys().filter(|part| {
+                part.kind == Kind::ConfigMap
+                    && part.name.namespace == object.name.namespace
+                    && part
+                        .name
+                        .name
+                        .strip_prefix(&*object.name.name)
+                        .is_some_and(|key| key.starts_with('/'))
+            });
+            for part in parts.cloned().collect::<Vec<_>>() {
+                self.quarantined.remove(&part);
+                changed.insert(Fact::Quarantined(part));
+            }
+        }
     }
 }

@@ -84,6 +84,7 @@ fn options() -> RunOptions {
         admin: Some(Endpoint::Tcp("0.0.0.0".to_owned(), ADMIN_PORT)),
         drain_delay: Duration::ZERO,
         stop: StopMode::Leave,
+        notes: Vec::new(),
     }
 }
 

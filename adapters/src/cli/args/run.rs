@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::SettingsArgs;
 use super::cluster::ClusterArgs;
+use crate::cli::theirs::Note;
 use crate::cli::value;
 use crate::haproxy::{Mode, StopMode};
 use crate::journal::Writing;
@@ -71,6 +72,9 @@ pub struct RunArgs {
     /// What is logged: error, warn, info, debug, trace, or module=level pairs
     #[arg(long, value_name = "FILTER", env = "TIDEGATE_LOG", default_value = "info")]
     pub log: String,
+    /// Arguments of haproxytech's controller that have no meaning here.
+    #[arg(skip)]
+    pub notes: Vec<Note>,
     #[command(flatten)]
     /// What is watched and told in a cluster.
     pub cluster: ClusterArgs,
@@ -114,6 +118,7 @@ impl RunArgs {
             admin_bind,
             log_format: _,
             log: _,
+            notes,
             cluster,
             settings,
         } = self.clone();
@@ -142,7 +147,8 @@ impl RunArgs {
             source,
             haproxy,
             mode,
-            inherit_stdout: &*settings.listen.log_target == "stdout",
+            // HAProxy itself writes nothing there; its log does, when the ConfigMap says so.
+            inherit_stdout: true,
             journal: journal_dir.map(|dir| JournalOptions {
                 dir,
                 bytes_max: journal_max,
@@ -157,6 +163,10 @@ impl RunArgs {
                 StopMode::Leave
             } else {
                 StopMode::Soft { within: stop_within }
+            },
+            notes: {
+                let config_map = settings.config_map.as_ref();
+                notes.iter().map(|note| note.problem(config_map)).collect()
             },
             settings,
         })
