@@ -103,7 +103,7 @@ fn annotation() -> BoxedStrategy<(String, String)> {
         keys.extend(row.haproxy.map(|key| format!("haproxy.com/{key}")));
         (select(keys), value(row))
     });
-    let absent = select(&["tidegate.io/auth-type", "haproxy.org/auth-secret"][..]);
+    let absent = select(&["tidegate.io/auth-type", "haproxy.org/client-ca"][..]);
     let unknown = select(&["tidegate.io/timeout-servr", "haproxy.org/x", "tidegate.io/"][..]);
     let class = select(&["tidegate", "nginx"][..]);
     prop_oneof![

@@ -50,9 +50,9 @@ pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -
     route || backend || wants_authentication(facts, ingress)
 }
 
-/// Keys of basic authentication, which there is not: any of them closes.
+/// Keys of authentication that there is not: any of them closes.
 fn wants_authentication(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
-    ["auth-type", "auth-secret", "auth-realm"].into_iter().any(|key| {
+    ["auth-type", "auth-secret", "auth-realm", "client-ca"].into_iter().any(|key| {
         let keys = (key, key);
         ingress.is_some_and(|i| !written(&i.meta, &keys).is_empty())
             || !configured(facts, &keys).is_empty()
