@@ -25,6 +25,10 @@ pub struct Capabilities {
     pub sni_auto: bool,
     /// Descriptors this HAProxy may use; 0 when unknown.
     pub descriptors: u64,
+    /// A TLS session is resumed only under the crt-list line, authorities and revocations that it
+    /// began under (releases from August 2026 on). Elsewhere a certificate that was good enough for
+    /// one host would do for all.
+    pub isolated_sessions: bool,
 }
 
 /// The three tiers of the design; for documents and reports. Plans look at single abilities.
@@ -65,6 +69,7 @@ impl Capabilities {
             balance_hash: true,
             sni_auto: true,
             descriptors: 0,
+            isolated_sessions: true,
         }
     }
 
@@ -88,6 +93,7 @@ impl Capabilities {
             version: "2.6".into(),
             dynamic_servers: false,
             timeout_client: false,
+            isolated_sessions: false,
             ..Capabilities::tier_b()
         }
     }

@@ -37,6 +37,9 @@ pub enum Mistake {
     AdoptUnsaved = 14,
     /// A list adds what is new and keeps what is gone (B2).
     KeepRemoved = 15,
+    /// A route that asks for certificates of clients is open whatever the handshake of its host asks
+    /// for.
+    AnyHandshake = 40,
 }
 
 #[cfg(feature = "sabotage")]

@@ -160,6 +160,7 @@ fn examples(stage: &Stage) {
     let inner = Authority::new();
     let mut objects = vec![inner.issue(&["tidegate.internal"]).secret("client-cert")];
     objects.push(secret("pods-ca", &[("ca.crt", &inner.pem)]));
+    objects.push(secret("clients-ca", &[("ca.crt", &inner.pem)]));
     for file in ["mutual", "mutual-routes", "secure", "tls"] {
         rig.remove(file);
     }
@@ -171,7 +172,11 @@ fn examples(stage: &Stage) {
             row.haproxy.map(|name| HAPROXY_PREFIXES.map(|prefix| format!("{prefix}{name}")));
         for (number, key) in ours.into_iter().chain(theirs.into_iter().flatten()).enumerate() {
             let name = format!("example-{}-{number}", row.key);
-            let route = ingress(&name).all(&format!("{name}.test"), "app");
+            let host = format!("{name}.test");
+            let mut route = ingress(&name).all(&host, "app");
+            if row.key == "client-ca" {
+                route = route.tls(&[&host], "client-cert");
+            }
             objects.push(route.annotation(&key, row.example).into());
             if is_unsupported(rig.version, row) {
                 expected.insert(name.clone());

@@ -182,13 +182,7 @@ pub fn broken_access(stage: &Stage) {
 /// There is no authentication yet, and so no route that asks for it.
 pub fn authentication(stage: &Stage) {
     let rig = &stage.rig;
-    let keys = [
-        "tidegate.io/auth-type",
-        "haproxy.org/auth-secret",
-        "haproxy.com/auth-realm",
-        "haproxy.org/client-ca",
-        "tidegate.io/client-ca",
-    ];
+    let keys = ["tidegate.io/auth-type", "haproxy.org/auth-secret", "haproxy.com/auth-realm"];
     let objects = keys.iter().enumerate().map(|(number, key)| {
         let name = format!("auth-{number}");
         ingress(&name).all(&format!("{name}.test"), "app").annotation(key, "basic-auth").into()

@@ -12,8 +12,8 @@ use super::value::quoted;
 use super::{HAPROXY_PREFIXES, PREFIX};
 use crate::problem::{Problem, Reason, Severity};
 
-/// Keys of basic authentication and of certificates of clients.
-pub const KEYS: [&str; 4] = ["auth-type", "auth-secret", "auth-realm", "client-ca"];
+/// Keys of basic authentication.
+pub const KEYS: [&str; 3] = ["auth-type", "auth-secret", "auth-realm"];
 
 /// Whether a full annotation key, or a key of the ConfigMap, is one of [`KEYS`].
 #[must_use]

@@ -10,12 +10,14 @@ pub mod affinity;
 pub mod balance;
 pub mod check;
 pub mod client;
+pub mod client_certificates;
 pub mod cors;
 pub mod dialect;
 pub mod draft;
 pub mod headers;
 pub mod hsts;
 pub mod limits;
+pub mod listener;
 pub mod nearest;
 pub mod protocol;
 pub mod rate;
@@ -42,6 +44,7 @@ pub use draft::{BackendDraft, RouteDraft};
 pub const FAMILIES: &[&Family] = &[
     &client::FAMILY,
     &access::FAMILY,
+    &client_certificates::FAMILY,
     &redirect::FAMILY,
     &cors::FAMILY,
     &rate::FAMILY,
@@ -54,6 +57,7 @@ pub const FAMILIES: &[&Family] = &[
     &protocol::FAMILY,
     &affinity::FAMILY,
     &rewrite::FAMILY,
+    &listener::FAMILY,
 ];
 
 /// A group of keys that belong together.
@@ -107,6 +111,8 @@ pub enum Apply {
     Backend(fn(&str, &mut BackendDraft, &mut Context<'_, '_>) -> Result<(), Refusal>),
     /// An option of the static part: directive and encoded value.
     Skeleton(fn(&str) -> Result<(&'static str, String), Refusal>),
+    /// Read by whoever needs it; this only judges the value.
+    Judged(fn(&str) -> Result<(), Refusal>),
 }
 
 /// Where a key may stand. The narrower scope wins: Service, then Ingress, then ConfigMap.

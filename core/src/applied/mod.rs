@@ -188,7 +188,7 @@ impl Running {
         let lines: BTreeMap<&str, &Vec<Box<str>>> =
             observed.crt_list.iter().map(|(file, hosts)| (&**file, hosts)).collect();
         for file in &observed.certificates {
-            match crt_list::digest_of(file) {
+            match crt_list::key_of(file) {
                 Some(digest) => {
                     let hosts = lines.get(&**file);
                     let line = RunningLine {
@@ -340,7 +340,7 @@ impl Running {
             }
             RuntimeCommand::InstallCertificate { file, digest: _ }
             | RuntimeCommand::InstallAuthority { file, digest: _ } => {
-                match crt_list::digest_of(file) {
+                match crt_list::key_of(file) {
                     Some(digest) => {
                         let line = RunningLine { hosts: BTreeSet::new(), listed: false };
                         self.certificates.entry(digest).or_default().insert(file.clone(), line);
@@ -416,7 +416,7 @@ impl Running {
     }
 
     fn set_line(&mut self, file: &Arc<str>, hosts: BTreeSet<Arc<str>>, listed: bool) {
-        if let Some(digest) = crt_list::digest_of(file) {
+        if let Some(digest) = crt_list::key_of(file) {
             let files = self.certificates.entry(digest).or_default();
             files.insert(file.clone(), RunningLine { hosts, listed });
         }
@@ -424,7 +424,7 @@ impl Running {
 
     fn forget_file(&mut self, file: &Arc<str>) {
         self.files.remove(file);
-        let Some(digest) = crt_list::digest_of(file) else { return };
+        let Some(digest) = crt_list::key_of(file) else { return };
         if let Some(files) = self.certificates.get_mut(&digest) {
             files.remove(file);
             if files.is_empty() {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::MapId;
 use crate::digest::Digest;
+use crate::render::crt_list;
 use crate::time::Time;
 pub use backend::{Backend, BackendSpec};
 pub use skeleton::Skeleton;
@@ -30,7 +31,7 @@ pub enum Contribution {
     Backend(Arc<Backend>),
     /// A certificate presented for a host.
     Certificate(Digest, Arc<str>),
-    /// A file named by server keywords.
+    /// A file named by server keywords or by lines of the crt-list.
     File(ServerFile),
     /// A header name that occurs as data; static rules need it where HAProxy takes no names as
     /// data.
@@ -39,6 +40,20 @@ pub enum Contribution {
     DefaultCertificate(Digest),
     /// A DNS name to keep resolved.
     ResolveName(Box<str>),
+    /// A certificate presented for a host, whose clients are asked for certificates of their own.
+    CheckedCertificate(Digest, ClientCheck, Arc<str>),
+}
+
+/// What clients are held to in the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientCheck {
+    /// The vault's key of the authorities, which is also in the name of their file.
+    pub authority: Digest,
+    /// Whether their lists of revoked certificates count.
+    pub revokes: bool,
+    /// Whether they must have signed the client's certificate directly, which only a full handshake
+    /// shows.
+    pub direct: bool,
 }
 
 /// A file named by server keywords. Its name is its content address.
@@ -83,7 +98,7 @@ pub struct Image {
     maps: Vec<Table<Owned<Arc<str>>>>,
     /// Backends by name.
     pub backends: Table<Arc<Backend>>,
-    /// Hosts by certificate (hex of the digest).
+    /// Hosts by certificate and what clients are held to ([`crate::render::crt_list::key`]).
     pub certificates: Table<Arc<BTreeSet<Arc<str>>>>,
     /// Files named by server keywords, by file name.
     pub files: BTreeMap<Arc<str>, Owned<ServerFile>>,
@@ -134,7 +149,7 @@ pub enum Key {
     DefaultCertificate,
     /// A file named by server keywords.
     File(Arc<str>),
-    /// A certificate and its crt-list lines (hex of the digest).
+    /// A certificate and its crt-list lines ([`crate::render::crt_list::key`]).
     Certificate(Arc<str>),
     /// A backend and its servers.
     Backend(Arc<str>),
@@ -153,6 +168,7 @@ pub struct Desired {
     header_names: BTreeMap<Arc<str>, u32>,
     default_certificates: BTreeMap<Digest, u32>,
     checked_servers: u64,
+    client_checks: BTreeMap<ClientCheck, u32>,
     resolve_names: BTreeMap<Box<str>, u32>,
     names_changed: bool,
 }
@@ -177,6 +193,7 @@ impl Desired {
             header_names: BTreeMap::new(),
             default_certificates: BTreeMap::new(),
             checked_servers: 0,
+            client_checks: BTreeMap::new(),
             resolve_names: BTreeMap::new(),
             names_changed: false,
         }
@@ -246,6 +263,11 @@ impl Desired {
     #[must_use]
     pub fn checked_servers(&self) -> u64 {
         self.checked_servers
+    }
+
+    /// What clients are held to, for any host.
+    pub fn client_checks(&self) -> impl Iterator<Item = &ClientCheck> {
+        self.client_checks.keys()
     }
 
     /// Header names in use.
@@ -322,14 +344,11 @@ impl Desired {
                 self.touch(Key::Backend(backend.name.clone()));
             }
             Contribution::Certificate(digest, host) => {
-                let key: Arc<str> = digest.hex().into();
-                let mut hosts = match self.image.certificates.get(&key) {
-                    Some(hosts) => (**hosts).clone(),
-                    None => BTreeSet::new(),
-                };
-                hosts.insert(host.clone());
-                self.image.certificates.insert(key.clone(), Arc::new(hosts));
-                self.touch(Key::Certificate(key));
+                self.present(crt_list::key(digest, None), host);
+            }
+            Contribution::CheckedCertificate(digest, check, host) => {
+                *self.client_checks.entry(*check).or_insert(0) += 1;
+                self.present(crt_list::key(digest, Some(check)), host);
             }
             Contribution::File(file) => {
                 let name = file.file();
@@ -380,16 +399,16 @@ impl Desired {
                 }
             }
             Contribution::Certificate(digest, host) => {
-                let key: Arc<str> = digest.hex().into();
-                let Some(hosts) = self.image.certificates.get(&key) else { return };
-                let mut hosts = (**hosts).clone();
-                hosts.remove(host);
-                if hosts.is_empty() {
-                    self.image.certificates.remove(&key);
-                } else {
-                    self.image.certificates.insert(key.clone(), Arc::new(hosts));
+                self.withdraw(crt_list::key(digest, None), host);
+            }
+            Contribution::CheckedCertificate(digest, check, host) => {
+                if let Some(owners) = self.client_checks.get_mut(check) {
+                    *owners -= 1;
+                    if *owners == 0 {
+                        self.client_checks.remove(check);
+                    }
                 }
-                self.touch(Key::Certificate(key));
+                self.withdraw(crt_list::key(digest, Some(check)), host);
             }
             Contribution::File(file) => {
                 let name = file.file();
@@ -427,6 +446,28 @@ impl Desired {
                 }
             }
         }
+    }
+
+    fn present(&mut self, key: Arc<str>, host: &Arc<str>) {
+        let mut hosts = match self.image.certificates.get(&key) {
+            Some(hosts) => (**hosts).clone(),
+            None => BTreeSet::new(),
+        };
+        hosts.insert(host.clone());
+        self.image.certificates.insert(key.clone(), Arc::new(hosts));
+        self.touch(Key::Certificate(key));
+    }
+
+    fn withdraw(&mut self, key: Arc<str>, host: &Arc<str>) {
+        let Some(hosts) = self.image.certificates.get(&key) else { return };
+        let mut hosts = (**hosts).clone();
+        hosts.remove(host);
+        if hosts.is_empty() {
+            self.image.certificates.remove(&key);
+        } else {
+            self.image.certificates.insert(key.clone(), Arc::new(hosts));
+        }
+        self.touch(Key::Certificate(key));
     }
 
     fn choose_default_certificate(&mut self) {

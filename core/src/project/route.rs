@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Piece;
+use super::client::Handshake;
 use crate::annotations::Registry;
 use crate::annotations::resolve::{self, Resolved, Source, Target};
 use crate::desired::{BackendSpec, Contribution};
@@ -26,9 +27,10 @@ pub const NOT_FOUND: &str = "tidegate-404";
 /// The record that answers 503.
 pub const UNAVAILABLE: &str = "tidegate-503";
 
-/// Policies of the Ingresses of one piece, computed once each.
-#[derive(Default)]
+/// Policies of the Ingresses of one host, computed once each.
 pub struct Policies {
+    host: Arc<str>,
+    handshake: Handshake,
     by_ingress: BTreeMap<Option<Name>, Policy>,
 }
 
@@ -184,6 +186,12 @@ fn finish(
 }
 
 impl Policies {
+    /// None yet.
+    #[must_use]
+    pub fn new(host: &Arc<str>, handshake: Handshake) -> Policies {
+        Policies { host: host.clone(), handshake, by_ingress: BTreeMap::new() }
+    }
+
     fn of(
         &mut self,
         lookup: &mut Lookup<'_>,
@@ -200,7 +208,14 @@ impl Policies {
         sources.extend(ingress.map(|i| Source::Ingress(&i.meta)));
         let resolved = resolve::apply(lookup, registry, &sources, Target::Route);
         piece.problems.extend(resolved.problems);
-        let policy = Policy { route: resolved.route, closed: resolved.closed.is_some() };
+        let config_map = lookup.settings().config_map.as_ref();
+        let objection = resolved
+            .route
+            .clients
+            .and_then(|check| self.handshake.objection(&check, &self.host, ingress, config_map));
+        let closed = resolved.closed.is_some() || objection.is_some();
+        piece.problems.extend(objection);
+        let policy = Policy { route: resolved.route, closed };
         self.by_ingress.insert(key, policy.clone());
         policy
     }

@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::annotations::redirect::CODES;
-use crate::annotations::{FAMILIES, Family, RuleText, Section, field_position, flag_of, rate};
+use crate::annotations::{
+    FAMILIES, Family, RuleText, Section, field_position, flag_of, listener, rate,
+};
 use crate::desired::Skeleton;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
@@ -59,7 +61,22 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
         writeln!(out, "  log {}{format} local0", listen.log_target)?;
     }
     out.write_str("  tune.bufsize 16384\n")?;
-    out.write_str("  ssl-default-bind-options ssl-min-ver TLSv1.2\n\n")
+    let oldest = skeleton.options.get(listener::MIN_VERSION).map_or("TLSv1.2", |version| version);
+    let mut options = format!("ssl-min-ver {oldest}");
+    if skeleton.options.contains_key(listener::FULL_HANDSHAKES) {
+        out.write_str("  tune.ssl.cachesize 0\n")?;
+        options.push_str(" no-tls-tickets");
+    }
+    writeln!(out, "  ssl-default-bind-options {options}\n")
+}
+
+/// The options of a TLS listener: certificates by name, and no handshake broken off over a client's
+/// certificate, as the rules judge it.
+fn tls_bind(skeleton: &Skeleton) -> String {
+    let alpn = skeleton.options.get(listener::ALPN).map_or("h2,http/1.1", |protocols| protocols);
+    let strict = if skeleton.options.contains_key(listener::STRICT) { " strict-sni" } else { "" };
+    let file = super::crt_list::FILE;
+    format!("ssl crt-list {file} alpn {alpn} ca-ignore-err all crt-ignore-err all{strict}")
 }
 
 fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
@@ -96,12 +113,8 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "  bind {}{only}", bind(skeleton.listen.http_port))?;
         }
         if skeleton.listen.https_port > 0 {
-            writeln!(
-                out,
-                "  bind {}{only} ssl crt-list {} alpn h2,http/1.1",
-                bind(skeleton.listen.https_port),
-                super::crt_list::FILE
-            )?;
+            let options = tls_bind(skeleton);
+            writeln!(out, "  bind {}{only} {options}", bind(skeleton.listen.https_port))?;
         }
     }
     routing(out)?;
@@ -116,7 +129,8 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     out.write_str("  use_backend %[var(txn.be)]\n  default_backend tidegate-503\n\n")
 }
 
-/// From the request to the record. `>` ends the looked-up path, so it must not be in it; dot
+/// From the request to the record. What the headers about certificates of clients say is for
+/// HAProxy alone to say, on every route: a pod may be reached by more than one. `>` ends the looked-up path, so it must not be in it; dot
 /// segments are refused, as pods may resolve them to paths with another policy.
 fn routing(out: &mut dyn Write) -> fmt::Result {
     let lookup = "concat(,txn.path,/>),map_beg(maps/route.map)";
@@ -126,6 +140,8 @@ fn routing(out: &mut dyn Write) -> fmt::Result {
          { path -m reg -i '(/|%2f)(\\.|%2e){1,2}(/|%2f|$)|>' }\n\
          \x20 option forwardfor\n\
          \x20 http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n\
+         \x20 http-request del-header ssl-client -m beg\n\
+         \x20 http-request del-header ssl_client -m beg\n\
          \x20 http-request set-var(txn.path) path\n\
          \x20 http-request set-var(txn.path) path,regsub(//+,/,g) if { path -m sub // }\n",
     )?;

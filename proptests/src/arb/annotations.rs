@@ -47,6 +47,10 @@ const VALUES: &[&str] = &[
     "www.example.com",
     "https://x.org:8443",
     "ftp://x",
+    "a/ca",
+    "1 ",
+    "any",
+    "proxy-v2-ssl",
     "308",
     "200",
     "8443",
@@ -103,7 +107,7 @@ fn annotation() -> BoxedStrategy<(String, String)> {
         keys.extend(row.haproxy.map(|key| format!("haproxy.com/{key}")));
         (select(keys), value(row))
     });
-    let absent = select(&["tidegate.io/auth-type", "haproxy.org/client-ca"][..]);
+    let absent = select(&["tidegate.io/auth-type", "haproxy.org/auth-secret"][..]);
     let unknown = select(&["tidegate.io/timeout-servr", "haproxy.org/x", "tidegate.io/"][..]);
     let class = select(&["tidegate", "nginx"][..]);
     prop_oneof![

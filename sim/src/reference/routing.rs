@@ -91,15 +91,65 @@ impl<'a> Facts<'a> {
                 return None;
             }
             if !claims.is_empty() {
-                return Some(self.choose(&claims, path));
+                return Some(self.choose(&claims, &name, path));
             }
         }
         let claims: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, "")).collect();
-        Some(self.choose(&claims, path))
+        Some(self.choose(&claims, "", path))
+    }
+
+    fn ours(&self) -> Vec<&'a Ingress> {
+        let mut ours: Vec<_> = self.ingresses.iter().copied().filter(|i| self.is_ours(i)).collect();
+        ours.sort_by_key(|i| (i.meta.created, i.meta.name.clone()));
+        ours
+    }
+
+    /// Our Ingresses with a rule for a host, the oldest first.
+    pub(super) fn with_rule_for(&self, host: &str) -> Vec<&'a Ingress> {
+        let mut ours = self.ours();
+        ours.retain(|i| i.rules.iter().any(|r| canonical(&r.host) == host && is_host(&r.host)));
+        ours
+    }
+
+    /// The Secrets that our Ingresses name for a TLS host.
+    pub(super) fn tls_secrets(&self, host: &str) -> Vec<Name> {
+        let mut names = Vec::new();
+        for ingress in self.ours() {
+            for tls in &ingress.tls {
+                let named = tls.hosts.iter().any(|h| canonical(h) == host && is_host(h));
+                let all = tls.hosts.is_empty()
+                    && ingress.rules.iter().any(|r| canonical(&r.host) == host && is_host(&r.host));
+                if let Some(secret) =
+                    tls.secret.as_ref().filter(|s| (named || all) && !s.is_empty())
+                {
+                    names.push(Name::new(&ingress.meta.name.namespace, secret));
+                }
+            }
+        }
+        names
+    }
+
+    /// The Secrets that may have the default certificate.
+    pub(super) fn default_certificates(&self) -> Vec<Name> {
+        let data = self.config_map.map(|map| &map.data);
+        let value = |key: &str| data.and_then(|data| data.get(key)).map(|value| value.trim());
+        let is_name = |text: &str| {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+            let word = |w: &str, most: usize| {
+                let ends = w.starts_with(['-', '.']) || w.ends_with(['-', '.']);
+                (1..=most).contains(&w.len()) && w.chars().all(plain) && !ends
+            };
+            text.split_once('/').is_some_and(|(ns, name)| word(ns, 63) && word(name, 253))
+        };
+        let mut values = [value("default-certificate"), value("ssl-certificate")].into_iter();
+        let named = values.find_map(|value| value.filter(|text| is_name(text)));
+        let named = named.and_then(|text| text.split_once('/'));
+        let named = named.map(|(namespace, name)| Name::new(namespace, name));
+        named.into_iter().chain(self.settings.default_certificate.clone()).collect()
     }
 
     /// The best claim, or the controller's default.
-    fn choose(&self, claims: &[Claim<'_>], path: &str) -> Answer {
+    fn choose(&self, claims: &[Claim<'_>], host: &str, path: &str) -> Answer {
         let mut best: Option<&Claim<'_>> = None;
         for claim in claims.iter().filter(|c| c.matches(path)) {
             // Claims come from the oldest Ingress first: only a better one replaces.
@@ -108,11 +158,11 @@ impl<'a> Facts<'a> {
             }
         }
         match best {
-            Some(claim) => self.backend(Some(claim.ingress), claim.backend),
+            Some(claim) => self.backend(host, Some(claim.ingress), claim.backend),
             None => match &self.settings.default_backend {
                 Some((name, port)) => match self.services.get(name) {
                     Some(service) => self
-                        .service(None, service, &PortRef::Number(*port))
+                        .service(host, None, service, &PortRef::Number(*port))
                         .unwrap_or(Answer::NotFound),
                     None => Answer::NotFound,
                 },
@@ -121,18 +171,19 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn backend(&self, ingress: Option<&Ingress>, backend: &BackendRef) -> Answer {
+    fn backend(&self, host: &str, ingress: Option<&Ingress>, backend: &BackendRef) -> Answer {
         let BackendRef::Service { name, port } = backend else { return Answer::Unavailable };
         let namespace = ingress.map_or("", |i| &*i.meta.name.namespace);
         let Some(service) = self.services.get(&Name::new(namespace, name)) else {
             return Answer::Unavailable;
         };
-        self.service(ingress, service, port).unwrap_or(Answer::Unavailable)
+        self.service(host, ingress, service, port).unwrap_or(Answer::Unavailable)
     }
 
     /// `None` when the Service has no such port.
     fn service(
         &self,
+        host: &str,
         ingress: Option<&Ingress>,
         service: &Service,
         port: &PortRef,
@@ -151,7 +202,7 @@ impl<'a> Facts<'a> {
             (None, PortRef::Number(number), Some(_)) => ("", *number),
             (None, _, _) => return None,
         };
-        if annotations::closes(self, ingress, service) {
+        if annotations::closes(self, host, ingress, service) {
             return Some(Answer::Unavailable);
         }
         let servers = match external {
