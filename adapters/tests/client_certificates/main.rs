@@ -11,7 +11,9 @@ mod proxy;
 mod rotation;
 mod who;
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::Mutex;
 
 use common::certs::{Authority, Issued};
 use common::client::{Answer, Connection, Request, showing};
@@ -29,6 +31,8 @@ struct Stage {
     pods: Vec<Pod>,
     /// Signs what HAProxy presents.
     servers: Authority,
+    /// What HAProxy presents, by host.
+    presented: Mutex<BTreeMap<String, Issued>>,
     /// Signs clients.
     clients: Authority,
     /// A client's certificate, signed by it.
@@ -49,7 +53,7 @@ fn client_certificates(version: &'static str) {
     let (servers, clients) = (Authority::new(), Authority::new());
     let good = clients.client("good");
     let stranger = Authority::new().client("stranger");
-    let stage = &Stage { rig, pods, servers, clients, good, stranger };
+    let stage = &Stage { rig, pods, servers, presented: Mutex::default(), clients, good, stranger };
     let mut scenarios = Scenarios::new(version);
     scenarios.run("who gets in", || who::required(stage));
     scenarios.run("optional certificates", || who::optional(stage));
@@ -82,7 +86,10 @@ impl Stage {
         let mut objects = secrets.to_vec();
         for (name, annotations) in routes {
             let host = format!("{name}.test");
-            objects.push(self.servers.issue(&[&host]).secret(&format!("{name}-tls")));
+            let mut presented = self.presented.lock().unwrap();
+            let issued =
+                presented.entry(host.clone()).or_insert_with(|| self.servers.issue(&[&host]));
+            objects.push(issued.secret(&format!("{name}-tls")));
             let route = ingress(name).all(&host, "app").tls(&[&host], &format!("{name}-tls"));
             let with = |route: common::manifest::Ingress, (key, value): &(&str, &str)| {
                 if key.contains('/') {

@@ -132,7 +132,7 @@ pub fn depth(stage: &Stage) {
         let config = showing(Some(&far), false, true);
         let mut last = Err(io::Error::other("none"));
         for _ in 0..2 {
-            let ask = || {
+            let ask = || -> io::Result<(bool, u16)> {
                 let mut connection = Connection::tls(stage.rig.https, "depth-one.test", &config)?;
                 let answer = connection.ask(&Request::get("depth-one.test", "/"))?;
                 Ok((connection.resumed, answer.status))
