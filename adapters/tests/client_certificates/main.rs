@@ -63,6 +63,7 @@ fn client_certificates(version: &'static str) {
     scenarios.run("names that do not agree", || names::fronting(stage));
     scenarios.run("which certificate is presented", || names::presented(stage));
     scenarios.run("resumed sessions", || names::resumption(stage));
+    scenarios.run("a host changes hands", || names::handover(stage));
     scenarios.run("two Ingresses of a host", || names::conflict(stage));
     scenarios.run("authorities change under load", || rotation::under_load(stage));
     scenarios.run("never open", || matrix::never_open(stage));

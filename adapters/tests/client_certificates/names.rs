@@ -173,3 +173,50 @@ pub fn conflict(stage: &Stage) {
     wait("/young", Some(&stage.good), 495);
     stage.rig.remove("conflict");
 }
+
+/// A host changes hands while a client of the former owner stays connected: his connection is worth
+/// nothing to the new owner, whoever made up the name on the certificate.
+pub fn handover(stage: &Stage) {
+    let other = Authority::new();
+    let shown = other.client("other");
+    let wild = stage.servers.issue(&["*.hand.test"]);
+    let broad = ingress("broad").all("*.hand.test", "app").tls(&["*.hand.test"], "broad-tls");
+    let narrow = ingress("narrow").all("x.hand.test", "app").tls(&["x.hand.test"], "broad-tls");
+    let base = vec![
+        stage.authority(),
+        secret("others-ca", &[("ca.crt", &other.pem)]),
+        wild.secret("broad-tls"),
+        broad.with("client-ca", "others-ca").into(),
+    ];
+    let mut both = base.clone();
+    both.push(narrow.with("client-ca", "clients-ca").into());
+    for round in 0..3 {
+        stage.rig.put("handover", &both);
+        stage.wait("x.hand.test", Some(&stage.good), 200);
+        stage.wait("y.hand.test", Some(&shown), 200);
+        let dial = |host: &str, shown: &Issued| {
+            Connection::tls(stage.rig.https, host, &showing(Some(shown), false, false)).unwrap()
+        };
+        let mut theirs = dial("x.hand.test", &stage.good);
+        let mut stays = dial("y.hand.test", &shown);
+        let ask = |connection: &mut Connection, host: &str| {
+            connection.ask(&Request::get(host, "/")).unwrap().status
+        };
+        assert_eq!(ask(&mut theirs, "x.hand.test"), 200);
+        assert_eq!(ask(&mut stays, "y.hand.test"), 200);
+        stage.rig.put("handover", &base);
+        let mut seen = Vec::new();
+        eventually("the wildcard has the host", || {
+            // The former client never gets through to the new owner.
+            seen.push(ask(&mut theirs, "x.hand.test"));
+            let answer = stage.get("x.hand.test", Some(&shown))?;
+            ensure(answer.status == 200, || format!("{}", answer.status))
+        });
+        let first = seen.iter().position(|status| *status != 200).unwrap_or(seen.len());
+        assert!(seen[first..].iter().all(|status| *status == 421), "round {round}: {seen:?}");
+        assert_eq!(ask(&mut theirs, "x.hand.test"), 421, "round {round}");
+        assert_eq!(stage.now("x.hand.test", Some(&stage.good)), 495, "round {round}");
+        assert_eq!(ask(&mut stays, "y.hand.test"), 200, "the wildcard's own clients stay");
+    }
+    stage.rig.remove("handover");
+}

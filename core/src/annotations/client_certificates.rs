@@ -3,8 +3,9 @@
 //! In the handshake HAProxy asks for a certificate where the crt-list line of the name says so
 //! ([`crate::render::crt_list`]), and notes what was wrong with it instead of breaking off. The
 //! rules here judge each request by that, so that a bad certificate gets an answer in HTTP. They
-//! count only if the name of the handshake is the Host of the request: only then is it known which
-//! authorities the certificate was held to. Not here: which line a host gets
+//! count only if the name of the handshake is the Host of the request, and if the connection is
+//! younger than the present owner of the host's policy: only then is it known which authorities the
+//! certificate was held to ([`crate::plan::clients`]). Not here: which line a host gets
 //! ([`crate::project::client`]).
 
 use alloc::format;
@@ -18,7 +19,8 @@ use super::{
     RuleText, Scopes, Section, always, secrets,
 };
 use crate::capability::Capabilities;
-use crate::desired::ClientCheck;
+use crate::desired::{ClientCheck, HostClients};
+use crate::digest::Digest;
 use crate::world::lookup::Lookup;
 use crate::world::object::Ingress;
 
@@ -38,7 +40,7 @@ pub const FAMILY: Family = Family {
             get, what is answered when, and how authorities are rotated. As long as the \
             authorities cannot be used the routes answer 503.",
     // `cert`: R or O (required, optional), then D (signed directly), P (pass the certificate on).
-    fields: &["cert", "cert-page"],
+    fields: &["cert", "cert-page", "cert-owner"],
     keys: &[
         Annotation {
             key: KEY,
@@ -122,6 +124,36 @@ pub const FAMILY: Family = Family {
              \"connect by the name of this host\\n\" if {on:cert} { ssl_fc } \
              !{ ssl_fc_sni,lower,rtrim(.),strcmp(txn.cn) eq 0 }",
         ),
+        // Who the host's clients are held to, since when: the host's own word, else its wildcard's.
+        rule(
+            "http-request set-var(txn.ce) str(client:),concat(,txn.cn),map_str(maps/ledger.map) \
+             if {on:cert} { ssl_fc }",
+        ),
+        rule(
+            "http-request set-var(txn.cw) \
+             \"var(txn.cn),regsub(^[^.]*,client:*),map_str(maps/ledger.map)\" if {on:cert} \
+             { ssl_fc }",
+        ),
+        rule("http-request set-var(txn.cl) var(txn.ce),field(2,|) if {on:cert} { ssl_fc }"),
+        rule(
+            "http-request return status 421 content-type text/plain string \
+             \"connect anew\\n\" if {on:cert} { ssl_fc } { var(txn.ce) -m found } \
+             !{ var(txn.ce),field(1,|),sub(sess.ep) le 0 }",
+        ),
+        rule(
+            "http-request return status 421 content-type text/plain string \
+             \"connect anew\\n\" if {on:cert} { ssl_fc } !{ var(txn.cl) -m found } \
+             !{ var(txn.cw),field(1,|),sub(sess.ep) le 0 }",
+        ),
+        rule(
+            "http-request set-var(txn.cl) var(txn.cw),field(2,|) if {on:cert} { ssl_fc } \
+             !{ var(txn.cl) -m found }",
+        ),
+        rule("http-request set-var(txn.co) {f:cert-owner} if {on:cert} { ssl_fc }"),
+        rule(
+            "http-request return status 421 content-type text/plain string \
+             \"connect anew\\n\" if {on:cert} { ssl_fc } !{ var(txn.cl),strcmp(txn.co) eq 0 }",
+        ),
         Rule {
             at: Section::Request,
             when: resumes_anything,
@@ -204,9 +236,7 @@ fn authority(
     draft: &mut RouteDraft,
     context: &mut Context<'_, '_>,
 ) -> Result<(), Refusal> {
-    let facts = secrets::authority(text, context)?;
-    let (authority, revokes) = (facts.digest, facts.revokes);
-    draft.clients = Some(ClientCheck { authority, revokes, direct: false });
+    draft.clients = Some(clients(text, false, context)?);
     Ok(())
 }
 
@@ -217,8 +247,8 @@ fn optional(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Resu
 
 fn depth(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
     let direct = is_direct(text)?;
-    if let Some(check) = &mut draft.clients {
-        check.direct = direct;
+    if let Some(clients) = &mut draft.clients {
+        clients.check.direct = direct;
     }
     Ok(())
 }
@@ -261,7 +291,7 @@ fn page(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(
 }
 
 fn finish(draft: &mut RouteDraft, _: &Capabilities) {
-    let Some(check) = draft.clients else { return };
+    let Some(HostClients { check, owner }) = draft.clients else { return };
     let has = |name| draft.values.contains_key(name);
     let mut letters = String::from(if has("client-optional") { "O" } else { "R" });
     if check.direct {
@@ -271,6 +301,7 @@ fn finish(draft: &mut RouteDraft, _: &Capabilities) {
         letters.push('P');
     }
     draft.set("cert", letters);
+    draft.set("cert-owner", owner.short());
     if let Some(page) = draft.values.get("client-page").cloned() {
         draft.set("cert-page", page);
     }
@@ -282,7 +313,7 @@ pub fn wanted(
     lookup: &mut Lookup<'_>,
     registry: &Registry,
     ingress: &Ingress,
-) -> Option<ClientCheck> {
+) -> Option<HostClients> {
     let config = lookup.defaults();
     let mut sources = Vec::from([(Source::Ingress(&ingress.meta), &ingress.meta)]);
     sources.extend(config.map(|config| (Source::ConfigMap(config), &config.meta)));
@@ -295,8 +326,19 @@ pub fn wanted(
     };
     let (text, owner) = value_of(KEY)?;
     let direct = value_of(DEPTH).is_some_and(|(text, _)| is_direct(text) == Ok(true));
-    let facts = secrets::authority(text, &mut Context { lookup, owner }).ok()?;
-    Some(ClientCheck { authority: facts.digest, revokes: facts.revokes, direct })
+    clients(text, direct, &mut Context { lookup, owner }).ok()
+}
+
+fn clients(
+    text: &str,
+    direct: bool,
+    context: &mut Context<'_, '_>,
+) -> Result<HostClients, Refusal> {
+    let name = secrets::name(text, context)?;
+    let facts = secrets::authority(text, context)?;
+    let check = ClientCheck { authority: facts.digest, revokes: facts.revokes, direct };
+    let owner = Digest::of_parts([name.namespace.as_bytes(), name.name.as_bytes()]);
+    Ok(HostClients { check, owner })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::{FAMILIES, flag_of};
 use crate::action::MapId;
-use crate::desired::{ClientCheck, Contribution, ServerFile};
+use crate::desired::{Contribution, HostClients, ServerFile};
 use crate::digest::Digest;
 
 /// What the route-type keys of one Ingress add up to: a policy record and the map entries that it
@@ -21,7 +21,7 @@ pub struct RouteDraft {
     /// Validated values by name, for the `finish_route` functions of the families.
     pub values: BTreeMap<&'static str, String>,
     /// What the handshake must have held the client to.
-    pub clients: Option<ClientCheck>,
+    pub clients: Option<HostClients>,
 }
 
 impl RouteDraft {

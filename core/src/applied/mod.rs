@@ -28,6 +28,14 @@ pub const LEDGER_DEFAULT_CERTIFICATE: &str = "default-certificate";
 /// Prefix of the ledger map's keys that say which backend a spare one serves as.
 pub const LEDGER_SPARE: &str = "spare:";
 
+/// Beginning of the ledger's keys for the owner of what clients of a host are held to. The host
+/// follows. The value is the number of the change that made it so and, after `|`, the owner; none
+/// for a host that had one.
+pub const LEDGER_CLIENTS: &str = "client:";
+
+/// The ledger's key for the number of the last such change in this process.
+pub const LEDGER_EPOCH: &str = "client-epoch";
+
 /// The memory of one worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
@@ -101,6 +109,7 @@ impl Running {
         if let Some(ledger) = maps.get_mut(MapId::Ledger as usize) {
             let value = render::maps::default_certificate_entry(image);
             ledger.insert(LEDGER_DEFAULT_CERTIFICATE.into(), Owned { value, owners: 1 });
+            ledger.insert(LEDGER_EPOCH.into(), Owned { value: "0".into(), owners: 1 });
         }
         let old_maps = core::mem::replace(&mut running.maps, maps);
         if let Some(old_routes) = old_maps.get(MapId::Route as usize) {

@@ -56,6 +56,16 @@ pub struct ClientCheck {
     pub direct: bool,
 }
 
+/// What clients of a host are held to, and on whose word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostClients {
+    /// What the handshake holds them to.
+    pub check: ClientCheck,
+    /// The Secret that has the authorities, as a digest of its namespace and name: whoever may change
+    /// it may let anybody in.
+    pub owner: Digest,
+}
+
 /// A file named by server keywords. Its name is its content address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServerFile {

@@ -11,8 +11,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{class, global, tls};
+use crate::action::MapId;
 use crate::annotations::{Registry, client_certificates};
-use crate::desired::{ClientCheck, Contribution, ServerFile};
+use crate::applied::LEDGER_CLIENTS;
+use crate::desired::{Contribution, HostClients, ServerFile};
 use crate::digest::Digest;
 use crate::problem::{Problem, Reason, Severity};
 use crate::sabotage::{Mistake, is_planted};
@@ -29,7 +31,7 @@ pub enum Handshake {
     /// Nothing: there is no certificate to present under the name.
     Uncertified,
     /// What the Ingress named asks for.
-    Checks(Name, ClientCheck),
+    Checks(Name, HostClients),
 }
 
 /// The handshake of a host.
@@ -46,28 +48,32 @@ pub fn handshake(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) 
     }
     ingresses.sort_by(|a, b| a.meta.seniority().cmp(&b.meta.seniority()));
     for ingress in ingresses {
-        if let Some(check) = client_certificates::wanted(lookup, registry, ingress) {
+        if let Some(clients) = client_certificates::wanted(lookup, registry, ingress) {
             if certificates(lookup, registry, host).is_empty() {
                 return Handshake::Uncertified;
             }
-            return Handshake::Checks(ingress.meta.name.clone(), check);
+            return Handshake::Checks(ingress.meta.name.clone(), clients);
         }
     }
     Handshake::Open
 }
 
-/// The lines of a host whose clients are checked, and the file they name.
+/// The lines of a host whose clients are checked, the file they name, and on whose word.
 pub fn lines(
     lookup: &mut Lookup<'_>,
     registry: &Registry,
     host: &Arc<str>,
-    check: ClientCheck,
+    clients: HostClients,
 ) -> Vec<Contribution> {
+    let HostClients { check, owner } = clients;
     let certificates = certificates(lookup, registry, host).into_iter();
     let lines =
         certificates.map(|digest| Contribution::CheckedCertificate(digest, check, host.clone()));
     let mut all: Vec<Contribution> = lines.collect();
     all.push(Contribution::File(ServerFile::Authority(check.authority)));
+    let key = format!("{LEDGER_CLIENTS}{host}").into();
+    let value = format!("0|{}", owner.short()).into();
+    all.push(Contribution::Map(MapId::Ledger, key, value));
     all
 }
 
@@ -88,22 +94,22 @@ fn certificates(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) -
 }
 
 impl Handshake {
-    /// The Problem of a route that holds clients to `check`, if this handshake does not.
+    /// The Problem of a route that holds clients to something, if this handshake does not.
     #[must_use]
     pub fn objection(
         &self,
-        check: &ClientCheck,
+        wanted: &HostClients,
         host: &str,
         ingress: Option<&Ingress>,
         config_map: Option<&Name>,
     ) -> Option<Problem> {
         let (field, what, fix) = match self {
-            Handshake::Checks(_, held) if held == check => return None,
+            Handshake::Checks(_, held) if held == wanted => return None,
             _ if is_planted(Mistake::AnyHandshake) => return None,
             Handshake::Checks(by, _) => (
                 client_field(ingress),
                 format!("the older Ingress {by} holds the clients of {host} to something else"),
-                "name the same authorities and depth in both, or use another host".to_string(),
+                "name the same Secret and depth in both, or use another host".to_string(),
             ),
             Handshake::Unnamed => (
                 "spec.rules".to_string(),

@@ -71,8 +71,8 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
     }
     let has_root = winners.contains_key(&PathKey::root());
     let handshake = client::handshake(lookup, registry, host);
-    if let Handshake::Checks(_, check) = &handshake {
-        piece.contributions.extend(client::lines(lookup, registry, host, *check));
+    if let Handshake::Checks(_, clients) = &handshake {
+        piece.contributions.extend(client::lines(lookup, registry, host, *clients));
     }
     let mut policies = Policies::new(host, handshake);
     for (path, claim) in winners {

@@ -212,7 +212,7 @@ impl Policies {
         let objection = resolved
             .route
             .clients
-            .and_then(|check| self.handshake.objection(&check, &self.host, ingress, config_map));
+            .and_then(|check| self.handshake.objection(&clients, &self.host, ingress, config_map));
         let closed = resolved.closed.is_some() || objection.is_some();
         piece.problems.extend(objection);
         let policy = Policy { route: resolved.route, closed };

@@ -13,6 +13,7 @@ use crate::annotations::redirect::CODES;
 use crate::annotations::{
     FAMILIES, Family, RuleText, Section, field_position, flag_of, listener, rate,
 };
+use crate::applied::LEDGER_EPOCH;
 use crate::desired::Skeleton;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
@@ -117,6 +118,11 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "  bind {}{only} {options}", bind(skeleton.listen.https_port))?;
         }
     }
+    // Read before the handshake begins: `plan::clients` says why.
+    writeln!(
+        out,
+        "  tcp-request connection set-var(sess.ep) str({LEDGER_EPOCH}),map_str(maps/ledger.map)"
+    )?;
     routing(out)?;
     out.write_str(
         "  http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)\n\

@@ -2,7 +2,7 @@
 //! naive reading of `client-ca`.
 
 use tidegate_core::digest::Digest;
-use tidegate_core::world::object::{Ingress, Secret};
+use tidegate_core::world::object::{Ingress, Name, Secret};
 
 use super::annotations::{found_for, secret_of};
 use super::routing::Facts;
@@ -11,28 +11,30 @@ use crate::model::haproxy::REFUSED_DIGEST;
 const CA: (&str, &str) = ("client-ca", "client-ca");
 const DEPTH: (&str, &str) = ("client-verify-depth", "");
 
-/// What clients are held to: authorities, revocations, depth 1.
-type Check = (Digest, bool, bool);
+/// What clients are held to: the Secret, its authorities, revocations, depth 1.
+type Check = (Name, Digest, bool, bool);
 
 /// Whether a route for this host is closed.
 pub(super) fn closes(facts: &Facts<'_>, host: &str, ingress: Option<&Ingress>) -> bool {
-    let Some(found) = found_for(facts, ingress, &CA) else { return false };
-    let Some(Some(Ok(authority))) = secret_of(facts, &found).map(|s| &s.authority) else {
-        return true;
-    };
-    let wanted = (authority.digest, authority.revokes, is_direct(facts, ingress));
+    if found_for(facts, ingress, &CA).is_none() {
+        return false;
+    }
+    let Some(wanted) = check_of(facts, ingress) else { return true };
     if host.is_empty() || !has_certificate(facts, host) {
         return true;
     }
     // The oldest with something usable speaks for the host.
-    let held = facts.with_rule_for(host).into_iter().find_map(|i| check_of(facts, i));
+    let held = facts.with_rule_for(host).into_iter().find_map(|i| check_of(facts, Some(i)));
     held != Some(wanted)
 }
 
-fn check_of<'a>(facts: &Facts<'a>, ingress: &'a Ingress) -> Option<Check> {
-    let found = found_for(facts, Some(ingress), &CA)?;
-    match &secret_of(facts, &found)?.authority {
-        Some(Ok(a)) => Some((a.digest, a.revokes, is_direct(facts, Some(ingress)))),
+fn check_of<'a>(facts: &Facts<'a>, ingress: Option<&'a Ingress>) -> Option<Check> {
+    let found = found_for(facts, ingress, &CA)?;
+    let secret = secret_of(facts, &found)?;
+    match &secret.authority {
+        Some(Ok(a)) => {
+            Some((secret.meta.name.clone(), a.digest, a.revokes, is_direct(facts, ingress)))
+        }
         _ => None,
     }
 }
