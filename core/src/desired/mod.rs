@@ -4,6 +4,7 @@
 //! it. What changes is remembered as dirty keys, so the planner looks at those only.
 
 pub mod backend;
+pub mod clients;
 pub mod skeleton;
 pub mod table;
 
@@ -18,6 +19,7 @@ use crate::digest::Digest;
 use crate::render::crt_list;
 use crate::time::Time;
 pub use backend::{Backend, BackendSpec};
+pub use clients::{ClientCheck, HostClients};
 pub use skeleton::Skeleton;
 pub use table::Table;
 
@@ -42,28 +44,6 @@ pub enum Contribution {
     ResolveName(Box<str>),
     /// A certificate presented for a host, whose clients are asked for certificates of their own.
     CheckedCertificate(Digest, ClientCheck, Arc<str>),
-}
-
-/// What clients are held to in the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClientCheck {
-    /// The vault's key of the authorities, which is also in the name of their file.
-    pub authority: Digest,
-    /// Whether their lists of revoked certificates count.
-    pub revokes: bool,
-    /// Whether they must have signed the client's certificate directly, which only a full handshake
-    /// shows.
-    pub direct: bool,
-}
-
-/// What clients of a host are held to, and on whose word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostClients {
-    /// What the handshake holds them to.
-    pub check: ClientCheck,
-    /// The Secret that has the authorities, as a digest of its namespace and name: whoever may change
-    /// it may let anybody in.
-    pub owner: Digest,
 }
 
 /// A file named by server keywords. Its name is its content address.

@@ -1,14 +1,15 @@
 //! Whose authorities the clients of a host are held to, and since when.
 //!
-//! A connection keeps what its handshake was held to, and nothing that HAProxy shows of it says what
-//! that was. So changes of the owner are numbered. A connection notes the number when it is accepted,
-//! before its handshake begins; a host's entry in the ledger has the number of its last change, which
-//! is made only when no line of an earlier owner is left. A connection with a lower number is refused
-//! by the rules of the routes. New content of the same Secret changes no owner: nobody is refused.
+//! A connection keeps what its handshake was held to, and nothing that HAProxy shows of it says
+//! what that was. So changes of the owner are numbered. A connection notes the number when it is
+//! accepted, before its handshake begins; a host's entry in the ledger has the number of its last
+//! change, which is made only when no line of an earlier owner is left. A connection with a lower
+//! number is refused by the rules of the routes. New content of the same Secret changes no owner:
+//! nobody is refused.
 //!
-//! An entry is not deleted when its host asks for nothing any more, but left without owner: the host's
-//! requests may go on to a wildcard's routes. A reload forgets all of it, as no connection outlives it
-//! in the new process.
+//! An entry is not deleted when its host asks for nothing any more, but left without owner: the
+//! host's requests may go on to a wildcard's routes. A reload forgets all of it, as no connection
+//! outlives it in the new process.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -82,8 +83,8 @@ fn owner_in(value: &str) -> Option<&str> {
     value.split_once('|').map(|(_, owner)| owner)
 }
 
-/// Whether the lines with a host are those that are wanted: the handshakes of the present owner have
-/// begun, and those of an earlier one are over.
+/// Whether the lines with a host are those that are wanted: the handshakes of the present owner
+/// have begun, and those of an earlier one are over.
 fn lines_are_as_wanted(inputs: &Inputs<'_>, host: &str) -> bool {
     let certificates = inputs.desired.image().certificates.iter();
     let lines = certificates

@@ -136,8 +136,9 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
 }
 
 /// From the request to the record. What the headers about certificates of clients say is for
-/// HAProxy alone to say, on every route: a pod may be reached by more than one. `>` ends the looked-up path, so it must not be in it; dot
-/// segments are refused, as pods may resolve them to paths with another policy.
+/// HAProxy alone to say, on every route: a pod may be reached by more than one. `>` ends the
+/// looked-up path, so it must not be in it; dot segments are refused, as pods may resolve them to
+/// paths with another policy.
 fn routing(out: &mut dyn Write) -> fmt::Result {
     let lookup = "concat(,txn.path,/>),map_beg(maps/route.map)";
     out.write_str(
