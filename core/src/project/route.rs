@@ -209,10 +209,9 @@ impl Policies {
         let resolved = resolve::apply(lookup, registry, &sources, Target::Route);
         piece.problems.extend(resolved.problems);
         let config_map = lookup.settings().config_map.as_ref();
-        let objection = resolved
-            .route
-            .clients
-            .and_then(|check| self.handshake.objection(&clients, &self.host, ingress, config_map));
+        let objection = resolved.route.clients.and_then(|clients| {
+            self.handshake.objection(&clients, &self.host, ingress, config_map)
+        });
         let closed = resolved.closed.is_some() || objection.is_some();
         piece.problems.extend(objection);
         let policy = Policy { route: resolved.route, closed };
