@@ -44,6 +44,7 @@ pub fn fronting(stage: &Stage) {
     {
         assert_eq!(connection.ask(&Request::get(host, "/")).unwrap().status, status, "{host}");
     }
+    stage.rig.remove("fronting");
 }
 
 pub fn presented(stage: &Stage) {
