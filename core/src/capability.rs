@@ -25,6 +25,10 @@ pub struct Capabilities {
     pub sni_auto: bool,
     /// Descriptors this HAProxy may use; 0 when unknown.
     pub descriptors: u64,
+    /// Lua: actions that ask tidegate (authentication).
+    pub lua: bool,
+    /// `tune.lua.bool-sample-conversion` (3.1), without which such a HAProxy warns of Lua.
+    pub lua_conversion: bool,
     /// A TLS session is resumed only under the crt-list line, authorities and revocations that it
     /// began under (releases from August 2026 on). Elsewhere a certificate that was good enough for
     /// one host would do for all.
@@ -69,6 +73,8 @@ impl Capabilities {
             balance_hash: true,
             sni_auto: true,
             descriptors: 0,
+            lua: true,
+            lua_conversion: true,
             isolated_sessions: true,
         }
     }
@@ -93,6 +99,7 @@ impl Capabilities {
             version: "2.6".into(),
             dynamic_servers: false,
             timeout_client: false,
+            lua_conversion: false,
             isolated_sessions: false,
             ..Capabilities::tier_b()
         }

@@ -22,6 +22,7 @@ fn each_planted_mistake_is_caught() {
         (Mistake::UnrecordedMiss, "reads_are_complete", projections::reads_are_complete),
         (Mistake::BreakBeforeMake, "plan_reaches_desired", planner::plan_reaches_desired),
         (Mistake::NameBeforeAge, "plan_reaches_desired", planner::plan_reaches_desired),
+        (Mistake::OpenWithoutUsers, "plan_reaches_desired", planner::plan_reaches_desired),
         (Mistake::SavedAtWrite, "saved_is_safe", planner::saved_is_safe),
         (Mistake::AnyHandshake, "plan_reaches_desired", planner::plan_reaches_desired),
     ];

@@ -326,7 +326,9 @@ pub fn wanted(
     };
     let (text, owner) = value_of(KEY)?;
     let direct = value_of(DEPTH).is_some_and(|(text, _)| is_direct(text) == Ok(true));
-    clients(text, direct, &mut Context { lookup, owner }).ok()
+    // Told where the routes of the Ingress are made.
+    let mut problems = Vec::new();
+    clients(text, direct, &mut Context { lookup, owner, problems: &mut problems }).ok()
 }
 
 fn clients(

@@ -11,7 +11,8 @@ use crate::world::object::{AuthorityFacts, CertificateFacts, Kind, Name, ObjectR
 
 /// Keys whose values name a Secret: `NAME`, or `NAMESPACE/NAME` in the ConfigMap. A test reads the
 /// Secrets of every key's example and compares.
-pub const KEYS: &[&str] = &["client-ca", "default-certificate", "server-ca", "server-certificate"];
+pub const KEYS: &[&str] =
+    &["auth-secret", "client-ca", "default-certificate", "server-ca", "server-certificate"];
 
 /// The Secrets that the keys of an object name; `operator` for the controller's own ConfigMap.
 /// More than are used is fine (a narrower scope may win), fewer is not.
@@ -106,7 +107,11 @@ pub fn certificate<'w>(
     }
 }
 
-fn usable<'w>(context: &mut Context<'_, 'w>, name: &Name) -> Result<&'w Secret, Refusal> {
+/// A Secret that there is and that HAProxy has not refused.
+///
+/// # Errors
+/// Any other.
+pub fn usable<'w>(context: &mut Context<'_, 'w>, name: &Name) -> Result<&'w Secret, Refusal> {
     let object = ObjectRef { kind: Kind::Secret, name: name.clone() };
     if let Some(why) = context.lookup.quarantined(&object) {
         return Err(Refusal::new(
