@@ -11,6 +11,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::client::{self, Handshake};
 use super::route::{self, Policies};
 use super::{Piece, class};
 use crate::action::MapId;
@@ -69,7 +70,11 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
         }
     }
     let has_root = winners.contains_key(&PathKey::root());
-    let mut policies = Policies::default();
+    let handshake = client::handshake(lookup, registry, host);
+    if let Handshake::Checks(_, clients) = &handshake {
+        piece.contributions.extend(client::lines(lookup, registry, host, *clients));
+    }
+    let mut policies = Policies::new(host, handshake);
     for (path, claim) in winners {
         let record = route::record(
             lookup,

@@ -4,13 +4,16 @@
 use std::net::IpAddr;
 
 use tidegate_core::digest::Digest;
-use tidegate_core::world::object::{Ingress, Name, Service};
+use tidegate_core::world::object::{Ingress, Name, Secret, Service};
 
+use super::clients;
 use super::routing::Facts;
 
 /// Keys that close a route, and their spelling in haproxytech's dialect.
-const ROUTE_KEYS: [(&str, &str); 5] = [
+const ROUTE_KEYS: [(&str, &str); 7] = [
     ("allow-list", "allow-list"),
+    ("client-certificate-optional", "client-crt-optional"),
+    ("client-verify-depth", ""),
     ("deny-list", "deny-list"),
     ("src-ip-header", "src-ip-header"),
     ("rate-limit-requests", "rate-limit-requests"),
@@ -24,16 +27,16 @@ const BACKEND_KEYS: [(&str, &str); 4] = [
 ];
 
 /// Where a value stands.
-struct Found<'a> {
-    value: &'a str,
+pub(super) struct Found<'a> {
+    pub(super) value: &'a str,
     namespace: &'a str,
     operator: bool,
 }
 
-/// Whether the route of this Ingress (`None` for the controller's own default) to this Service is
-/// closed.
+/// Whether the route of this Ingress (`None` for the controller's own default) for this host (empty
+/// for none) to this Service is closed.
 #[must_use]
-pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -> bool {
+pub fn closes(facts: &Facts<'_>, host: &str, ingress: Option<&Ingress>, service: &Service) -> bool {
     let on_ingress =
         |keys: &(&str, &str)| ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
     let route = ROUTE_KEYS.iter().any(|keys| {
@@ -48,7 +51,10 @@ pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -
         found.extend(configured(facts, keys));
         found.first().is_some_and(|f| !is_usable(facts, keys.0, f))
     });
-    route || backend || lacks_authentication(facts, ingress)
+    route
+        || backend
+        || lacks_authentication(facts, ingress)
+        || clients::closes(facts, host, ingress)
 }
 
 /// What the users of this Ingress must be in, if it asks for authentication: the digest of a list,
@@ -92,6 +98,8 @@ fn fits(key: &str, value: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match key {
         "src-ip-header" => is_header(value),
+        "client-certificate-optional" => is_boolean(value),
+        "client-verify-depth" => value == "1" || value == "any",
         "rate-limit-requests" => {
             // The language's own reader of numbers takes a plus sign.
             let number = value.strip_prefix('+').unwrap_or(value);
@@ -109,6 +117,10 @@ fn fits(key: &str, value: &str) -> bool {
         }
         _ => is_list(value),
     }
+}
+
+fn is_boolean(text: &str) -> bool {
+    ["true", "false", "on", "off", "enabled", "disabled"].contains(&text)
 }
 
 fn is_header(text: &str) -> bool {
@@ -144,16 +156,10 @@ fn configured<'a>(facts: &Facts<'a>, keys: &(&str, &str)) -> Vec<Found<'a>> {
 fn is_usable(facts: &Facts<'_>, key: &str, found: &Found<'_>) -> bool {
     let value = found.value.trim();
     match key {
-        "server-tls" => ["true", "false", "on", "off", "enabled", "disabled"].contains(&value),
+        "server-tls" => is_boolean(value),
         "server-name" => is_plain_host(value),
         _ => {
-            let (namespace, name) = value.split_once('/').unwrap_or((found.namespace, value));
-            if !found.operator && namespace != found.namespace {
-                return false;
-            }
-            let Some(secret) = facts.secrets.get(&Name::new(namespace, name)) else {
-                return false;
-            };
+            let Some(secret) = secret_of(facts, found) else { return false };
             if key == "server-ca" {
                 matches!(secret.authority, Some(Ok(_)))
             } else {
@@ -161,6 +167,27 @@ fn is_usable(facts: &Facts<'_>, key: &str, found: &Found<'_>) -> bool {
             }
         }
     }
+}
+
+/// The Secret that a value names, where it may.
+pub(super) fn secret_of<'a>(facts: &Facts<'a>, found: &Found<'_>) -> Option<&'a Secret> {
+    let value = found.value.trim();
+    let (namespace, name) = value.split_once('/').unwrap_or((found.namespace, value));
+    if !found.operator && namespace != found.namespace {
+        return None;
+    }
+    facts.secrets.get(&Name::new(namespace, name)).copied()
+}
+
+/// The value of a key for an Ingress, that of the ConfigMap where it has none.
+pub(super) fn found_for<'a>(
+    facts: &Facts<'a>,
+    ingress: Option<&'a Ingress>,
+    keys: &(&str, &str),
+) -> Option<Found<'a>> {
+    let mut found = ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
+    found.extend(configured(facts, keys));
+    found.into_iter().next()
 }
 
 fn is_plain_host(text: &str) -> bool {
