@@ -176,6 +176,8 @@ impl Bench {
             capabilities: Arc::new(capabilities.clone()),
             header_names: Vec::new(),
             options: options.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            errors: Arc::default(),
+            peers: Vec::new(),
         }
     }
 

@@ -149,8 +149,8 @@ impl Image {
             name.hash(hasher);
         }
         self.default_certificate.hash(hasher);
-        let Skeleton { listen: _, capabilities: _, header_names, checks, options } =
+        let Skeleton { listen: _, capabilities: _, header_names, checks, options, errors, peers } =
             &*self.skeleton;
-        (header_names, checks, options).hash(hasher);
+        (header_names, checks, options, errors, peers).hash(hasher);
     }
 }

@@ -138,6 +138,7 @@ fn ingresses_with(
         alone.services = world.services.clone();
         alone.classes = world.classes.clone();
         alone.config_map = world.config_map.clone();
+        alone.named = world.named.clone();
         if let Some(ingress) = world.ingresses.get(&object.name) {
             alone.upsert(
                 crate::world::object::Object::Ingress(ingress.clone()),
@@ -161,6 +162,7 @@ fn of_fallback(world: &World, registry: &Registry) -> BTreeMap<Contribution, Obj
     let mut alone = World::new(world.settings.clone());
     alone.capabilities = world.capabilities.clone();
     alone.services = world.services.clone();
+    alone.named = world.named.clone();
     let config_map = world.config_map.as_ref().map(|config| config.meta.name.clone());
     let owners = [Some((Kind::Service, service)), config_map.map(|name| (Kind::ConfigMap, name))];
     for (kind, name) in owners.into_iter().flatten() {

@@ -224,7 +224,7 @@ impl Generations {
         vault: &Vault,
     ) -> Result<(), String> {
         let io_text = |error: io::Error| error.to_string();
-        for name in ["", "maps", "certs", "ca"] {
+        for name in ["", "maps", "certs", "ca", "errors"] {
             self.files.create_dir(&dir.join(name), DIR_MODE).map_err(io_text)?;
         }
         for (name, content) in render::files(image) {
@@ -234,6 +234,9 @@ impl Generations {
             self.write_text(&dir.join(map.file()), |out| render::map(image, map, out))?;
         }
         self.write_text(&dir.join(crt_list::FILE), |out| render::crt_list(image, out))?;
+        for (name, text) in render::texts(image) {
+            self.write_text(&dir.join(&*name), |out| out.write_str(&text))?;
+        }
         let digest = render::image_digest(image);
         self.write_text(&dir.join(DIGEST), |out| out.write_str(&digest.hex()))?;
         let path = dir.to_str().ok_or("the state folder's name is not UTF-8")?;

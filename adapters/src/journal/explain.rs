@@ -197,6 +197,9 @@ fn is_about(piece: &PieceKey, key: &Key) -> bool {
         (PieceKey::Host(host), Key::Map(_, key)) => {
             key.strip_prefix(&**host).is_some_and(|rest| rest.starts_with('/'))
         }
+        (PieceKey::List(list), Key::Map(_, key)) => {
+            key.strip_prefix(&**list).is_some_and(|rest| rest.starts_with(':'))
+        }
         (PieceKey::Tls(_), Key::Certificate(_)) => true,
         (PieceKey::Host(_), Key::File(_)) => true,
         (PieceKey::Global, Key::Skeleton | Key::DefaultCertificate) => true,
@@ -205,7 +208,8 @@ fn is_about(piece: &PieceKey, key: &Key) -> bool {
             | PieceKey::Object(_)
             | PieceKey::Tls(_)
             | PieceKey::Host(_)
-            | PieceKey::Backend(_),
+            | PieceKey::Backend(_)
+            | PieceKey::List(_),
             Key::Skeleton
             | Key::DefaultCertificate
             | Key::File(_)
@@ -223,6 +227,7 @@ fn piece_text(piece: &PieceKey) -> String {
         PieceKey::Tls(host) => format!("certificates of {host:?}"),
         PieceKey::Host(host) => format!("routes of {host:?}"),
         PieceKey::Backend(name) => format!("servers of {name}"),
+        PieceKey::List(id) => format!("networks of list {id}"),
     }
 }
 

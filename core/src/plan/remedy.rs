@@ -1,7 +1,7 @@
 //! Why a reload: the one place that says what no runtime command can do.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -96,7 +96,8 @@ pub fn new_backend(
 /// In what two static parts differ, in words.
 #[must_use]
 pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
-    let Some(Skeleton { listen, capabilities, header_names, checks, options }) = old else {
+    let Some(Skeleton { listen, capabilities, header_names, checks, options, errors, peers }) = old
+    else {
         return "the running one is not what this tidegate renders".into();
     };
     let mut differences: Vec<String> = Vec::new();
@@ -123,6 +124,18 @@ pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
             differences.push(format!("{directive} {value}"));
         }
     }
+    for peer in new.peers.iter().filter(|peer| !peers.contains(peer)) {
+        differences.push(format!("peer {peer} is new"));
+    }
+    for peer in peers.iter().filter(|peer| !new.peers.contains(peer)) {
+        differences.push(format!("peer {peer} is gone"));
+    }
+    if *errors != new.errors {
+        let codes: BTreeSet<&u16> = errors.keys().chain(new.errors.keys()).collect();
+        let other = codes.into_iter().filter(|code| errors.get(code) != new.errors.get(code));
+        let other: Vec<String> = other.map(|code| format!("{code}")).collect();
+        differences.push(format!("error file {}", other.join(", ")));
+    }
     for directive in options.keys().filter(|d| !new.options.contains_key(*d)) {
         differences.push(format!("{directive} is the default again"));
     }
@@ -135,6 +148,7 @@ pub fn reload_list(capabilities: &Capabilities) -> Vec<&'static str> {
     let mut list = Vec::from([
         "listening addresses and ports, threads, maxconn, log target: HAProxy sets them up once",
         "timeout-http-request and timeout-http-keep-alive: a frontend's timeouts are static",
+        "error files, and replicas that share tables: HAProxy reads them once",
         "another version of tidegate with another static part",
         "an HAProxy upgrade",
         "repair, when HAProxy refuses the same runtime command twice",

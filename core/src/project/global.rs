@@ -2,10 +2,11 @@
 //! the source.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
@@ -13,6 +14,7 @@ use crate::annotations::{Apply, Registry};
 use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
+use crate::settings::{Peers, Role};
 use crate::world::World;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, Name, ObjectRef};
@@ -37,6 +39,9 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
                 piece.problems.push(refused(&source, key, annotation, &refusal));
             }
         }
+    }
+    for role in Role::ALL {
+        piece.problems.extend_from_slice(lookup.problems_of_role(role));
     }
     default_certificate(lookup, &mut piece);
     piece
@@ -96,6 +101,21 @@ pub fn too_many_checks(
         instead: "active checks are off; readiness comes from Kubernetes alone".to_string(),
         fix: format!("ask for at most {budget} checked servers, or raise HAProxy's limit"),
     })
+}
+
+/// The other replicas that share tables: those named, and the endpoints of a Service, ready or about
+/// to be, at the port of this one.
+pub fn peers(lookup: &mut Lookup<'_>) -> Vec<SocketAddr> {
+    let Peers { address, addresses, service } = &lookup.settings().listen.peers;
+    let Some(own) = address else { return Vec::new() };
+    let mut peers: BTreeSet<SocketAddr> = addresses.iter().copied().collect();
+    for service in service {
+        let endpoints = lookup.slices(service).flat_map(|slice| &slice.endpoints);
+        let there = endpoints.filter(|endpoint| !endpoint.terminating);
+        peers.extend(there.map(|endpoint| SocketAddr::new(endpoint.address, own.port())));
+    }
+    peers.remove(own);
+    peers.into_iter().collect()
 }
 
 /// Options of the static part from the ConfigMap: directive to encoded value. Values that cannot

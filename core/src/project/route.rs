@@ -178,6 +178,8 @@ fn finish(
         None => name.to_string(),
         Some((id, contributions)) => {
             piece.contributions.extend::<Vec<Contribution>>(contributions);
+            let lists = policy.route.lists();
+            piece.lists.extend(lists.map(|(id, list)| (id.clone(), list.clone())));
             format!("|{name}|{id}")
         }
     }

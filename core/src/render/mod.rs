@@ -2,6 +2,7 @@
 //! here. What tenants wrote has been through the parser of its type, and goes through the encoder
 //! of its place.
 
+pub mod answer;
 pub mod backend;
 pub mod crt_list;
 pub mod maps;
@@ -53,6 +54,13 @@ pub fn crt_list(image: &Image, out: &mut dyn Write) -> fmt::Result {
     crt_list::write(image, out)
 }
 
+/// The files with text of the static part: name within the generation, and content.
+#[must_use]
+pub fn texts(image: &Image) -> Vec<(Arc<str>, Arc<str>)> {
+    let errors = image.skeleton.errors.iter();
+    errors.map(|(code, text)| (answer::file(*code).into(), text.clone())).collect()
+}
+
 /// The files with secret or binary content: name within the generation, and what it holds.
 #[must_use]
 pub fn files(image: &Image) -> Vec<(Arc<str>, FileContent)> {
@@ -84,6 +92,10 @@ pub fn image_digest(image: &Image) -> Digest {
         let _ = map(image, id, &mut out);
     }
     let _ = crt_list(image, &mut out);
+    for (name, text) in texts(image) {
+        let _ = out.write_str(&name);
+        let _ = out.write_str(&text);
+    }
     out.finish()
 }
 
@@ -93,5 +105,8 @@ pub fn skeleton_digest(skeleton: &Skeleton) -> Arc<str> {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = skeleton::write(skeleton, "", "", &mut text);
+    for (code, answer) in &*skeleton.errors {
+        text.push_str(&alloc::format!("{code} {}\n", Digest::of(answer.as_bytes()).hex()));
+    }
     Digest::of(text.as_bytes()).hex().into()
 }

@@ -62,6 +62,7 @@ pub fn write_all(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
                     out.write_str("  hash-type consistent\n")?;
                 }
                 common(&skeleton.capabilities, out)?;
+                super::skeleton::error_files(skeleton, out)?;
                 checks(method, out)?;
                 rules(skeleton, affinity, out)?;
                 out.write_char('\n')?;

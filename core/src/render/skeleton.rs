@@ -8,16 +8,18 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::net::SocketAddr;
 
 use crate::annotations::redirect::CODES;
 use crate::annotations::{FAMILIES, Family, RuleText, Section, field_position, flag_of, rate};
 use crate::desired::Skeleton;
+use crate::render::answer;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
 /// is dropped, so that no Host header can pass for another host with a path.
 const HOST: &str = "req.hdr(host),lower,field(1,:),field(1,/),rtrim(.)";
 
-/// Name of this HAProxy among peers: itself, which hands its tables on at a reload.
+/// Name of this HAProxy among peers when there are no others: it hands its tables on at a reload.
 const PEER: &str = "tidegate";
 
 /// Writes everything but the tenants' backends.
@@ -27,7 +29,9 @@ const PEER: &str = "tidegate";
 pub fn write(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> fmt::Result {
     global(skeleton, dir, digest, out)?;
     front_defaults(skeleton, out)?;
-    out.write_str("defaults tidegate-answers\n  mode http\n\n")?;
+    out.write_str("defaults tidegate-answers\n  mode http\n")?;
+    error_files(skeleton, out)?;
+    out.write_char('\n')?;
     super::profile::write_all(skeleton, out)?;
     rate_tables(skeleton, out)?;
     frontend(skeleton, out)?;
@@ -47,7 +51,7 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
     )?;
     out.write_str("  stats timeout 1h\n  stats maxconn 20\n")?;
     writeln!(out, "  hard-stop-after {}s", listen.hard_stop_after_s)?;
-    writeln!(out, "  localpeer {PEER}")?;
+    writeln!(out, "  localpeer {}", local_peer(skeleton))?;
     if listen.threads > 0 {
         writeln!(out, "  nbthread {}", listen.threads)?;
     }
@@ -84,7 +88,20 @@ fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "  {directive} {value}")?;
         }
     }
+    error_files(skeleton, out)?;
     out.write_str("  option http-ignore-probes\n  option dontlognull\n\n")
+}
+
+/// Answers that HAProxy makes itself. One by one: on 3.4 a backend made at run time from defaults
+/// with a whole section of them ends HAProxy.
+///
+/// # Errors
+/// Those of `out`.
+pub fn error_files(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    for code in skeleton.errors.keys() {
+        writeln!(out, "  errorfile {code} {}", answer::file(*code))?;
+    }
+    Ok(())
 }
 
 fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
@@ -211,10 +228,27 @@ fn expand(line: &str) -> String {
     out
 }
 
+/// A replica's name among peers. Both ends must know it by the same.
+fn peer_name(address: &SocketAddr) -> String {
+    format!("{address}").replace(['[', ']'], "").replace(':', "-")
+}
+
+fn local_peer(skeleton: &Skeleton) -> String {
+    skeleton.listen.peers.address.map_or(PEER.into(), |address| peer_name(&address))
+}
+
 /// The tables that rates are counted in, and who hands them on at a reload.
 fn rate_tables(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "peers tidegate-self")?;
-    writeln!(out, "  peer {PEER} unix@{}/run/peer.sock\n", skeleton.listen.state_dir)?;
+    let local = local_peer(skeleton);
+    match skeleton.listen.peers.address {
+        None => writeln!(out, "  peer {local} unix@{}/run/peer.sock", skeleton.listen.state_dir)?,
+        Some(address) => writeln!(out, "  peer {local} {address}")?,
+    }
+    for peer in &skeleton.peers {
+        writeln!(out, "  peer {} {peer}", peer_name(peer))?;
+    }
+    out.write_char('\n')?;
     let size = skeleton.options.get(rate::SIZE_OPTION).map_or("102400", |size| size);
     for (name, ms) in rate::PERIODS {
         writeln!(out, "backend tidegate-rate-{name} from tidegate-answers")?;
@@ -232,10 +266,11 @@ fn rate_tables(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
 fn answers(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     for (code, text) in [(404, "no route for this host and path"), (503, "not available")] {
         writeln!(out, "backend tidegate-{code} from tidegate-answers")?;
-        writeln!(
-            out,
-            "  http-request return status {code} content-type text/plain string \"{text}\\n\"\n"
-        )?;
+        let what = match skeleton.errors.contains_key(&code) {
+            true => "default-errorfiles".into(),
+            false => format!("content-type text/plain string \"{text}\\n\""),
+        };
+        writeln!(out, "  http-request return status {code} {what}\n")?;
     }
     for code in CODES {
         writeln!(out, "backend tidegate-redirect-{code} from tidegate-answers")?;

@@ -11,10 +11,13 @@ use super::object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, ObjectRef,
     Secret, Service,
 };
+use super::named::{ErrorFiles, PatternFile};
 use super::{Fact, World};
+use crate::annotations::Refusal;
 use crate::capability::Capabilities;
 use crate::sabotage::{Mistake, is_planted};
-use crate::settings::Settings;
+use crate::problem::Problem;
+use crate::settings::{Role, Settings};
 
 /// A recording reader of a [`World`].
 pub struct Lookup<'w> {
@@ -141,6 +144,33 @@ impl<'w> Lookup<'w> {
         let addresses = self.world.resolved.get(&name).map(|a| &**a);
         self.reads.insert(Fact::Resolved(name));
         addresses
+    }
+
+    /// What is wrong with the ConfigMaps of a role.
+    pub fn problems_of_role(&mut self, role: Role) -> &'w [Problem] {
+        self.reads.insert(Fact::Role(role));
+        self.world.named.problems(role)
+    }
+
+    /// The answers that HAProxy makes itself, by status code.
+    pub fn error_files(&mut self) -> &'w Arc<ErrorFiles> {
+        self.reads.insert(Fact::Role(Role::ErrorFiles));
+        self.world.named.errors()
+    }
+
+    /// Whether a pattern file can be used as a list of networks.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn pattern_state(&mut self, file: &str) -> Result<(), &'w Refusal> {
+        self.reads.insert(Fact::PatternState(file.into()));
+        self.world.named.pattern_state(file)
+    }
+
+    /// A pattern file.
+    pub fn pattern(&mut self, file: &str) -> Option<&'w PatternFile> {
+        self.reads.insert(Fact::Pattern(file.into()));
+        self.world.named.pattern(file)
     }
 
     /// Why an object is withheld, if it is.

@@ -8,6 +8,7 @@ mod follow;
 pub mod host;
 mod index;
 pub mod lookup;
+pub mod named;
 pub mod object;
 
 use alloc::boxed::Box;
@@ -26,6 +27,7 @@ use extent::Extent;
 pub use fact::Fact;
 use follow::Follow;
 pub(crate) use follow::{Asked, Kept};
+use named::Named;
 use index::{Put, defaults, hosts_of, put, reindex, service_of, tls_hosts_of, unindex};
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, Object,
@@ -41,6 +43,8 @@ pub struct World {
     pub(crate) capabilities: Option<Arc<Capabilities>>,
     pub(crate) namespaces: ShardMap<Name, Arc<Namespace>>,
     pub(crate) config_map: Option<Arc<ConfigMap>>,
+    /// ConfigMaps with a role, and what they amount to.
+    pub(crate) named: Named,
     pub(crate) classes: ShardMap<Name, Arc<IngressClass>>,
     pub(crate) secrets: ShardMap<Name, Arc<Secret>>,
     pub(crate) services: ShardMap<Name, Arc<Service>>,
@@ -68,11 +72,13 @@ impl World {
     #[must_use]
     pub fn new(settings: Arc<Settings>) -> World {
         let unlisted = extent::expected(&settings);
+        let named = Named::new(&settings);
         let mut world = World {
             settings,
             capabilities: None,
             namespaces: ShardMap::default(),
             config_map: None,
+            named,
             classes: ShardMap::default(),
             secrets: ShardMap::default(),
             services: ShardMap::default(),
@@ -112,7 +118,7 @@ impl World {
     pub fn counts(&self) -> [(Kind, usize); 8] {
         [
             (Kind::Namespace, self.namespaces.len()),
-            (Kind::ConfigMap, usize::from(self.config_map.is_some())),
+            (Kind::ConfigMap, usize::from(self.config_map.is_some()) + self.named.len()),
             (Kind::IngressClass, self.classes.len()),
             (Kind::Secret, self.secrets.len()),
             (Kind::Service, self.services.len()),
@@ -140,6 +146,7 @@ impl World {
         let mut all = Vec::with_capacity(self.len());
         all.extend(self.namespaces.values().cloned().map(Object::Namespace));
         all.extend(self.config_map.iter().cloned().map(Object::ConfigMap));
+        all.extend(self.named.maps().cloned().map(Object::ConfigMap));
         all.extend(self.classes.values().cloned().map(Object::IngressClass));
         all.extend(self.secrets.values().cloned().map(Object::Secret));
         all.extend(self.services.values().cloned().map(Object::Service));
@@ -175,10 +182,10 @@ impl World {
                 }
                 put.is_same()
             }
+            Object::ConfigMap(new) if self.settings.config_map.as_ref() != Some(&new.meta.name) => {
+                self.named.put(&self.settings, new, changed)
+            }
             Object::ConfigMap(new) => {
-                if self.settings.config_map.as_ref() != Some(&new.meta.name) {
-                    return;
-                }
                 let same = self.config_map.as_ref() == Some(&new);
                 let old = self.config_map.replace(new);
                 if !same {
@@ -309,7 +316,7 @@ impl World {
                     self.config_map = None;
                     changed.extend([Fact::ConfigMap, Fact::Defaults]);
                 }
-                ours
+                ours || self.named.remove(&self.settings, name, changed)
             }
             Kind::IngressClass => {
                 let existed = self.classes.remove(name).is_some();
@@ -366,7 +373,7 @@ impl World {
     /// Takes in a complete list of one kind from a source that is believed: what is not in it is
     /// gone.
     pub fn relist(&mut self, kind: Kind, objects: Vec<Object>, changed: &mut BTreeSet<Fact>) {
-        let extent = Extent { kind, namespace: None };
+        let extent = Extent { kind, namespace: None, name: None };
         let mut gone = self.names(&extent);
         for object in objects {
             if extent.has(&object.object_ref()) {
@@ -384,7 +391,10 @@ impl World {
     fn names(&self, extent: &Extent) -> BTreeSet<Name> {
         let mut names: BTreeSet<Name> = match extent.kind {
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
-            Kind::ConfigMap => self.config_map.iter().map(|c| c.meta.name.clone()).collect(),
+            Kind::ConfigMap => {
+                let own = self.config_map.iter().map(|own| own.meta.name.clone());
+                own.chain(self.named.names().cloned()).collect()
+            }
             Kind::IngressClass => self.classes.keys().cloned().collect(),
             Kind::Secret => self.secrets.keys().cloned().collect(),
             Kind::Service => self.services.keys().cloned().collect(),
@@ -393,7 +403,7 @@ impl World {
             Kind::Node => self.nodes.keys().cloned().collect(),
         };
         names.extend(self.follow.waiting(extent.kind).cloned());
-        names.retain(|name| extent.has_namespace(name));
+        names.retain(|name| extent.has_name(name));
         names
     }
 
