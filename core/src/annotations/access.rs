@@ -10,12 +10,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::draft::ListSpec;
 use super::value::{self, Network};
 use super::{
     Annotation, Apply, Context, Family, Mechanism, OnError, Refusal, RouteDraft, Rule, RuleText,
     Scopes, Section, always,
 };
-use super::draft::ListSpec;
 use crate::action::MapId;
 use crate::digest::Digest;
 
@@ -88,11 +88,7 @@ const fn rule(text: &'static str) -> Rule {
     Rule { at: Section::Request, when: always, text: RuleText::Line(text) }
 }
 
-fn allow(
-    text: &str,
-    draft: &mut RouteDraft,
-    context: &mut Context<'_, '_>,
-) -> Result<(), Refusal> {
+fn allow(text: &str, draft: &mut RouteDraft, context: &mut Context<'_, '_>) -> Result<(), Refusal> {
     list("allow", text, draft, context)
 }
 
@@ -121,8 +117,7 @@ pub(super) fn list(
             })?;
         }
         let has_inline = inline.iter().any(|entry| !entry.is_empty());
-        let networks =
-            if has_inline { value::networks(&inline.join(","))? } else { Vec::new() };
+        let networks = if has_inline { value::networks(&inline.join(","))? } else { Vec::new() };
         let id = draft.list(ListSpec { files, networks });
         draft.set(field, &*id);
         return Ok(());

@@ -6,8 +6,8 @@ use alloc::string::String;
 
 use super::value::{self, quoted};
 use super::{
-    Annotation, Apply, BackendDraft, Context, Family, Mechanism, OnError, Refusal, RouteDraft, Rule,
-    RuleText, Scopes, Section, always,
+    Annotation, Apply, BackendDraft, Context, Family, Mechanism, OnError, Refusal, RouteDraft,
+    Rule, RuleText, Scopes, Section, always,
 };
 use crate::action::MapId;
 use crate::capability::Capabilities;

@@ -109,7 +109,7 @@ pub fn peers(lookup: &mut Lookup<'_>) -> Vec<SocketAddr> {
     let Peers { address, addresses, service } = &lookup.settings().listen.peers;
     let Some(own) = address else { return Vec::new() };
     let mut peers: BTreeSet<SocketAddr> = addresses.iter().copied().collect();
-    for service in service {
+    if let Some(service) = service {
         let endpoints = lookup.slices(service).flat_map(|slice| &slice.endpoints);
         let there = endpoints.filter(|endpoint| !endpoint.terminating);
         peers.extend(there.map(|endpoint| SocketAddr::new(endpoint.address, own.port())));

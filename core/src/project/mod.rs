@@ -375,7 +375,6 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
     }
 }
 
-
 fn unread(readers: &mut ShardMap<Fact, SmallSet<PieceKey>>, fact: &Fact, key: &PieceKey) {
     if let Some(keys) = readers.get_mut(fact) {
         keys.remove(key);

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_put_together_anew() {
-        let text = "HTTP/1.0 404 Not Found\nContent-Type: text/html\ncontent-length: 3\n\n<p>no</p>\n";
+        let text =
+            "HTTP/1.0 404 Not Found\nContent-Type: text/html\ncontent-length: 3\n\n<p>no</p>\n";
         let (code, text) = parse("404", text).unwrap();
         assert_eq!(code, 404);
         assert_eq!(

@@ -65,7 +65,9 @@ impl ShardKey for Fact {
             Fact::Ingress(name) | Fact::Service(name) => name.shard(hash),
             Fact::Slices(name) | Fact::Secret(name) | Fact::Status(name) => name.shard(hash),
             Fact::Role(_) => hash.bytes(b"6"),
-            Fact::Resolved(text) | Fact::Pattern(text) | Fact::PatternState(text) => (**text).shard(hash),
+            Fact::Resolved(text) | Fact::Pattern(text) | Fact::PatternState(text) => {
+                (**text).shard(hash)
+            }
             Fact::Quarantined(object) => object.name.shard(hash),
         }
     }

@@ -7,16 +7,16 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::named::{ErrorFiles, PatternFile};
 use super::object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, ObjectRef,
     Secret, Service,
 };
-use super::named::{ErrorFiles, PatternFile};
 use super::{Fact, World};
 use crate::annotations::Refusal;
 use crate::capability::Capabilities;
-use crate::sabotage::{Mistake, is_planted};
 use crate::problem::Problem;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::{Role, Settings};
 
 /// A recording reader of a [`World`].

@@ -27,8 +27,8 @@ use extent::Extent;
 pub use fact::Fact;
 use follow::Follow;
 pub(crate) use follow::{Asked, Kept};
-use named::Named;
 use index::{Put, defaults, hosts_of, put, reindex, service_of, tls_hosts_of, unindex};
+use named::Named;
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, Object,
     ObjectRef, Secret, Service,

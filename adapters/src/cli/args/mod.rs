@@ -134,8 +134,13 @@ pub struct ListenArgs {
     #[arg(long, value_name = "ADDRESS:PORT", env = "TIDEGATE_PEER_ADDRESS")]
     pub peer_address: Option<SocketAddr>,
     /// The other replicas, or all; may be given several times
-    #[arg(long, value_name = "ADDRESS:PORT", value_delimiter = ',', env = "TIDEGATE_PEERS",
-          requires = "peer_address")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        env = "TIDEGATE_PEERS",
+        requires = "peer_address"
+    )]
     pub peers: Vec<SocketAddr>,
     /// Service (a headless one) whose endpoints are the replicas, at the port of --peer-address
     #[arg(long, value_name = "NAMESPACE/NAME", env = "TIDEGATE_PEERS_SERVICE",
