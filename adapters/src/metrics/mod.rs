@@ -284,6 +284,7 @@ impl Metrics {
                 self.reloads.get_or_create(&labels).inc();
             }
             ActionBody::Check { image: _ } => count("check", first),
+            ActionBody::CheckSnippet { snippet: _ } => count("check-snippet", first),
             ActionBody::ResolveNames { names: _ } => count("resolve-names", first),
             ActionBody::FollowSecrets { add: _, drop: _ } => count("follow-secrets", first),
             ActionBody::Relist { kind: _ } => count("relist", first),

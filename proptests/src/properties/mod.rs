@@ -127,6 +127,7 @@ fn body(body: &ActionBody) -> String {
         | ActionBody::ResolveNames { .. }
         | ActionBody::FollowSecrets { .. }
         | ActionBody::Relist { .. }
+        | ActionBody::CheckSnippet { .. }
         | ActionBody::Tell(_) => {
             format!("{body:?}")
         }
