@@ -10,6 +10,7 @@ pub mod balance;
 pub mod check;
 pub mod client;
 pub mod cors;
+pub mod dialect;
 pub mod draft;
 pub mod headers;
 pub mod hsts;
