@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tidegate_core::annotations::FAMILIES;
 use tidegate_core::action::{Action, ActionBody, Lane, RuntimeCommand};
 use tidegate_core::check;
 use tidegate_core::controller::{Controller, Step};
 use tidegate_core::desired::Image;
 use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
 use tidegate_core::plan::remedy::ReloadReason;
+use tidegate_core::snippet::Snippet;
 use tidegate_core::time::{Time, WakeAt, WakeReason};
 
 use crate::arb::{Act, Case, Fate, Setup};

@@ -5,6 +5,7 @@ pub mod history;
 pub mod planner;
 pub mod projections;
 pub mod render;
+pub mod snippets;
 pub mod telling;
 
 use std::fmt::Write as _;
