@@ -293,7 +293,9 @@ impl Driven {
                     acks.push(Event::Observed { worker: *worker, state });
                     (1, None)
                 }
-                ActionBody::Save { .. } | ActionBody::Check { .. } => (1, None),
+                ActionBody::Save { .. }
+                | ActionBody::Check { .. }
+                | ActionBody::CheckSnippet { .. } => (1, None),
                 ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
                 | ActionBody::Relist { .. }

@@ -37,6 +37,8 @@ pub enum Mistake {
     AdoptUnsaved = 14,
     /// A list adds what is new and keeps what is gone (B2).
     KeepRemoved = 15,
+    /// A snippet joins before HAProxy judged it.
+    UnjudgedSnippet = 16,
 }
 
 #[cfg(feature = "sabotage")]

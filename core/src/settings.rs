@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
+use crate::snippet::Rights;
 use crate::world::object::{Address, Name};
 
 /// Options fixed for the life of a controller. Part of every journal.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub config_map: Option<Name>,
     /// ConfigMaps with a role of their own, sorted.
     pub config_maps: Vec<(Role, Name)>,
+    /// Who may write snippets.
+    pub snippets: Rights,
     /// Service that answers what no rule matches; else 404.
     pub default_backend: Option<(Name, u16)>,
     /// Secret with the certificate for hosts that have none; else a self-signed one.
@@ -234,6 +237,7 @@ impl Settings {
             classless: false,
             config_map: None,
             config_maps: Vec::new(),
+            snippets: Rights::default(),
             default_backend: None,
             default_certificate: None,
             external_names: false,

@@ -167,6 +167,7 @@ impl Offline {
             ActionBody::ReadBack { worker: _ }
             | ActionBody::Save { image: _ }
             | ActionBody::Check { image: _ }
+            | ActionBody::CheckSnippet { snippet: _ }
             | ActionBody::Tell(_) => (1, None),
             ActionBody::ResolveNames { names: _ }
             | ActionBody::FollowSecrets { add: _, drop: _ }

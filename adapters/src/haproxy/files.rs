@@ -224,7 +224,7 @@ impl Generations {
         vault: &Vault,
     ) -> Result<(), String> {
         let io_text = |error: io::Error| error.to_string();
-        for name in ["", "maps", "certs", "ca", "errors"] {
+        for name in ["", "maps", "certs", "ca", "errors", "patterns"] {
             self.files.create_dir(&dir.join(name), DIR_MODE).map_err(io_text)?;
         }
         for (name, content) in render::files(image) {

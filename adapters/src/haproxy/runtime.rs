@@ -144,6 +144,7 @@ impl RuntimeLane {
             | ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
             | ActionBody::Relist { .. }
+            | ActionBody::CheckSnippet { .. }
             | ActionBody::Tell(_) => Ok(()),
         }
     }

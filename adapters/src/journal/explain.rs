@@ -96,6 +96,7 @@ impl Explainer {
                 | ActionBody::Save { .. }
                 | ActionBody::Reload { .. }
                 | ActionBody::Check { .. }
+                | ActionBody::CheckSnippet { .. }
                 | ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
                 | ActionBody::Relist { .. }
@@ -248,6 +249,7 @@ fn purpose(body: &ActionBody) -> &'static str {
         ActionBody::Save { .. } => "the files are behind what runs",
         ActionBody::Reload { .. } => "no runtime command will do",
         ActionBody::Check { .. } => "HAProxy refused a configuration: the culprit is searched",
+        ActionBody::CheckSnippet { .. } => "a snippet joins after HAProxy accepted it",
         ActionBody::ResolveNames { .. } => "Services of type ExternalName changed",
         ActionBody::FollowSecrets { .. } => "other Secrets are referred to",
         ActionBody::Relist { .. } => "objects are held that a list did not have",

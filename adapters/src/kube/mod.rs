@@ -214,6 +214,7 @@ async fn act(
             | ActionBody::Save { .. }
             | ActionBody::Reload { .. }
             | ActionBody::Check { .. }
+            | ActionBody::CheckSnippet { .. }
             | ActionBody::ResolveNames { .. }
             | ActionBody::Relist { .. } => {}
         }

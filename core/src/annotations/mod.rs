@@ -23,6 +23,7 @@ pub mod reference;
 pub mod resolve;
 pub mod rewrite;
 pub mod secrets;
+pub mod snippets;
 pub mod timeouts;
 pub mod value;
 
@@ -31,6 +32,7 @@ use alloc::string::String;
 
 use crate::capability::Capabilities;
 use crate::desired::Skeleton;
+use crate::snippet::Place;
 use crate::world::lookup::Lookup;
 use crate::world::object::Meta;
 pub use draft::{BackendDraft, RouteDraft};
@@ -53,6 +55,7 @@ pub const FAMILIES: &[&Family] = &[
     &protocol::FAMILY,
     &affinity::FAMILY,
     &rewrite::FAMILY,
+    &snippets::FAMILY,
 ];
 
 /// A group of keys that belong together.
@@ -106,6 +109,8 @@ pub enum Apply {
     Backend(fn(&str, &mut BackendDraft, &mut Context<'_, '_>) -> Result<(), Refusal>),
     /// An option of the static part: directive and encoded value.
     Skeleton(fn(&str) -> Result<(&'static str, String), Refusal>),
+    /// Lines of configuration, which `world::snippets` takes in.
+    Snippet(Place),
 }
 
 /// Where a key may stand. The narrower scope wins: Service, then Ingress, then ConfigMap.
@@ -134,6 +139,8 @@ pub enum Mechanism {
     ServerKeyword,
     /// The static part: changing it reloads.
     Skeleton,
+    /// A named defaults section of its own.
+    Snippet,
 }
 
 /// What a value that cannot be used means.
@@ -284,7 +291,7 @@ impl Registry {
 pub fn is_static(key: &str) -> bool {
     let mut rows = FAMILIES.iter().flat_map(|family| family.keys.iter());
     let row = rows.find(|row| row.key == key || row.haproxy == Some(key));
-    row.is_some_and(|row| matches!(row.apply, Apply::Skeleton(_)))
+    row.is_some_and(|row| matches!(row.apply, Apply::Skeleton(_) | Apply::Snippet(_)))
 }
 
 /// The position (from 1) of a policy field in the record; position 1 is the flags.

@@ -175,7 +175,7 @@ fn is_for(annotation: &Annotation, target: Target) -> bool {
     match annotation.apply {
         Apply::Route(_) => target == Target::Route,
         Apply::Backend(_) => target == Target::Backend,
-        Apply::Skeleton(_) => false,
+        Apply::Skeleton(_) | Apply::Snippet(_) => false,
     }
 }
 
@@ -197,7 +197,7 @@ fn apply_one(
     match annotation.apply {
         Apply::Route(apply) => apply(value, &mut resolved.route, &mut context),
         Apply::Backend(apply) => apply(value, &mut resolved.backend, &mut context),
-        Apply::Skeleton(_) => Ok(()),
+        Apply::Skeleton(_) | Apply::Snippet(_) => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capability::Capabilities;
 use crate::settings::Listen;
+use crate::snippet::{Place, Snippet};
 use crate::world::World;
 use crate::world::lookup::Lookup;
 use crate::world::named::ErrorFiles;
@@ -32,6 +33,8 @@ pub struct Skeleton {
     pub errors: Arc<ErrorFiles>,
     /// The other replicas that share tables, sorted.
     pub peers: Vec<SocketAddr>,
+    /// Snippets by place; those of backends are not of the static part.
+    pub snippets: BTreeMap<Place, Arc<Snippet>>,
 }
 
 impl Skeleton {
@@ -46,6 +49,7 @@ impl Skeleton {
             options: BTreeMap::new(),
             errors: Arc::default(),
             peers: Vec::new(),
+            snippets: BTreeMap::new(),
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::applied::Running;
 use crate::capability::Capabilities;
 use crate::desired::{Backend, Skeleton};
+use crate::snippet::Place;
 
 /// A reason that only a reload can meet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub enum ReloadReason {
     Bulk(u32),
     /// HAProxy refused a runtime command twice; its words.
     Refused(Box<str>),
+    /// A backend has a snippet that the worker does not know: a named defaults section.
+    NewSnippet(Box<str>),
 }
 
 impl ReloadReason {
@@ -41,6 +44,7 @@ impl ReloadReason {
             ReloadReason::SlotsExhausted(_) => "slots-exhausted",
             ReloadReason::Bulk(_) => "bulk",
             ReloadReason::Refused(_) => "refused",
+            ReloadReason::NewSnippet(_) => "new-snippet",
         }
     }
 }
@@ -55,6 +59,9 @@ impl fmt::Display for ReloadReason {
             }
             ReloadReason::SlotsExhausted(name) => {
                 write!(f, "backend {name} has more endpoints than server slots")
+            }
+            ReloadReason::NewSnippet(name) => {
+                write!(f, "the snippet of backend {name} is new, and defaults are read at a start")
             }
             ReloadReason::Bulk(count) => write!(f, "{count} backends are new at once"),
             ReloadReason::Refused(why) => write!(f, "HAProxy refused a runtime command: {why}"),
@@ -96,10 +103,19 @@ pub fn new_backend(
 /// In what two static parts differ, in words.
 #[must_use]
 pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
-    let Some(Skeleton { listen, capabilities, header_names, checks, options, errors, peers }) = old
-    else {
+    let Some(old) = old else {
         return "the running one is not what this tidegate renders".into();
     };
+    let Skeleton {
+        listen,
+        capabilities,
+        header_names,
+        checks,
+        options,
+        errors,
+        peers,
+        snippets,
+    } = old;
     let mut differences: Vec<String> = Vec::new();
     if *listen != new.listen {
         differences.push("addresses, ports or process options".into());
@@ -122,6 +138,11 @@ pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
     for (directive, value) in &new.options {
         if options.get(directive) != Some(value) {
             differences.push(format!("{directive} {value}"));
+        }
+    }
+    for place in Place::STATIC {
+        if snippets.get(&place) != new.snippets.get(&place) {
+            differences.push(place.key().into());
         }
     }
     for peer in new.peers.iter().filter(|peer| !peers.contains(peer)) {
@@ -148,6 +169,7 @@ pub fn reload_list(capabilities: &Capabilities) -> Vec<&'static str> {
     let mut list = Vec::from([
         "listening addresses and ports, threads, maxconn, log target: HAProxy sets them up once",
         "timeout-http-request and timeout-http-keep-alive: a frontend's timeouts are static",
+        "snippets of global, defaults, frontend and stats; a backend snippet with lines not used yet",
         "error files, and replicas that share tables: HAProxy reads them once",
         "another version of tidegate with another static part",
         "an HAProxy upgrade",

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -15,7 +16,8 @@ use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
 use crate::settings::{Peers, Role};
-use crate::world::World;
+use crate::snippet::{Place, Snippet};
+use crate::world::{InForce, World};
 use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, Name, ObjectRef};
 
@@ -33,6 +35,10 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
         let source = Source::ConfigMap(config);
         for (row, key, value) in source.keys(registry) {
             let Some(annotation) = registry.row(row) else { continue };
+            if let Apply::Snippet(place) = annotation.apply {
+                let problem = object::snippet(lookup, &reference, &source.field(key), place);
+                piece.problems.extend(problem);
+            }
             if let Apply::Skeleton(apply) = annotation.apply
                 && let Err(refusal) = apply(value)
             {
@@ -101,6 +107,19 @@ pub fn too_many_checks(
         instead: "active checks are off; readiness comes from Kubernetes alone".to_string(),
         fix: format!("ask for at most {budget} checked servers, or raise HAProxy's limit"),
     })
+}
+
+/// The snippets of the static part that are in force.
+pub fn snippets(lookup: &mut Lookup<'_>) -> BTreeMap<Place, Arc<Snippet>> {
+    let Some(config) = lookup.settings().config_map.clone() else { return BTreeMap::new() };
+    let config = ObjectRef { kind: Kind::ConfigMap, name: config };
+    let lines = Place::STATIC.into_iter().filter_map(|place| {
+        match lookup.snippet(&config, place).0 {
+            InForce::Lines(snippet) => Some((place, snippet.clone())),
+            InForce::Nothing | InForce::Closed => None,
+        }
+    });
+    lines.collect()
 }
 
 /// The other replicas that share tables: those named, and the endpoints of a Service, ready or about

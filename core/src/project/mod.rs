@@ -303,6 +303,7 @@ impl Projections {
         let options = global::options(&mut lookup, registry);
         let errors = lookup.error_files();
         let peers = global::peers(&mut lookup);
+        let snippets = global::snippets(&mut lookup);
         let excess = global::too_many_checks(&capabilities, desired.checked_servers(), world);
         let checks = excess.is_none();
         let excess: Vec<Problem> = excess.into_iter().collect();
@@ -315,6 +316,7 @@ impl Projections {
             && current.options == options
             && current.errors == *errors
             && current.peers == peers
+            && current.snippets == snippets
         {
             return;
         }
@@ -326,6 +328,7 @@ impl Projections {
             options,
             errors: errors.clone(),
             peers,
+            snippets,
         }));
     }
 }
@@ -371,6 +374,7 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         | Fact::Nodes
         | Fact::Pattern(_)
         | Fact::PatternState(_)
+        | Fact::Snippet(_)
         | Fact::Namespace(_) => None,
     }
 }

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 
 use super::host::PathKey;
 use super::{Piece, class};
-use crate::annotations::Registry;
+use crate::annotations::{Apply, Refusal, Registry};
+use crate::snippet::Place;
+use crate::world::{InForce, Why};
 use crate::annotations::resolve::Source;
 use crate::annotations::value::quoted;
 use crate::problem::{Problem, Reason, Severity};
@@ -24,7 +26,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, object: &ObjectRef)
             if class::is_ours(lookup, ingress) {
                 notes(object, &ingress.meta, &mut piece.problems);
                 let source = Source::Ingress(&ingress.meta);
-                keys(object, &ingress.meta, source, registry, &mut piece.problems);
+                keys(lookup, object, &ingress.meta, source, registry, &mut piece.problems);
                 hosts_and_paths(lookup, object, ingress, &mut piece.problems);
             }
         }
@@ -32,7 +34,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, object: &ObjectRef)
             let Some(service) = lookup.service(&object.name) else { return piece };
             notes(object, &service.meta, &mut piece.problems);
             let source = Source::Service(&service.meta);
-            keys(object, &service.meta, source, registry, &mut piece.problems);
+            keys(lookup, object, &service.meta, source, registry, &mut piece.problems);
         }
         Kind::Namespace
         | Kind::ConfigMap
@@ -59,6 +61,7 @@ fn notes(object: &ObjectRef, meta: &Meta, problems: &mut Vec<Problem>) {
 }
 
 fn keys(
+    lookup: &mut Lookup<'_>,
     object: &ObjectRef,
     meta: &Meta,
     source: Source<'_>,
@@ -78,10 +81,50 @@ fn keys(
                 instead: "it is ignored".to_string(),
                 fix: "put it where the annotation reference says".to_string(),
             },
-            Some(_) => continue,
+            Some(row) => match row.apply {
+                Apply::Snippet(place) => match snippet(lookup, object, &source.field(key), place) {
+                    Some(problem) => problem,
+                    None => continue,
+                },
+                Apply::Route(_) | Apply::Backend(_) | Apply::Skeleton(_) => continue,
+            },
         };
         problems.push(problem);
     }
+}
+
+/// The Problem of a snippet that is not in force as written.
+#[must_use]
+pub fn snippet(
+    lookup: &mut Lookup<'_>,
+    object: &ObjectRef,
+    field: &str,
+    place: Place,
+) -> Option<Problem> {
+    let problem = |reason, what: &str, instead: &str, fix: &str| Problem {
+        object: object.clone(),
+        field: field.into(),
+        reason,
+        severity: Severity::Error,
+        what: what.to_string(),
+        instead: instead.to_string(),
+        fix: fix.to_string(),
+    };
+    if let Some(Refusal { what, fix }) = lookup.settings().snippets.refuses(object, place) {
+        return Some(problem(Reason::Forbidden, &what, "the snippet is ignored", &fix));
+    }
+    let (lines, why) = lookup.snippet(object, place);
+    let instead = match lines {
+        InForce::Lines(_) => "the last good snippet of this object stays",
+        InForce::Nothing => "it goes without the snippet",
+        InForce::Closed => "its routes answer 503, as no snippet of it was good before",
+    };
+    why.map(|why| match why {
+        Why::Allowed(Refusal { what, fix }) => problem(Reason::BadValue, what, instead, fix),
+        Why::Haproxy(words) => {
+            problem(Reason::Refused, words, instead, "mend the line that HAProxy names")
+        }
+    })
 }
 
 /// The Problem for an unknown key, with the nearest known one.

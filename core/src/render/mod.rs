@@ -9,6 +9,7 @@ pub mod maps;
 pub mod profile;
 pub mod skeleton;
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -54,11 +55,17 @@ pub fn crt_list(image: &Image, out: &mut dyn Write) -> fmt::Result {
     crt_list::write(image, out)
 }
 
-/// The files with text of the static part: name within the generation, and content.
+/// The files with text, error and pattern files: name within the generation, and content.
 #[must_use]
 pub fn texts(image: &Image) -> Vec<(Arc<str>, Arc<str>)> {
     let errors = image.skeleton.errors.iter();
-    errors.map(|(code, text)| (answer::file(*code).into(), text.clone())).collect()
+    let mut texts: BTreeMap<Arc<str>, Arc<str>> =
+        errors.map(|(code, text)| (answer::file(*code).into(), text.clone())).collect();
+    let of_backends = profile::with_snippets(image).into_values();
+    for snippet in image.skeleton.snippets.values().cloned().chain(of_backends) {
+        texts.extend(snippet.files.iter().map(|(name, text)| (name.clone(), text.clone())));
+    }
+    texts.into_iter().collect()
 }
 
 /// The files with secret or binary content: name within the generation, and what it holds.

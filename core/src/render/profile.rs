@@ -1,16 +1,21 @@
 //! Profiles: the named defaults sections that backends derive from. All of them are in every
 //! skeleton, so that choosing another one never reloads.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::sync::Arc;
 use core::fmt::{self, Write};
 
 use crate::annotations::{Section, affinity};
 use crate::capability::Capabilities;
-use crate::desired::Skeleton;
+use crate::desired::{BackendSpec, Image, Skeleton};
+use crate::snippet::Snippet;
 
 /// The profile of a backend without options.
 pub const DEFAULT: &str = "tidegate-roundrobin";
+
+/// What comes before the digest of the lines in the name of a profile with a snippet.
+const SNIPPET: &str = "-snippet-";
 
 /// Name and `balance` value of every algorithm, and whether it hashes.
 const BALANCES: [(&str, &str, bool); 7] = [
@@ -36,6 +41,20 @@ pub fn name(balance: &str, check: &str, affinity: bool) -> Arc<str> {
     format!("tidegate-{balance}{dash}{check}{affinity}").into()
 }
 
+/// The name of a profile with lines of a snippet besides.
+#[must_use]
+pub fn with_snippet(base: &str, snippet: &Snippet) -> Arc<str> {
+    format!("{base}{SNIPPET}{}", snippet.digest().short()).into()
+}
+
+/// The profiles with snippets that backends of an image derive from.
+#[must_use]
+pub fn with_snippets(image: &Image) -> BTreeMap<Arc<str>, Arc<Snippet>> {
+    let specs = image.backends.iter().map(|(_, backend)| &backend.spec);
+    let of = |spec: &Arc<BackendSpec>| Some((spec.profile.clone(), spec.snippet.clone()?));
+    specs.filter_map(of).collect()
+}
+
 /// The names of all profiles.
 pub fn names() -> impl Iterator<Item = Arc<str>> {
     let kinds = CHECKS.iter().flat_map(|(check, _)| [(check, false), (check, true)]);
@@ -49,27 +68,77 @@ pub fn names() -> impl Iterator<Item = Arc<str>> {
 /// # Errors
 /// Those of `out`.
 pub fn write_all(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
-    for (balance, value, hashes) in BALANCES {
-        let value = match (balance, skeleton.capabilities.balance_hash) {
-            ("hash", false) => "hdr(x-tidegate-hash)",
-            _ => value,
-        };
-        for (check, method) in CHECKS {
+    for_each(|kind| write(skeleton, &kind, None, out))
+}
+
+/// Writes the profiles with snippets that backends of an image derive from.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_snippets(image: &Image, out: &mut dyn Write) -> fmt::Result {
+    for (profile, snippet) in with_snippets(image) {
+        for_each(|kind| match profile.rsplit_once(SNIPPET) {
+            Some((base, _)) if *base == *kind.name() => {
+                write(&image.skeleton, &kind, Some((&profile, &snippet)), out)
+            }
+            Some(_) | None => Ok(()),
+        })?;
+    }
+    Ok(())
+}
+
+/// One of the cross product.
+struct Kind {
+    balance: (&'static str, &'static str, bool),
+    check: (&'static str, &'static str),
+    affinity: bool,
+}
+
+impl Kind {
+    fn name(&self) -> Arc<str> {
+        name(self.balance.0, self.check.0, self.affinity)
+    }
+}
+
+fn for_each(mut f: impl FnMut(Kind) -> fmt::Result) -> fmt::Result {
+    for balance in BALANCES {
+        for check in CHECKS {
             for affinity in [false, true] {
-                writeln!(out, "defaults {}", name(balance, check, affinity))?;
-                writeln!(out, "  mode http\n  balance {value}")?;
-                if hashes {
-                    out.write_str("  hash-type consistent\n")?;
-                }
-                common(&skeleton.capabilities, out)?;
-                super::skeleton::error_files(skeleton, out)?;
-                checks(method, out)?;
-                rules(skeleton, affinity, out)?;
-                out.write_char('\n')?;
+                f(Kind { balance, check, affinity })?;
             }
         }
     }
     Ok(())
+}
+
+fn write(
+    skeleton: &Skeleton,
+    kind: &Kind,
+    snippet: Option<(&str, &Snippet)>,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    let (balance, value, hashes) = kind.balance;
+    let value = match (balance, skeleton.capabilities.balance_hash) {
+        ("hash", false) => "hdr(x-tidegate-hash)",
+        _ => value,
+    };
+    match snippet {
+        Some((name, _)) => writeln!(out, "defaults {name}")?,
+        None => writeln!(out, "defaults {}", kind.name())?,
+    }
+    writeln!(out, "  mode http\n  balance {value}")?;
+    if hashes {
+        out.write_str("  hash-type consistent\n")?;
+    }
+    common(&skeleton.capabilities, out)?;
+    super::skeleton::error_files(skeleton, out)?;
+    checks(kind.check.1, out)?;
+    // Before the rules: these end for routes that use none.
+    if let Some((_, snippet)) = snippet {
+        snippet.write(out)?;
+    }
+    rules(skeleton, kind.affinity, out)?;
+    out.write_char('\n')
 }
 
 fn checks(method: &str, out: &mut dyn Write) -> fmt::Result {

@@ -14,6 +14,7 @@ use crate::annotations::redirect::CODES;
 use crate::annotations::{FAMILIES, Family, RuleText, Section, field_position, flag_of, rate};
 use crate::desired::Skeleton;
 use crate::render::answer;
+use crate::snippet::Place;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
 /// is dropped, so that no Host header can pass for another host with a path.
@@ -63,7 +64,9 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
         writeln!(out, "  log {}{format} local0", listen.log_target)?;
     }
     out.write_str("  tune.bufsize 16384\n")?;
-    out.write_str("  ssl-default-bind-options ssl-min-ver TLSv1.2\n\n")
+    out.write_str("  ssl-default-bind-options ssl-min-ver TLSv1.2\n")?;
+    snippet(skeleton, Place::Global, out)?;
+    out.write_char('\n')
 }
 
 fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
@@ -89,7 +92,16 @@ fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
         }
     }
     error_files(skeleton, out)?;
-    out.write_str("  option http-ignore-probes\n  option dontlognull\n\n")
+    out.write_str("  option http-ignore-probes\n  option dontlognull\n")?;
+    snippet(skeleton, Place::Defaults, out)?;
+    out.write_char('\n')
+}
+
+fn snippet(skeleton: &Skeleton, place: Place, out: &mut dyn Write) -> fmt::Result {
+    match skeleton.snippets.get(&place) {
+        Some(snippet) => snippet.write(out),
+        None => Ok(()),
+    }
 }
 
 /// Answers that HAProxy makes itself. One by one: on 3.4 a backend made at run time from defaults
@@ -121,6 +133,8 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             )?;
         }
     }
+    // Before the rules of routing, which end for plain routes.
+    snippet(skeleton, Place::Frontend, out)?;
     routing(out)?;
     out.write_str(
         "  http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)\n\
@@ -301,7 +315,14 @@ fn internal(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
          \x20 http-request use-service prometheus-exporter if { path /metrics }\n\
          \x20 http-request return status 200 content-type text/plain \
          lf-string \"%[path,map_str(maps/ledger.map,-)]%[path,map_str(maps/headers.map,-)]\\n\" \
-         if { path /maps }\n\
-         \x20 http-request return status 404\n\n",
-    )
+         if { path /maps }\n",
+    )?;
+    // With lines of a snippet the page of statistics comes after all rules.
+    match skeleton.snippets.contains_key(&Place::Stats) {
+        true => {
+            snippet(skeleton, Place::Stats, out)?;
+            out.write_str("  default_backend tidegate-404\n\n")
+        }
+        false => out.write_str("  http-request return status 404\n\n"),
+    }
 }

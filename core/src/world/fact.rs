@@ -50,6 +50,8 @@ pub enum Fact {
     PatternState(Box<str>),
     /// The content of a pattern file.
     Pattern(Box<str>),
+    /// What an object's snippets amount to.
+    Snippet(ObjectRef),
 }
 
 impl ShardKey for Fact {
@@ -68,7 +70,7 @@ impl ShardKey for Fact {
             Fact::Resolved(text) | Fact::Pattern(text) | Fact::PatternState(text) => {
                 (**text).shard(hash)
             }
-            Fact::Quarantined(object) => object.name.shard(hash),
+            Fact::Quarantined(object) | Fact::Snippet(object) => object.name.shard(hash),
         }
     }
 }

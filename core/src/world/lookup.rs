@@ -12,12 +12,14 @@ use super::object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, ObjectRef,
     Secret, Service,
 };
-use super::{Fact, World};
+use super::snippets::Why;
+use super::{Fact, InForce, World};
 use crate::annotations::Refusal;
 use crate::capability::Capabilities;
 use crate::problem::Problem;
 use crate::sabotage::{Mistake, is_planted};
 use crate::settings::{Role, Settings};
+use crate::snippet::Place;
 
 /// A recording reader of a [`World`].
 pub struct Lookup<'w> {
@@ -171,6 +173,23 @@ impl<'w> Lookup<'w> {
     pub fn pattern(&mut self, file: &str) -> Option<&'w PatternFile> {
         self.reads.insert(Fact::Pattern(file.into()));
         self.world.named.pattern(file)
+    }
+
+    /// What an object's snippet amounts to: the lines in force, and why not those that are written.
+    pub fn snippet(&mut self, object: &ObjectRef, place: Place) -> (InForce<'w>, Option<Why<'w>>) {
+        self.reads.insert(Fact::Snippet(object.clone()));
+        let (lines, why) = self.world.snippets.of(&(object.clone(), place));
+        if lines == InForce::Nothing && why.is_none() {
+            return (lines, why);
+        }
+        // Judged alone it was fine, and with others it was not.
+        match self.quarantined(object) {
+            Some(words) if object.kind == Kind::ConfigMap => {
+                (InForce::Nothing, Some(Why::Haproxy(words)))
+            }
+            Some(words) => (InForce::Closed, Some(Why::Haproxy(words))),
+            None => (lines, why),
+        }
     }
 
     /// Why an object is withheld, if it is.

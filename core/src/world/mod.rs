@@ -10,6 +10,7 @@ mod index;
 pub mod lookup;
 pub mod named;
 pub mod object;
+mod snippets;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,9 @@ use follow::Follow;
 pub(crate) use follow::{Asked, Kept};
 use index::{Put, defaults, hosts_of, put, reindex, service_of, tls_hosts_of, unindex};
 use named::Named;
+pub(crate) use snippets::KeptSnippets;
+use snippets::Snippets;
+pub use snippets::{InForce, Why};
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, Object,
     ObjectRef, Secret, Service,
@@ -45,6 +49,8 @@ pub struct World {
     pub(crate) config_map: Option<Arc<ConfigMap>>,
     /// ConfigMaps with a role, and what they amount to.
     pub(crate) named: Named,
+    /// Snippets: what is written, judged and in force.
+    pub(crate) snippets: Snippets,
     pub(crate) classes: ShardMap<Name, Arc<IngressClass>>,
     pub(crate) secrets: ShardMap<Name, Arc<Secret>>,
     pub(crate) services: ShardMap<Name, Arc<Service>>,
@@ -79,6 +85,7 @@ impl World {
             namespaces: ShardMap::default(),
             config_map: None,
             named,
+            snippets: Snippets::default(),
             classes: ShardMap::default(),
             secrets: ShardMap::default(),
             services: ShardMap::default(),
@@ -173,6 +180,7 @@ impl World {
     pub(crate) fn apply(&mut self, object: Object, changed: &mut BTreeSet<Fact>) {
         let version = object.clone();
         let object_ref = object.object_ref();
+        self.read_snippets(&object, changed);
         // A changed object gets a new chance; see `crate::quarantine`.
         let same = match object {
             Object::Namespace(new) => {
@@ -230,6 +238,9 @@ impl World {
             }
         };
         if !same {
+            if self.named.get(&object_ref.name).is_some() && object_ref.kind == Kind::ConfigMap {
+                self.reread_snippets(changed);
+            }
             self.refer(&object_ref, Some(&version));
             self.release_quarantine(&object_ref, changed);
         }
@@ -365,6 +376,10 @@ impl World {
             },
         };
         if existed {
+            if object.kind == Kind::ConfigMap {
+                self.reread_snippets(changed);
+            }
+            self.forget_snippets(object, changed);
             self.refer(object, None);
             self.release_quarantine(object, changed);
         }
@@ -410,7 +425,10 @@ impl World {
     /// Takes in what HAProxy can do.
     pub fn set_capabilities(&mut self, new: Capabilities, changed: &mut BTreeSet<Fact>) {
         if self.capabilities.as_deref() != Some(&new) {
-            self.capabilities = Some(Arc::new(new));
+            let is_other = self.capabilities.replace(Arc::new(new)).is_some();
+            if is_other {
+                self.forget_verdicts(changed);
+            }
             changed.insert(Fact::Capabilities);
         }
     }

@@ -132,6 +132,7 @@ impl Bench {
             options: options.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             errors: Arc::default(),
             peers: Vec::new(),
+            snippets: Default::default(),
         })
     }
 

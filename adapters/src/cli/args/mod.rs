@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tidegate_core::settings::{Delays, Limits, Listen, Peers, Reach, Role, Scope, Settings};
+use tidegate_core::snippet::{Place, Rights};
 use tidegate_core::world::object::Name;
 
 use super::value::{self, Backend};
@@ -57,6 +58,15 @@ pub struct SettingsArgs {
           value_delimiter = ',', env = "TIDEGATE_CONFIGMAP_PATTERNFILES",
           value_parser = value::name)]
     pub configmap_patternfiles: Vec<Name>,
+    /// Namespaces whose Ingresses and Services may have configuration snippets; may be given several
+    /// times [default: none]
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', help_heading = "What is served",
+          env = "TIDEGATE_SNIPPET_NAMESPACES")]
+    pub snippet_namespaces: Vec<String>,
+    /// Places where nobody may have configuration snippets; may be given several times
+    #[arg(long, value_name = "PLACE", value_delimiter = ',', help_heading = "What is served",
+          env = "TIDEGATE_DISABLE_CONFIG_SNIPPETS", value_enum)]
+    pub disable_config_snippets: Vec<SnippetPlace>,
     /// Service that answers what no rule matches; without it the answer is 404
     #[arg(long, value_name = "NAMESPACE/NAME:PORT", help_heading = "What is served",
           env = "TIDEGATE_DEFAULT_BACKEND", value_parser = value::backend)]
@@ -193,6 +203,23 @@ pub struct DelayArgs {
     pub audit: Duration,
 }
 
+/// A place of configuration snippets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SnippetPlace {
+    /// Every place.
+    All,
+    /// The section `global`.
+    Global,
+    /// The defaults of the frontends.
+    Defaults,
+    /// The frontend that serves.
+    Frontend,
+    /// The frontend with health and metrics.
+    Stats,
+    /// Backends.
+    Backend,
+}
+
 /// How pods are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Way {
@@ -226,6 +253,8 @@ impl SettingsArgs {
             configmap,
             configmap_errorfiles,
             configmap_patternfiles,
+            snippet_namespaces,
+            disable_config_snippets,
             default_backend,
             default_certificate,
             external_names,
@@ -248,6 +277,7 @@ impl SettingsArgs {
             classless: watch_classless,
             config_map: configmap,
             config_maps,
+            snippets: rights(snippet_namespaces, &disable_config_snippets),
             default_backend: default_backend.map(|Backend(name, port)| (name, port)),
             default_certificate,
             external_names,
@@ -261,6 +291,27 @@ impl SettingsArgs {
             limits: limits.limits(),
             delays: delays.delays(),
         })
+    }
+}
+
+fn rights(namespaces: Vec<String>, disabled: &[SnippetPlace]) -> Rights {
+    let mut namespaces: Vec<Box<str>> = namespaces.into_iter().map(Into::into).collect();
+    namespaces.sort();
+    namespaces.dedup();
+    let places: BTreeSet<Place> = disabled.iter().flat_map(|place| place.places()).collect();
+    Rights { namespaces, disabled: places.into_iter().collect() }
+}
+
+impl SnippetPlace {
+    fn places(self) -> Vec<Place> {
+        match self {
+            SnippetPlace::All => Place::ALL.to_vec(),
+            SnippetPlace::Global => vec![Place::Global],
+            SnippetPlace::Defaults => vec![Place::Defaults],
+            SnippetPlace::Frontend => vec![Place::Frontend],
+            SnippetPlace::Stats => vec![Place::Stats],
+            SnippetPlace::Backend => vec![Place::Backend],
+        }
     }
 }
 
