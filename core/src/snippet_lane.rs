@@ -1,8 +1,8 @@
 //! The lane of the controller on which HAProxy judges snippets, one at a time and beside everything
 //! else.
 
-use alloc::sync::Arc;
 use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
 
 use crate::action::{ActionBody, ActionId};
 use crate::controller::{Controller, Step};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tidegate_core::annotations::FAMILIES;
 use tidegate_core::action::{Action, ActionBody, Lane, RuntimeCommand};
+use tidegate_core::annotations::FAMILIES;
 use tidegate_core::check;
 use tidegate_core::controller::{Controller, Step};
 use tidegate_core::desired::Image;

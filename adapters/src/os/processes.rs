@@ -107,8 +107,7 @@ impl Processes for OsProcesses {
     }
 
     fn signal(&self, pid: u32, signal: Signal) -> io::Result<()> {
-        let pid =
-            pid_of(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        let pid = pid_of(pid).ok_or(io::ErrorKind::InvalidInput)?;
         let signal = match signal {
             Signal::SoftStop => rustix::process::Signal::USR1,
             Signal::Stop => rustix::process::Signal::TERM,

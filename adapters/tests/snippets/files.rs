@@ -22,9 +22,12 @@ pub fn errors(stage: &Stage) {
     let answer = body_of("nobody.test", "<p>nothing here</p>\n");
     assert_eq!((answer.status, answer.header("content-type")), (404, Some("text/html")));
     // A backend that comes at run time has them too; HAProxy makes this answer by itself.
-    rig.put("empty", &[common::manifest::service("empty"), {
-        ingress("empty").all("empty.test", "empty").into()
-    }]);
+    rig.put(
+        "empty",
+        &[common::manifest::service("empty"), {
+            ingress("empty").all("empty.test", "empty").into()
+        }],
+    );
     let answer = body_of("empty.test", "back soon\n");
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("9")));
     // And the one that tidegate makes.

@@ -10,8 +10,11 @@ fn statuses(rig: &Rig, host: &str, key: Option<&str>, count: usize) -> Vec<u16> 
 
 pub fn by_header(stage: &Stage) {
     let rig = &stage.rig;
-    let limit =
-        [("rate-limit-requests", "2"), ("rate-limit-period", "1h"), ("rate-limit-status-code", "429")];
+    let limit = [
+        ("rate-limit-requests", "2"),
+        ("rate-limit-period", "1h"),
+        ("rate-limit-status-code", "429"),
+    ];
     let key = ("rate-limit-key", "header X-Api-Key");
     rig.put(
         "keys",

@@ -54,8 +54,16 @@ impl BackendSpec {
     /// other than default options the digest of them. Injective, as no part contains `_`.
     #[must_use]
     pub fn name(&self) -> Arc<str> {
-        let BackendSpec { service, port_name, port, profile, keywords, files: _, check, snippet: _ } =
-            self;
+        let BackendSpec {
+            service,
+            port_name,
+            port,
+            profile,
+            keywords,
+            files: _,
+            check,
+            snippet: _,
+        } = self;
         let mut name = String::with_capacity(64);
         name.push_str(&label(&service.namespace));
         name.push('_');

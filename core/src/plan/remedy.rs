@@ -106,16 +106,8 @@ pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
     let Some(old) = old else {
         return "the running one is not what this tidegate renders".into();
     };
-    let Skeleton {
-        listen,
-        capabilities,
-        header_names,
-        checks,
-        options,
-        errors,
-        peers,
-        snippets,
-    } = old;
+    let Skeleton { listen, capabilities, header_names, checks, options, errors, peers, snippets } =
+        old;
     let mut differences: Vec<String> = Vec::new();
     if *listen != new.listen {
         differences.push("addresses, ports or process options".into());

@@ -17,9 +17,9 @@ use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
 use crate::settings::{Peers, Role};
 use crate::snippet::{Place, Snippet};
-use crate::world::{InForce, World};
 use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, Name, ObjectRef};
+use crate::world::{InForce, World};
 
 /// The global piece.
 pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem]) -> Piece {
@@ -113,12 +113,11 @@ pub fn too_many_checks(
 pub fn snippets(lookup: &mut Lookup<'_>) -> BTreeMap<Place, Arc<Snippet>> {
     let Some(config) = lookup.settings().config_map.clone() else { return BTreeMap::new() };
     let config = ObjectRef { kind: Kind::ConfigMap, name: config };
-    let lines = Place::STATIC.into_iter().filter_map(|place| {
-        match lookup.snippet(&config, place).0 {
+    let lines =
+        Place::STATIC.into_iter().filter_map(|place| match lookup.snippet(&config, place).0 {
             InForce::Lines(snippet) => Some((place, snippet.clone())),
             InForce::Nothing | InForce::Closed => None,
-        }
-    });
+        });
     lines.collect()
 }
 

@@ -7,15 +7,15 @@ use alloc::vec::Vec;
 
 use super::host::PathKey;
 use super::{Piece, class};
-use crate::annotations::{Apply, Refusal, Registry};
-use crate::snippet::Place;
-use crate::world::{InForce, Why};
 use crate::annotations::resolve::Source;
 use crate::annotations::value::quoted;
+use crate::annotations::{Apply, Refusal, Registry};
 use crate::problem::{Problem, Reason, Severity};
+use crate::snippet::Place;
 use crate::world::host;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Ingress, Kind, Meta, ObjectRef};
+use crate::world::{InForce, Why};
 
 /// The problems of an object that is ours to judge.
 pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, object: &ObjectRef) -> Piece {

@@ -157,8 +157,20 @@ const SECOND: &[(&str, &[&str])] = &[
     (
         "stats",
         &[
-            "admin", "auth", "enable", "hide-version", "http-request", "maxconn", "realm",
-            "refresh", "scope", "show-desc", "show-legends", "show-modules", "show-node", "uri",
+            "admin",
+            "auth",
+            "enable",
+            "hide-version",
+            "http-request",
+            "maxconn",
+            "realm",
+            "refresh",
+            "scope",
+            "show-desc",
+            "show-legends",
+            "show-modules",
+            "show-node",
+            "uri",
         ],
     ),
 ];
@@ -204,7 +216,10 @@ const INSTEAD: &[(&str, &str)] = &[
     ("lua-load", "Lua would run at every check; there is no way"),
     ("lua-load-per-thread", "Lua would run at every check; there is no way"),
     ("server", "servers are the endpoints of the Service"),
-    ("stick-table", "HAProxy has none in defaults; use the keys rate-limit-* or a frontend snippet"),
+    (
+        "stick-table",
+        "HAProxy has none in defaults; use the keys rate-limit-* or a frontend snippet",
+    ),
     ("tune.bufsize", "tidegate counts on its value"),
     ("tune.maxrewrite", "tidegate counts on its value"),
     ("use_backend", "routes come from Ingresses"),
@@ -284,11 +299,7 @@ fn never(author: Author, line: &str) -> Result<(), Refusal> {
 }
 
 /// File names: after `-f`, and the first argument of the converters `map` and `map_...`.
-fn arguments(
-    line: &str,
-    words: &[String],
-    files: &mut BTreeSet<Box<str>>,
-) -> Result<(), Refusal> {
+fn arguments(line: &str, words: &[String], files: &mut BTreeSet<Box<str>>) -> Result<(), Refusal> {
     let no_file = |what: &str| {
         Refusal::new(
             format!("{} is no pattern file", quoted(what)),

@@ -52,8 +52,7 @@ impl Place {
         [Place::Global, Place::Defaults, Place::Frontend, Place::Stats, Place::Backend];
 
     /// Those of the static part.
-    pub const STATIC: [Place; 4] =
-        [Place::Global, Place::Defaults, Place::Frontend, Place::Stats];
+    pub const STATIC: [Place; 4] = [Place::Global, Place::Defaults, Place::Frontend, Place::Stats];
 
     /// Its name, as in `--disable-config-snippets`.
     #[must_use]
@@ -214,7 +213,9 @@ mod tests {
     use super::*;
 
     fn read(place: Place, author: Author, text: &str) -> Result<Snippet, Refusal> {
-        Snippet::read(place, author, text, &|name| (name == "bad.lst").then(|| "10.0.0.0/8\n".into()))
+        Snippet::read(place, author, text, &|name| {
+            (name == "bad.lst").then(|| "10.0.0.0/8\n".into())
+        })
     }
 
     #[test]

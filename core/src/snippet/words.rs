@@ -59,7 +59,8 @@ pub(super) fn split(line: &str) -> Result<Vec<String>, Refusal> {
             },
             _ => word.push(c),
         }
-        if c == '$' && chars.peek().is_some_and(|c| c.is_ascii_alphanumeric() || "_{".contains(*c)) {
+        if c == '$' && chars.peek().is_some_and(|c| c.is_ascii_alphanumeric() || "_{".contains(*c))
+        {
             return Err(Refusal::new(
                 "it refers to an environment variable ($)",
                 "write the value itself",
@@ -79,7 +80,8 @@ pub(super) fn split(line: &str) -> Result<Vec<String>, Refusal> {
     }
     if let Some(first) = words.first() {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
-        if !first.bytes().all(plain) || !line.trim_start_matches([' ', '\t']).starts_with(&**first) {
+        if !first.bytes().all(plain) || !line.trim_start_matches([' ', '\t']).starts_with(&**first)
+        {
             return Err(Refusal::new(
                 format!("{} is no directive", quoted(first)),
                 "begin with the name of a directive",

@@ -30,13 +30,13 @@ use follow::Follow;
 pub(crate) use follow::{Asked, Kept};
 use index::{Put, defaults, hosts_of, put, reindex, service_of, tls_hosts_of, unindex};
 use named::Named;
-pub(crate) use snippets::KeptSnippets;
-use snippets::Snippets;
-pub use snippets::{InForce, Why};
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, Object,
     ObjectRef, Secret, Service,
 };
+pub(crate) use snippets::KeptSnippets;
+use snippets::Snippets;
+pub use snippets::{InForce, Why};
 
 /// The latest objects and what else projections depend on.
 #[derive(Clone, Debug)]

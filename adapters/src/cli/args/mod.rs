@@ -60,12 +60,23 @@ pub struct SettingsArgs {
     pub configmap_patternfiles: Vec<Name>,
     /// Namespaces whose Ingresses and Services may have configuration snippets; may be given several
     /// times [default: none]
-    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', help_heading = "What is served",
-          env = "TIDEGATE_SNIPPET_NAMESPACES")]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        value_delimiter = ',',
+        help_heading = "What is served",
+        env = "TIDEGATE_SNIPPET_NAMESPACES"
+    )]
     pub snippet_namespaces: Vec<String>,
     /// Places where nobody may have configuration snippets; may be given several times
-    #[arg(long, value_name = "PLACE", value_delimiter = ',', help_heading = "What is served",
-          env = "TIDEGATE_DISABLE_CONFIG_SNIPPETS", value_enum)]
+    #[arg(
+        long,
+        value_name = "PLACE",
+        value_delimiter = ',',
+        help_heading = "What is served",
+        env = "TIDEGATE_DISABLE_CONFIG_SNIPPETS",
+        value_enum
+    )]
     pub disable_config_snippets: Vec<SnippetPlace>,
     /// Service that answers what no rule matches; without it the answer is 404
     #[arg(long, value_name = "NAMESPACE/NAME:PORT", help_heading = "What is served",
