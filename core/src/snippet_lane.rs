@@ -20,11 +20,6 @@ pub(crate) struct Judging {
 }
 
 impl Controller {
-    /// Whether every snippet has been judged.
-    pub(crate) fn is_judged(&self) -> bool {
-        self.judging.is_none() && self.world.snippets.unjudged().is_none()
-    }
-
     pub(crate) fn act_on_snippets(&mut self, changed: &mut BTreeSet<Fact>, step: &mut Step) {
         let ready = self.world.is_synced() && self.world.capabilities.is_some();
         if !ready || self.judging.is_some() || self.now < self.judge_at {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tidegate_core::snippet::{Place, allowed};
+use tidegate_core::snippet::{Place, directives};
 
 #[test]
 fn the_page_names_every_directive() {
@@ -11,7 +11,7 @@ fn the_page_names_every_directive() {
     for place in Place::ALL {
         let row = page.lines().find(|line| line.starts_with(&format!("| {} | `", place.name())));
         let row = row.unwrap_or_else(|| panic!("no row of directives for {}", place.name()));
-        for directive in allowed(place) {
+        for directive in directives(place) {
             let word = format!("`{directive}`");
             assert!(row.contains(&word), "{}: {directive} is not in the page", place.name());
         }

@@ -79,7 +79,7 @@ pub fn write_snippets(image: &Image, out: &mut dyn Write) -> fmt::Result {
     for (profile, snippet) in with_snippets(image) {
         for_each(|kind| match profile.rsplit_once(SNIPPET) {
             Some((base, _)) if *base == *kind.name() => {
-                write(&image.skeleton, &kind, Some((&profile, &snippet)), out)
+                write(&image.skeleton, &kind, Some((&*profile, &*snippet)), out)
             }
             Some(_) | None => Ok(()),
         })?;

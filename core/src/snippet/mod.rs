@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::annotations::Refusal;
 use crate::digest::Digest;
-pub use allowed::{Author, list as allowed};
+pub use allowed::{Author, list as directives};
 pub use rights::Rights;
 pub use trial::{explain, write as write_trial};
 

@@ -30,12 +30,14 @@ pub(crate) struct Snippets {
     verdicts: BTreeMap<Digest, Result<(), Box<str>>>,
     /// What was accepted last; `None` for an object that was there without a snippet.
     good: BTreeMap<Spot, Option<Arc<Snippet>>>,
+    /// Written and not judged.
+    open: BTreeMap<Digest, Arc<Snippet>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     text: Box<str>,
-    read: Result<Arc<Snippet>, Refusal>,
+    read: Result<(Digest, Arc<Snippet>), Refusal>,
 }
 
 /// What a checkpoint keeps; the rest is a function of the objects.
@@ -68,9 +70,7 @@ pub enum Why<'w> {
 impl Snippets {
     /// The next one to be judged, if any: that with the least digest.
     pub(crate) fn unjudged(&self) -> Option<&Arc<Snippet>> {
-        let read = self.wanted.values().filter_map(|wanted| wanted.read.as_ref().ok());
-        let open = read.filter(|snippet| !self.verdicts.contains_key(&snippet.digest()));
-        open.min_by_key(|snippet| snippet.digest())
+        self.open.values().next()
     }
 
     /// What is in force, and why not what is written.
@@ -84,7 +84,7 @@ impl Snippets {
         };
         match &wanted.read {
             Err(refusal) => (last, Some(Why::Allowed(refusal))),
-            Ok(snippet) => match self.verdicts.get(&snippet.digest()) {
+            Ok((digest, snippet)) => match self.verdicts.get(digest) {
                 Some(Ok(())) => (InForce::Lines(snippet), None),
                 Some(Err(words)) => (last, Some(Why::Haproxy(words))),
                 None => (last, None),
@@ -110,14 +110,14 @@ impl Snippets {
             return self.wanted.remove(&spot).is_some();
         };
         let old = self.wanted.get(&spot);
-        if old.is_some_and(|old| old.text == wanted.text && old.read == wanted.read) {
+        if old == Some(&wanted) {
             return false;
         }
         if old.is_none() && existed {
             self.good.insert(spot.clone(), None);
         }
-        if let Ok(snippet) = &wanted.read
-            && self.verdicts.get(&snippet.digest()) == Some(&Ok(()))
+        if let Ok((digest, snippet)) = &wanted.read
+            && self.verdicts.get(digest) == Some(&Ok(()))
         {
             self.good.insert(spot.clone(), Some(snippet.clone()));
         }
@@ -125,11 +125,12 @@ impl Snippets {
         true
     }
 
-    /// Verdicts on what nobody writes any more go.
-    fn collect(&mut self) {
+    /// Verdicts on what nobody writes any more go; what has none is open.
+    fn settle(&mut self) {
         let read = self.wanted.values().filter_map(|wanted| wanted.read.as_ref().ok());
-        let digests: BTreeSet<Digest> = read.map(|snippet| snippet.digest()).collect();
-        self.verdicts.retain(|digest, _| digests.contains(digest));
+        self.open = read.cloned().collect();
+        self.verdicts.retain(|digest, _| self.open.contains_key(digest));
+        self.open.retain(|digest, _| !self.verdicts.contains_key(digest));
     }
 }
 
@@ -150,12 +151,12 @@ impl World {
                 .filter(|_| self.settings.snippets.refuses(&object_ref, *place).is_none());
             let wanted = text.map(|text| self.read_snippet(*place, author, text));
             let wanted = wanted.filter(|wanted| match &wanted.read {
-                Ok(snippet) => !snippet.is_empty(),
+                Ok((_, snippet)) => !snippet.is_empty(),
                 Err(_) => true,
             });
             if self.snippets.put((object_ref.clone(), *place), wanted, existed) {
                 changed.insert(Fact::Snippet(object_ref.clone()));
-                self.snippets.collect();
+                self.snippets.settle();
             }
         }
     }
@@ -165,7 +166,7 @@ impl World {
         for place in Place::ALL {
             if self.snippets.put((object.clone(), place), None, false) {
                 changed.insert(Fact::Snippet(object.clone()));
-                self.snippets.collect();
+                self.snippets.settle();
             }
         }
     }
@@ -188,12 +189,13 @@ impl World {
                 changed.insert(Fact::Snippet(spot.0));
             }
         }
-        self.snippets.collect();
+        self.snippets.settle();
     }
 
     fn read_snippet(&self, place: Place, author: Author, text: &str) -> Wanted {
         let pattern = |name: &str| self.named.pattern(name).map(|file| file.text.clone());
-        let read = Snippet::read(place, author, text, &pattern).map(Arc::new);
+        let read = Snippet::read(place, author, text, &pattern);
+        let read = read.map(|snippet| (snippet.digest(), Arc::new(snippet)));
         Wanted { text: text.into(), read }
     }
 
@@ -209,7 +211,7 @@ impl World {
             .snippets
             .wanted
             .iter()
-            .filter(|(_, wanted)| wanted.read.as_ref().is_ok_and(|read| read == snippet))
+            .filter(|(_, wanted)| wanted.read.as_ref().is_ok_and(|(of, _)| *of == digest))
             .map(|(spot, _)| spot.clone())
             .collect();
         if spots.is_empty() {
@@ -223,11 +225,13 @@ impl World {
             }
         }
         self.snippets.verdicts.insert(digest, verdict);
+        self.snippets.settle();
     }
 
     /// Another HAProxy may judge otherwise.
     pub(super) fn forget_verdicts(&mut self, changed: &mut BTreeSet<Fact>) {
         self.snippets.verdicts.clear();
+        self.snippets.settle();
         changed.extend(self.snippets.wanted.keys().map(|(o, _)| Fact::Snippet(o.clone())));
     }
 
@@ -249,6 +253,7 @@ impl World {
     pub(crate) fn restore_snippets(&mut self, kept: KeptSnippets) {
         self.snippets.verdicts = kept.verdicts;
         self.snippets.good = kept.good;
+        self.snippets.settle();
     }
 }
 
