@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::object::{Kind, Meta, Object, ObjectRef};
+use super::object::{Kind, Object, ObjectRef};
 use super::{Fact, World};
 use crate::annotations::{HAPROXY_PREFIXES, PREFIX, Refusal};
 use crate::digest::Digest;
@@ -259,25 +259,16 @@ impl World {
 
 /// What an object writes for a place. Our own spelling comes before others'.
 fn text_of(object: &Object, place: Place) -> Option<&str> {
-    let key = place.key();
-    let annotated = |meta: &'_ Meta| -> Option<usize> {
-        let spellings = core::iter::once(PREFIX).chain(HAPROXY_PREFIXES);
-        spellings
-            .filter_map(|prefix| {
-                meta.annotations.iter().position(|(full, _)| {
-                    full.strip_prefix(prefix).is_some_and(|short| short == key)
-                })
-            })
-            .next()
+    let meta = match object {
+        Object::ConfigMap(map) => return map.data.get(place.key()).map(|text| &**text),
+        Object::Ingress(ingress) => &ingress.meta,
+        Object::Service(service) => &service.meta,
+        _ => return None,
     };
-    match object {
-        Object::ConfigMap(map) => map.data.get(key).map(|text| &**text),
-        Object::Ingress(o) => {
-            annotated(&o.meta).and_then(|at| o.meta.annotations.get(at)).map(|(_, text)| &**text)
-        }
-        Object::Service(o) => {
-            annotated(&o.meta).and_then(|at| o.meta.annotations.get(at)).map(|(_, text)| &**text)
-        }
-        _ => None,
-    }
+    let mut spellings = core::iter::once(PREFIX).chain(HAPROXY_PREFIXES);
+    spellings.find_map(|prefix| {
+        let is_key = |full: &str| full.strip_prefix(prefix) == Some(place.key());
+        let found = meta.annotations.iter().find(|(full, _)| is_key(full));
+        found.map(|(_, text)| &**text)
+    })
 }
