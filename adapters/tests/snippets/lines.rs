@@ -155,7 +155,7 @@ pub fn refused(stage: &Stage) {
         rig.version, before[50], before[99], meanwhile[50], meanwhile[99]
     );
     let problem = rig.wait_problem(&["Refused", "\"name\":\"edited\"", "line 2"]).to_string();
-    assert!(problem.contains("http-response dney") && problem.contains("expects"), "{problem}");
+    assert!(problem.contains("http-response dney") && problem.contains("but got 'dney'"), "{problem}");
     assert!(problem.contains("last good snippet"), "{problem}");
     wait_header(stage, "edited.test", "x-kept", Some("yes"));
     // Mended.

@@ -28,14 +28,16 @@ fn before(place: Place, dir: &str) -> String {
     }
 }
 
-/// After the snippet.
-fn after(place: Place) -> &'static str {
+/// After the snippet. HAProxy wants something to listen on, and is not started.
+fn after(place: Place) -> String {
+    let listens = "frontend f from front\n  bind 127.0.0.1:1\n";
+    let front = format!("defaults front\n  mode http\n  timeout client 1s\n{listens}");
     match place {
-        Place::Global => "",
-        Place::Defaults => "frontend f from front\n  bind 127.0.0.1:1\n",
-        Place::Frontend => "  http-request return status 404\n",
-        Place::Stats => "  http-request return status 404 if { path /x }\n",
-        Place::Backend => "backend b from p\n  server s 127.0.0.1:1\n",
+        Place::Global => front,
+        Place::Defaults => listens.into(),
+        Place::Frontend => "  http-request return status 404\n".into(),
+        Place::Stats => "  http-request return status 404 if { path /x }\n".into(),
+        Place::Backend => format!("backend b from p\n  server s 127.0.0.1:1\n{front}"),
     }
 }
 
@@ -48,30 +50,39 @@ pub fn write(snippet: &Snippet, dir: &str, out: &mut dyn Write) -> fmt::Result {
     for line in snippet.text.lines() {
         writeln!(out, "  {line}")?;
     }
-    out.write_str(after(snippet.place))
+    out.write_str(&after(snippet.place))
 }
 
 /// HAProxy's words on a trial, with the line of the snippet they are about, if they say.
 #[must_use]
 pub fn explain(snippet: &Snippet, words: &str) -> String {
     let first = before(snippet.place, "").lines().count() + 1;
-    let mut words = String::from(words.trim());
-    if let Some((at, _)) = words.char_indices().nth(WORDS_MAX) {
-        words.truncate(at);
-        words.push('…');
-    }
-    let number = words.split(']').filter_map(|part| part.rsplit_once(':'));
-    let number = number.filter_map(|(_, number)| number.parse::<usize>().ok()).next();
-    let line = number.and_then(|number| {
+    let placed = words.lines().find_map(|line| {
+        let (_, rest) = line.split_once("parsing [")?;
+        let (place, said) = rest.split_once(']')?;
+        let number: usize = place.rsplit_once(':')?.1.parse().ok()?;
         let at = number.checked_sub(first)?;
-        snippet.text.lines().nth(at).map(|text| (at + 1, text))
+        let text = snippet.text.lines().nth(at)?;
+        Some((at + 1, text, said.trim_start_matches([' ', ':'])))
     });
-    match line {
-        Some((number, text)) => {
-            format!("line {number}, {}: HAProxy refuses it: {words}", quoted(text))
+    match placed {
+        Some((number, text, said)) => {
+            format!("line {number}, {}: HAProxy refuses it: {}", quoted(text), short(said))
         }
-        None => format!("HAProxy refuses the snippet: {words}"),
+        None => format!("HAProxy refuses the snippet: {}", short(words.trim())),
     }
+}
+
+/// Begin and end of long words: HAProxy lists everything it expected before it says what it met.
+fn short(words: &str) -> String {
+    let count = words.chars().count();
+    if count <= WORDS_MAX {
+        return words.into();
+    }
+    let half = WORDS_MAX / 2;
+    let begin: String = words.chars().take(half).collect();
+    let end: String = words.chars().skip(count - half).collect();
+    format!("{begin} … {end}")
 }
 
 #[cfg(test)]
