@@ -11,7 +11,7 @@ pub fn errors(stage: &Stage) {
     let teapot = ("418", "HTTP/1.1 418 Teapot\n\n");
     rig.put("errors", &[map("errors", &[("404", NOT_FOUND), ("503", UNAVAILABLE), teapot])]);
     rig.wait_problem(&["BadValue", "data.418", "\"name\":\"errors\""]);
-    rig.wait_no_problem("NotFound");
+    rig.wait_no_problem("--configmap-errorfiles");
     let body_of = |host: &str, body: &str| {
         eventually(&format!("the answer of {host}"), || {
             let answer = rig.get(host, "/")?;
@@ -63,12 +63,13 @@ pub fn patterns(stage: &Stage) {
     let rig = &stage.rig;
     let header = ("src-ip-header", "X-Real-IP");
     let limit = ("rate-limit-requests", "1");
+    let period = ("rate-limit-period", "1h");
     rig.put(
         "lists",
         &[
             route("allowed", &[header, ("allow-list", "patterns/office, 192.0.2.7")]),
             route("denied", &[header, ("deny-list", "patterns/office")]),
-            route("free", &[header, limit, ("rate-limit-whitelist", "patterns/office")]),
+            route("free", &[header, limit, period, ("rate-limit-allow-list", "patterns/office")]),
             route("unreadable", &[header, ("deny-list", "patterns/words")]),
         ],
     );
@@ -84,6 +85,10 @@ pub fn patterns(stage: &Stage) {
     assert_eq!(status(stage, "allowed.test", "2001:db8::9"), Ok(200));
     assert_eq!(status(stage, "allowed.test", "192.0.2.8"), Ok(403));
     assert_eq!(status(stage, "denied.test", "192.0.2.8"), Ok(200));
+    for (client, last) in [("203.0.113.9", 200), ("192.0.2.8", 403)] {
+        assert_eq!(status(stage, "free.test", client), Ok(200));
+        assert_eq!(status(stage, "free.test", client), Ok(last), "{client}");
+    }
     rig.wait_problem(&["FailedClosed", "\"name\":\"unreadable\"", "not a network"]);
     assert_eq!(status(stage, "unreadable.test", "203.0.113.1"), Ok(503));
     // The file changes, and the routes do not.
