@@ -28,7 +28,7 @@ pub const FAMILY: Family = Family {
     title: "Rate limits",
     about: "How many requests a client may make in a period. Counted per object that sets \
             `rate-limit-requests`, for all its routes together, and per tidegate replica unless \
-            `--peers` or `--peers-service` names the others (docs/operations.md). Counters survive \
+            `--peers` or `--peers-service` names the others (docs/snippets.md). Counters survive \
             a reload on HAProxy 3.0 and later.",
     fields: &["rate", "rate-free", "rate-limit", "rate-period", "rate-code", "rate-key"],
     keys: &[
