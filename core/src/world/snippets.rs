@@ -245,7 +245,7 @@ impl World {
 
     /// What a checkpoint keeps.
     pub(crate) fn kept_snippets(&self) -> KeptSnippets {
-        let Snippets { wanted: _, verdicts, good } = &self.snippets;
+        let Snippets { wanted: _, open: _, verdicts, good } = &self.snippets;
         KeptSnippets { verdicts: verdicts.clone(), good: good.clone() }
     }
 
