@@ -4,6 +4,7 @@
 //!
 //! Adding a family: one file with a [`Family`], and its line in [`FAMILIES`].
 
+pub mod absent;
 pub mod access;
 pub mod affinity;
 pub mod balance;

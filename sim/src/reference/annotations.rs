@@ -47,7 +47,16 @@ pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -
         found.extend(configured(facts, keys));
         found.first().is_some_and(|f| !is_usable(facts, keys.0, f))
     });
-    route || backend
+    route || backend || wants_authentication(facts, ingress)
+}
+
+/// Keys of basic authentication, which there is not: any of them closes.
+fn wants_authentication(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
+    ["auth-type", "auth-secret", "auth-realm"].into_iter().any(|key| {
+        let keys = (key, key);
+        ingress.is_some_and(|i| !written(&i.meta, &keys).is_empty())
+            || !configured(facts, &keys).is_empty()
+    })
 }
 
 /// Whether a key that shapes the route can be used.
