@@ -37,8 +37,10 @@ pub enum Mistake {
     AdoptUnsaved = 14,
     /// A list adds what is new and keeps what is gone (B2).
     KeepRemoved = 15,
+    /// A route is served though the Secret with its users cannot be used.
+    OpenWithoutUsers = 16,
     /// A snippet joins before HAProxy judged it.
-    UnjudgedSnippet = 16,
+    UnjudgedSnippet = 17,
 }
 
 #[cfg(feature = "sabotage")]

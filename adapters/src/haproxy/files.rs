@@ -237,6 +237,9 @@ impl Generations {
         for (name, text) in render::texts(image) {
             self.write_text(&dir.join(&*name), |out| out.write_str(&text))?;
         }
+        if let Some((name, script)) = render::auth::file(&image.skeleton) {
+            self.write_text(&dir.join(name), |out| out.write_str(&script))?;
+        }
         let digest = render::image_digest(image);
         self.write_text(&dir.join(DIGEST), |out| out.write_str(&digest.hex()))?;
         let path = dir.to_str().ok_or("the state folder's name is not UTF-8")?;

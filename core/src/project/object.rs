@@ -9,7 +9,7 @@ use super::host::PathKey;
 use super::{Piece, class};
 use crate::annotations::resolve::Source;
 use crate::annotations::value::quoted;
-use crate::annotations::{Apply, Refusal, Registry, absent};
+use crate::annotations::{Apply, Refusal, Registry};
 use crate::problem::{Problem, Reason, Severity};
 use crate::snippet::Place;
 use crate::world::host;
@@ -70,9 +70,6 @@ fn keys(
 ) {
     for (key, _) in &meta.annotations {
         let Some(found) = registry.find(key) else { continue };
-        if object.kind == Kind::Ingress && absent::is_absent(key) {
-            continue;
-        }
         let problem = match found.and_then(|row| registry.row(row)) {
             None => unknown(object, source.field(key), key, registry),
             Some(row) if !source.admits(row.scopes) => Problem {

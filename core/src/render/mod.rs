@@ -3,6 +3,7 @@
 //! of its place.
 
 pub mod answer;
+pub mod auth;
 pub mod backend;
 pub mod crt_list;
 pub mod maps;

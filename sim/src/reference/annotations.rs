@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use tidegate_core::digest::Digest;
 use tidegate_core::world::object::{Ingress, Name, Service};
 
 use super::routing::Facts;
@@ -47,16 +48,42 @@ pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -
         found.extend(configured(facts, keys));
         found.first().is_some_and(|f| !is_usable(facts, keys.0, f))
     });
-    route || backend || wants_authentication(facts, ingress)
+    route || backend || lacks_authentication(facts, ingress)
 }
 
-/// Keys of basic authentication, which there is not: any of them closes.
-fn wants_authentication(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
-    ["auth-type", "auth-secret", "auth-realm"].into_iter().any(|key| {
-        let keys = (key, key);
-        ingress.is_some_and(|i| !written(&i.meta, &keys).is_empty())
-            || !configured(facts, &keys).is_empty()
+/// What the users of this Ingress must be in, if it asks for authentication: the digest of a list,
+/// or `Err` where there is none that can be used.
+#[must_use]
+pub fn guard(facts: &Facts<'_>, ingress: Option<&Ingress>) -> Option<Result<Digest, ()>> {
+    let own = |key| ingress.map(|i| written(&i.meta, &(key, key))).unwrap_or_default();
+    let global = |key| configured(facts, &(key, key));
+    let first = |key| own(key).into_iter().chain(global(key)).next();
+    let (secret, kind, realm) = (first("auth-secret"), first("auth-type"), first("auth-realm"));
+    let asks = secret.is_some() || kind.is_some() || !own("auth-realm").is_empty();
+    let clean = |realm: &Found<'_>| {
+        let realm = realm.value.trim();
+        realm.len() <= 256 && !realm.chars().any(char::is_control)
+    };
+    let is_broken = kind.is_some_and(|kind| !["basic-auth", "basic"].contains(&kind.value.trim()))
+        || realm.is_some_and(|realm| !realm.operator && !clean(&realm));
+    if !asks && !is_broken {
+        return None;
+    }
+    let Some(secret) = secret.filter(|_| !is_broken) else { return Some(Err(())) };
+    let value = secret.value.trim();
+    let (namespace, name) = value.split_once('/').unwrap_or((secret.namespace, value));
+    if !secret.operator && namespace != secret.namespace {
+        return Some(Err(()));
+    }
+    let found = facts.secrets.get(&Name::new(namespace, name));
+    Some(match found.and_then(|secret| secret.users.as_ref()) {
+        Some(Ok(users)) => Ok(users.digest),
+        Some(Err(_)) | None => Err(()),
     })
+}
+
+fn lacks_authentication(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
+    matches!(guard(facts, ingress), Some(Err(())))
 }
 
 /// Whether a key that shapes the route can be used.
