@@ -167,6 +167,14 @@ pub trait Processes: Send + Sync {
         config: &'a Path,
     ) -> BoxFuture<'a, io::Result<Result<(), String>>>;
 
+    /// Runs `haproxy -c` on a configuration that a stranger wrote: without environment, for a few
+    /// seconds, with bounded memory, unable to write to files.
+    fn judge<'a>(
+        &'a self,
+        binary: &'a Path,
+        config: &'a Path,
+    ) -> BoxFuture<'a, io::Result<Result<(), String>>>;
+
     /// Starts HAProxy in master-worker mode, detached: it outlives this process. Returns the
     /// master's process id without waiting for it to serve.
     fn start<'a>(&'a self, start: &'a Start) -> BoxFuture<'a, io::Result<u32>>;

@@ -374,6 +374,7 @@ fn rights_are_what_the_program_asks_for() {
     for values in [
         json!({}),
         json!({"fullnameOverride": "door"}),
+        json!({"errorFiles": "answers", "patternFiles": ["lists", "more"]}),
         json!({"topology": "sidecar", "mode": "DaemonSet", "publish": {"nodes": true}}),
         json!({"publish": {"addresses": ["192.0.2.1"]}, "events": false}),
         json!({"publish": {"service": false}, "reach": "node-ports"}),

@@ -176,6 +176,9 @@ impl Bench {
             capabilities: Arc::new(capabilities.clone()),
             header_names: Vec::new(),
             options: options.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            errors: Arc::default(),
+            peers: Vec::new(),
+            snippets: Default::default(),
         }
     }
 
@@ -404,6 +407,7 @@ fn servers_come_change_and_go() -> Result {
             keywords: "".into(),
             files: Vec::new(),
             check: None,
+            snippet: None,
         });
         let backend = tidegate_core::desired::Backend {
             name: spec.name(),

@@ -293,7 +293,9 @@ impl Driven {
                     acks.push(Event::Observed { worker: *worker, state });
                     (1, None)
                 }
-                ActionBody::Save { .. } | ActionBody::Check { .. } => (1, None),
+                ActionBody::Save { .. }
+                | ActionBody::Check { .. }
+                | ActionBody::CheckSnippet { .. } => (1, None),
                 ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
                 | ActionBody::Relist { .. }
@@ -720,7 +722,7 @@ fn golden_text(path: &Path) -> String {
 #[test]
 fn the_golden_journal_is_readable_and_replays_to_the_reviewed_text() -> io::Result<()> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let (golden, reviewed) = (data.join("golden-v2.tgj"), data.join("golden-v2.txt"));
+    let (golden, reviewed) = (data.join("golden-v3.tgj"), data.join("golden-v3.txt"));
     let bless = std::env::var_os("TIDEGATE_BLESS").is_some();
     if bless && !golden.exists() {
         let folder = tempfile::tempdir()?;

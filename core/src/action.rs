@@ -11,6 +11,7 @@ use crate::desired::Image;
 use crate::digest::Digest;
 use crate::event::WorkerId;
 use crate::plan::remedy::ReloadReason;
+use crate::snippet::Snippet;
 use crate::tell::Tell;
 use crate::world::object::{Kind, Name};
 
@@ -29,6 +30,8 @@ pub enum Lane {
     Source,
     /// Writes to the API server: status, Kubernetes Events, the Lease. These run side by side.
     Cluster,
+    /// Snippets that HAProxy judges, each by itself.
+    Trial,
 }
 
 /// One request to an adapter. Each is acked exactly once, except those of [`Lane::Source`].
@@ -88,6 +91,12 @@ pub enum ActionBody {
         /// Not to be followed any more.
         drop: Vec<Name>,
     },
+    /// Have HAProxy judge a snippet by itself: `crate::snippet::write_trial` in a private folder with
+    /// the snippet's files, without environment, for a few seconds at most.
+    CheckSnippet {
+        /// What to judge.
+        snippet: Arc<Snippet>,
+    },
     /// Write to the API server.
     Tell(Tell),
     /// List a kind anew, in every namespace that is watched, though its watch is fine: objects are
@@ -110,6 +119,7 @@ impl ActionBody {
             ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
             | ActionBody::Relist { .. } => Lane::Source,
+            ActionBody::CheckSnippet { .. } => Lane::Trial,
             ActionBody::Tell(_) => Lane::Cluster,
         }
     }

@@ -23,7 +23,7 @@ use crate::tell::Teller;
 use crate::time::Time;
 use crate::world::extent::Extent;
 use crate::world::object::{Object, ObjectRef};
-use crate::world::{Absences, Kept, World};
+use crate::world::{Absences, Kept, KeptSnippets, World};
 
 /// The state of a controller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,13 +53,16 @@ pub struct Checkpoint {
     changed_at: Time,
     audited_at: Time,
     teller: Teller,
+    snippets: KeptSnippets,
+    judge_at: Time,
 }
 
 impl Controller {
     /// The state as data; `None` while an action or a search is open.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
-        if self.runtime.is_some() || self.files.is_some() || self.search.is_some() {
+        let acts = self.runtime.is_some() || self.files.is_some() || self.judging.is_some();
+        if acts || self.search.is_some() {
             return None;
         }
         Some(Checkpoint {
@@ -88,6 +91,8 @@ impl Controller {
             changed_at: self.changed_at,
             audited_at: self.audited_at,
             teller: self.teller.clone(),
+            snippets: self.world.kept_snippets(),
+            judge_at: self.judge_at,
         })
     }
 }
@@ -128,6 +133,8 @@ impl Checkpoint {
             changed_at,
             audited_at,
             teller,
+            snippets,
+            judge_at,
         } = self;
         let mut controller = Controller::new(settings, now);
         let mut changed = BTreeSet::new();
@@ -137,6 +144,7 @@ impl Checkpoint {
         }
         world.unlisted = unlisted;
         world.restore_secrets(secrets);
+        world.restore_snippets(snippets);
         world.restore_holds(absences);
         world.source_problems = source_problems;
         world.resolved = resolved;
@@ -171,6 +179,7 @@ impl Checkpoint {
         controller.changed_at = changed_at;
         controller.audited_at = audited_at;
         controller.teller = teller;
+        controller.judge_at = judge_at;
         controller.settle();
         controller
     }

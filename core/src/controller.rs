@@ -19,6 +19,7 @@ use crate::project::{self, PieceKey, Projections, Refreshed};
 use crate::quarantine::Search;
 use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Settings;
+use crate::snippet_lane::Judging;
 use crate::tell::Teller;
 use crate::time::{Time, WakeAt, WakeReason};
 use crate::world::{Asked, Fact, World};
@@ -110,6 +111,10 @@ pub struct Controller {
     pub(crate) changed_at: Time,
     pub(crate) audited_at: Time,
     pub(crate) teller: Teller,
+    /// The snippet that HAProxy judges.
+    pub(crate) judging: Option<Judging>,
+    /// No snippet is judged before then.
+    pub(crate) judge_at: Time,
 }
 
 impl Controller {
@@ -150,6 +155,8 @@ impl Controller {
             changed_at: now,
             audited_at: now,
             teller: Teller::default(),
+            judging: None,
+            judge_at: now,
         }
     }
 
@@ -162,6 +169,7 @@ impl Controller {
             self.observe(event, &mut changed, &mut step);
         }
         let Asked { add, drop } = self.world.settle_secrets(self.now, &mut changed);
+        self.act_on_snippets(&mut changed, &mut step);
         self.refresh(changed, &mut step);
         if !add.is_empty() || !drop.is_empty() {
             self.emit(ActionBody::FollowSecrets { add, drop }, &mut step);
@@ -224,6 +232,7 @@ impl Controller {
             && !self.doubt
             && self.runtime.is_none()
             && self.files.is_none()
+            && self.judging.is_none()
             && self.desired.is_settled()
     }
 
@@ -400,6 +409,9 @@ impl Controller {
         let audit_at = self.audited_at.plus_ms(audit);
         if audit > 0 && self.running.is_some() && (audit_at > self.now || self.is_quiet()) {
             ask(audit_at, WakeReason::Audit);
+        }
+        if let Some(at) = self.judged_at().filter(|at| *at > self.now) {
+            ask(at, WakeReason::Retry);
         }
         if let Some(at) = self.world.absences.relist_at() {
             ask(at, WakeReason::Relist);

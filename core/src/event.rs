@@ -82,6 +82,8 @@ pub struct Listing {
     pub kind: Kind,
     /// The namespace that was listed; `None` for all.
     pub namespace: Option<Box<str>>,
+    /// The only object that was asked for; `None` for all.
+    pub name: Option<Box<str>>,
     /// Identity of the store: the UID of the namespace `kube-system`; empty when it cannot be read.
     pub cluster: Box<str>,
     /// `metadata.resourceVersion` of the list. Grows within one store (KEP-5504); 0 when it is not
@@ -90,7 +92,7 @@ pub struct Listing {
     /// The highest revision that was seen of this kind and namespace before: of a list, of a watch
     /// event or of a bookmark; 0 for none. A list that is older tells of a store that went back.
     pub watched: u64,
-    /// All objects of the kind in that namespace.
+    /// All objects of the kind in that namespace, or the one.
     pub objects: Vec<Object>,
 }
 

@@ -45,12 +45,16 @@ impl Controller {
             changed_at,
             audited_at,
             teller,
+            judging,
+            judge_at,
         } = self;
         let now = *now;
         let delays = &world.settings.delays;
         world.unlisted.hash(hasher);
         world.follow.fingerprint(now, hasher);
         world.absences.hash(hasher);
+        world.snippets.fingerprint(hasher);
+        (judging.as_ref().map(|one| &one.snippet), left(now, *judge_at)).hash(hasher);
         world.capabilities.is_some().hash(hasher);
         for (object, why) in &world.quarantined {
             (object, why).hash(hasher);
@@ -149,8 +153,16 @@ impl Image {
             name.hash(hasher);
         }
         self.default_certificate.hash(hasher);
-        let Skeleton { listen: _, capabilities: _, header_names, checks, options } =
-            &*self.skeleton;
-        (header_names, checks, options).hash(hasher);
+        let Skeleton {
+            listen: _,
+            capabilities: _,
+            header_names,
+            checks,
+            options,
+            errors,
+            peers,
+            snippets,
+        } = &*self.skeleton;
+        (header_names, checks, options, errors, peers, snippets).hash(hasher);
     }
 }

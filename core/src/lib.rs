@@ -17,7 +17,7 @@
 //!
 //! - Deliver events in the order in which they arrived.
 //! - Run the actions of a lane one after another; lanes are independent.
-//! - Ack every action of the lanes Runtime and Files exactly once; when unsure, `Unknown`.
+//! - Ack every action of the lanes Runtime, Files and Trial exactly once; when unsure, `Unknown`.
 //! - A runtime action goes to the worker it names or to none.
 //!
 //! ```
@@ -64,6 +64,8 @@ pub mod sabotage;
 pub mod settings;
 pub mod shard;
 pub mod small;
+pub mod snippet;
+mod snippet_lane;
 pub mod tell;
 pub mod time;
 pub mod world;

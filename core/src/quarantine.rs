@@ -142,6 +142,8 @@ fn ingresses_with(
         alone.services = world.services.clone();
         alone.classes = world.classes.clone();
         alone.config_map = world.config_map.clone();
+        alone.named = world.named.clone();
+        alone.snippets = world.snippets.clone();
         if let Some(ingress) = world.ingresses.get(&object.name) {
             alone.upsert(
                 crate::world::object::Object::Ingress(ingress.clone()),
@@ -166,6 +168,8 @@ fn of_fallback(world: &World, registry: &Registry) -> BTreeMap<Contribution, Obj
     let mut alone = World::new(world.settings.clone());
     alone.capabilities = world.capabilities.clone();
     alone.services = world.services.clone();
+    alone.named = world.named.clone();
+    alone.snippets = world.snippets.clone();
     let config_map = world.config_map.as_ref().map(|config| config.meta.name.clone());
     let owners = [Some((Kind::Service, service)), config_map.map(|name| (Kind::ConfigMap, name))];
     for (kind, name) in owners.into_iter().flatten() {
@@ -219,6 +223,7 @@ impl Search {
     ) -> Option<Search> {
         let mut suspects: BTreeSet<ObjectRef> =
             of_fallback(world, registry).into_values().collect();
+        suspects.extend(world.snippets.owners().into_iter().cloned());
         let mut named = BTreeSet::new();
         for (key, piece) in projections.pieces() {
             for contribution in &piece.contributions {

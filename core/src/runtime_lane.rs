@@ -140,7 +140,7 @@ impl Controller {
     }
 
     pub(crate) fn acked(&mut self, ack: Ack, changed: &mut BTreeSet<Fact>) {
-        if self.take_told(&ack) {
+        if self.take_told(&ack) || self.take_judged(&ack, changed) {
             return;
         }
         let Ack { id, outcomes, worker } = ack;

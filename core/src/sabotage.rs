@@ -42,6 +42,8 @@ pub enum Mistake {
     /// A route that asks for certificates of clients is open whatever the handshake of its host asks
     /// for.
     AnyHandshake = 40,
+    /// A snippet joins before HAProxy judged it.
+    UnjudgedSnippet = 17,
 }
 
 #[cfg(feature = "sabotage")]

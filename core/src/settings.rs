@@ -1,10 +1,12 @@
 //! Controller-wide options and every limit. There is no `Default`: the caller states them.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
+use crate::snippet::Rights;
 use crate::world::object::{Address, Name};
 
 /// Options fixed for the life of a controller. Part of every journal.
@@ -18,6 +20,10 @@ pub struct Settings {
     pub classless: bool,
     /// The controller's own ConfigMap, if it has one.
     pub config_map: Option<Name>,
+    /// ConfigMaps with a role of their own, sorted.
+    pub config_maps: Vec<(Role, Name)>,
+    /// Who may write snippets.
+    pub snippets: Rights,
     /// Service that answers what no rule matches; else 404. Port 0 is the Service's first one.
     pub default_backend: Option<(Name, u16)>,
     /// Secret with the certificate for hosts that have none; else a self-signed one.
@@ -36,6 +42,29 @@ pub struct Settings {
     pub limits: Limits,
     /// Delays.
     pub delays: Delays,
+}
+
+/// What a ConfigMap besides the controller's own is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Answers that HAProxy makes itself: status code to a whole HTTP answer.
+    ErrorFiles,
+    /// Files that lists and snippets refer to as `patterns/NAME`.
+    PatternFiles,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 2] = [Role::ErrorFiles, Role::PatternFiles];
+
+    /// The flag that names its ConfigMap.
+    #[must_use]
+    pub fn flag(self) -> &'static str {
+        match self {
+            Role::ErrorFiles => "--configmap-errorfiles",
+            Role::PatternFiles => "--configmap-patternfiles",
+        }
+    }
 }
 
 /// What is watched, and what is believed of it.
@@ -139,6 +168,20 @@ pub struct Listen {
     pub hard_stop_after_s: u32,
     /// Log target of HAProxy (`stdout`, `address:port`); empty for none.
     pub log_target: Box<str>,
+    /// Other replicas that share the tables of rate limits.
+    pub peers: Peers,
+}
+
+/// Replicas that share the tables of rate limits, by HAProxy's peers protocol: in clear text and
+/// without a password, so for a network that others cannot reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers {
+    /// Where this replica listens for the others; `None` shares nothing.
+    pub address: Option<SocketAddr>,
+    /// The others, or all.
+    pub addresses: Vec<SocketAddr>,
+    /// A Service whose endpoints are the others, or all, at the port of `address`.
+    pub service: Option<Name>,
 }
 
 /// Limits. Beyond one, a Problem.
@@ -174,6 +217,17 @@ pub struct Delays {
 }
 
 impl Settings {
+    /// The ConfigMaps with a role, in order.
+    pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Name> {
+        self.config_maps.iter().filter(move |(of, _)| *of == role).map(|(_, name)| name)
+    }
+
+    /// Every ConfigMap that is read, once each.
+    #[must_use]
+    pub fn all_config_maps(&self) -> BTreeSet<&Name> {
+        self.config_map.iter().chain(self.config_maps.iter().map(|(_, name)| name)).collect()
+    }
+
     /// The settings that the documentation describes as defaults, for a state folder.
     #[must_use]
     pub fn documented(state_dir: &str) -> Settings {
@@ -182,6 +236,8 @@ impl Settings {
             legacy_class: "tidegate".into(),
             classless: false,
             config_map: None,
+            config_maps: Vec::new(),
+            snippets: Rights::default(),
             default_backend: None,
             default_certificate: None,
             external_names: false,
@@ -198,6 +254,7 @@ impl Settings {
                 maxconn: 0,
                 hard_stop_after_s: 1800,
                 log_target: "".into(),
+                peers: Peers::default(),
             },
             limits: Limits {
                 paths_per_ingress_max: 10_000,

@@ -26,6 +26,7 @@ header name that no route used before. What a key does is in
 fn costs(row: &Annotation) -> [&'static str; 3] {
     match row.mechanism {
         Mechanism::Skeleton => ["reload", "reload", "reload"],
+        Mechanism::Snippet => ["new lines", "new lines, spares", "reload"],
         Mechanism::Profile | Mechanism::ServerKeyword => ["–", "spares", "reload"],
         Mechanism::Record if row.key.ends_with("-header") => ["–", "new name", "new name"],
         Mechanism::Record | Mechanism::Map | Mechanism::List | Mechanism::Nothing => {
@@ -56,6 +57,7 @@ fn line(key: &str, verdict: Verdict, target: Target, row: Option<&Annotation>) -
         Mechanism::Profile => "named profile",
         Mechanism::ServerKeyword => "server keyword",
         Mechanism::Skeleton => "static part",
+        Mechanism::Snippet => "profile of its own",
         Mechanism::Nothing => "none",
     };
     let costs = costs(row).join(" | ");

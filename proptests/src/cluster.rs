@@ -629,6 +629,7 @@ impl Replica {
                     (1, Some(WorkerId(self.worker)))
                 }
                 ActionBody::ReadBack { .. }
+                | ActionBody::CheckSnippet { .. }
                 | ActionBody::Save { .. }
                 | ActionBody::Check { .. } => (1, None),
             };

@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tidegate_core::action::{Action, ActionBody, Lane, RuntimeCommand};
+use tidegate_core::annotations::FAMILIES;
 use tidegate_core::check;
 use tidegate_core::controller::{Controller, Step};
 use tidegate_core::desired::Image;
 use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
 use tidegate_core::plan::remedy::ReloadReason;
+use tidegate_core::snippet::Snippet;
 use tidegate_core::time::{Time, WakeAt, WakeReason};
 
 use crate::arb::{Act, Case, Fate, Setup};
@@ -81,6 +83,7 @@ pub struct Drive {
     watch: Watch,
     runtime: VecDeque<Open>,
     files: VecDeque<Open>,
+    trials: VecDeque<Open>,
     wake_at: Option<WakeAt>,
     next_worker: u64,
     was_rough: bool,
@@ -114,6 +117,7 @@ impl Drive {
             watch,
             runtime: VecDeque::new(),
             files: VecDeque::new(),
+            trials: VecDeque::new(),
             wake_at: None,
             next_worker: 1,
             was_rough: false,
@@ -178,7 +182,8 @@ impl Drive {
             Open::Waiting(action, _) => self.is_for_living(action),
             Open::Answered(..) => false,
         };
-        if self.runtime.iter().filter(live).count() > 1 || self.files.len() > 1 {
+        let trials = self.trials.len();
+        if self.runtime.iter().filter(live).count() > 1 || self.files.len() > 1 || trials > 1 {
             return Err("I4: more than one action in flight in a lane".to_owned());
         }
         Ok(())
@@ -197,7 +202,11 @@ impl Drive {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let only_audit = self.wake_at.is_none_or(|w| w.reason == WakeReason::Audit);
-        self.runtime.is_empty() && self.files.is_empty() && self.controller.is_quiet() && only_audit
+        self.runtime.is_empty()
+            && self.files.is_empty()
+            && self.trials.is_empty()
+            && self.controller.is_quiet()
+            && only_audit
     }
 
     /// Does an act.
@@ -278,9 +287,10 @@ impl Drive {
     /// A broken invariant, or that it never ends.
     pub fn answer_all(&mut self) -> Verdict {
         for _ in 0..ROUNDS_MAX {
-            if self.runtime.is_empty() && self.files.is_empty() {
+            if self.runtime.is_empty() && self.files.is_empty() && self.trials.is_empty() {
                 return Ok(());
             }
+            self.answer(Lane::Trial, Fate::Done)?;
             self.answer(Lane::Runtime, Fate::Done)?;
             self.answer(Lane::Files, Fate::Done)?;
         }
@@ -297,7 +307,11 @@ impl Drive {
     }
 
     fn queue(&mut self, lane: Lane) -> &mut VecDeque<Open> {
-        if lane == Lane::Files { &mut self.files } else { &mut self.runtime }
+        match lane {
+            Lane::Files => &mut self.files,
+            Lane::Trial => &mut self.trials,
+            Lane::Runtime | Lane::Source | Lane::Cluster => &mut self.runtime,
+        }
     }
 
     fn run(&mut self, lane: Lane, fate: Fate) -> Verdict {
@@ -363,6 +377,7 @@ impl Drive {
                     Err(why) => Outcome::Refused(why.into()),
                 }]
             }
+            ActionBody::CheckSnippet { snippet } => vec![judged(snippet)],
             ActionBody::Reload { image, .. } => {
                 let (outcome, started) = self.reload(image, fate)?;
                 worker = started;
@@ -484,5 +499,16 @@ impl Drive {
             .map_err(|why| format!("what was saved does not load: {why}"))?;
         let id = self.new_worker(memory);
         self.step(vec![Event::WorkerSeen(id)])
+    }
+}
+
+/// HAProxy's verdict on a snippet, as far as the model goes: the examples of the reference are fine,
+/// and nothing else is.
+fn judged(snippet: &Snippet) -> Outcome {
+    let keys = FAMILIES.iter().flat_map(|family| family.keys);
+    let mut examples = keys.filter(|row| row.key == snippet.place.key()).map(|row| row.example);
+    match examples.any(|example| snippet.text.trim_end() == example) {
+        true => Outcome::Done,
+        false => Outcome::Refused("parsing [x:9] : refused by the model".into()),
     }
 }

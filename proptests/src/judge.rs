@@ -115,6 +115,12 @@ pub fn reasons_are_true(drive: &Drive, image: &Image, reasons: &[ReloadReason]) 
                 let slots = m.backends.get(&**name).map_or(0, |b| b.servers.len());
                 image.backends.get(name).is_some_and(|b| b.servers.len() > slots)
             }
+            (ReloadReason::NewSnippet(name), Some(m)) => {
+                let backend = image.backends.get(name);
+                let profile = backend.map(|b| b.spec.profile.to_string()).unwrap_or_default();
+                let known = m.profiles.contains(&profile);
+                backend.is_some_and(|b| b.spec.snippet.is_some()) && !known
+            }
             (ReloadReason::Bulk(_), Some(_)) => false,
             (ReloadReason::Refused(_), Some(_)) => drive.refusals.len() >= 2,
         };

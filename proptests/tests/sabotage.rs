@@ -6,7 +6,7 @@ use tidegate_core::sabotage::{Mistake, plant};
 use tidegate_proptests::arb::{Case, Flavour, TIERS, case, writing};
 use tidegate_proptests::cluster;
 use tidegate_proptests::properties::render::writing_is_contained;
-use tidegate_proptests::properties::{planner, projections, telling};
+use tidegate_proptests::properties::{planner, projections, snippets, telling};
 use tidegate_proptests::run::{Budget, Verdict, first_failure};
 
 /// Far more cases than a property needs by itself; it stops at the first that fails.
@@ -38,6 +38,9 @@ fn each_planted_mistake_is_caught() {
     plant(Some(Mistake::AnyHeaderName));
     let failure = first_failure(BUDGET, writing, writing_is_contained);
     caught(Mistake::AnyHeaderName, "render_is_injection_safe", failure.map(|f| f.why));
+    plant(Some(Mistake::UnjudgedSnippet));
+    let failure = first_failure(BUDGET, snippets::writing, snippets::nothing_unjudged_joins);
+    caught(Mistake::UnjudgedSnippet, "nothing_unjudged_joins", failure.map(|f| f.why));
     for mistake in [Mistake::EndlessTerm, Mistake::LostStatusIsWritten] {
         plant(Some(mistake));
         let failure = first_failure(BUDGET, cluster::case, telling::one_writer);

@@ -127,6 +127,7 @@ fn annotations(
 fn reloads(row: &Annotation, capabilities: &Capabilities) -> &'static str {
     match row.mechanism {
         Mechanism::Skeleton => "always",
+        Mechanism::Snippet => "for lines that nobody uses yet",
         Mechanism::Profile | Mechanism::ServerKeyword => {
             if capabilities.dynamic_backends {
                 "never"

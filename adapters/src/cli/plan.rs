@@ -141,6 +141,7 @@ fn lines_of(given: &Given) -> Vec<Line> {
         ActionBody::Save { image: _ } => vec![Line::Save { at_ms }],
         ActionBody::ReadBack { worker: _ }
         | ActionBody::Check { image: _ }
+        | ActionBody::CheckSnippet { snippet: _ }
         | ActionBody::ResolveNames { names: _ }
         | ActionBody::FollowSecrets { add: _, drop: _ }
         | ActionBody::Relist { kind: _ }

@@ -18,6 +18,7 @@ mod store;
 mod watch;
 mod yaml;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,8 +38,8 @@ use yaml::Reader;
 pub struct FolderSettings {
     /// The folder.
     pub path: PathBuf,
-    /// The controller's own ConfigMap; all others are left out.
-    pub config_map: Option<Name>,
+    /// The ConfigMaps that are read; all others are left out.
+    pub config_maps: BTreeSet<Name>,
 }
 
 /// Why a folder cannot be used.
@@ -134,7 +135,7 @@ pub fn read(settings: &FolderSettings, vault: &Vault) -> Result<Vec<Event>, Fold
     let scan::Found { files, unreadable } = scan::walk(&settings.path, &mut |_, _| {})
         .map_err(|source| FolderError::Unreadable { path: settings.path.clone(), source })?;
     let mut store = Store::default();
-    let by = Reader { vault, config_map: settings.config_map.as_ref() };
+    let by = Reader { vault, config_maps: &settings.config_maps };
     load::all(&settings.path, files, &mut store, by);
     let unreadable = unreadable.iter().map(|(path, error)| watch::unreadable(path, error));
     store.set_general(unreadable.collect());
@@ -147,10 +148,10 @@ pub fn read(settings: &FolderSettings, vault: &Vault) -> Result<Vec<Event>, Fold
 /// [`Folder::start`].
 pub(crate) fn read_texts<'t>(
     texts: impl Iterator<Item = (&'t Path, &'t str)>,
-    config_map: Option<&Name>,
+    config_maps: &BTreeSet<Name>,
     vault: &Vault,
 ) -> Vec<Event> {
-    let by = Reader { vault, config_map };
+    let by = Reader { vault, config_maps };
     let mut store = Store::default();
     for (path, text) in texts {
         let documents = yaml::documents(&yaml::pieces(text), &[], by);

@@ -3,7 +3,7 @@
 //! YAML is cut into its documents first, so that after an edit only the documents whose text
 //! changed are decoded again, and a mistake is known by its line in the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher as _};
 
 use serde::de::DeserializeSeed as _;
@@ -21,8 +21,8 @@ const YAML_NODES_MAX: usize = 20_000_000;
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub vault: &'a Vault,
-    /// The only ConfigMap that is kept.
-    pub config_map: Option<&'a Name>,
+    /// The only ConfigMaps that are kept.
+    pub config_maps: &'a BTreeSet<Name>,
 }
 
 /// One document of a file, decoded.
@@ -152,7 +152,7 @@ pub(super) fn document(piece: Piece<'_>, by: Reader<'_>) -> Document {
             let haproxytech = item.haproxytech();
             match item.finish(None, by.vault) {
                 Decoded::Object(Object::ConfigMap(map))
-                    if by.config_map != Some(&map.meta.name) => {}
+                    if !by.config_maps.contains(&map.meta.name) => {}
                 Decoded::Object(object) => document.objects.push(object),
                 Decoded::Foreign => {
                     document.faults.extend(haproxytech.map(|what| custom_at(piece, &what)));

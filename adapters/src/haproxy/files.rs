@@ -224,7 +224,7 @@ impl Generations {
         vault: &Vault,
     ) -> Result<(), String> {
         let io_text = |error: io::Error| error.to_string();
-        for name in ["", "maps", "certs", "ca"] {
+        for name in ["", "maps", "certs", "ca", "errors", "patterns"] {
             self.files.create_dir(&dir.join(name), DIR_MODE).map_err(io_text)?;
         }
         for (name, content) in render::files(image) {
@@ -234,6 +234,9 @@ impl Generations {
             self.write_text(&dir.join(map.file()), |out| render::map(image, map, out))?;
         }
         self.write_text(&dir.join(crt_list::FILE), |out| render::crt_list(image, out))?;
+        for (name, text) in render::texts(image) {
+            self.write_text(&dir.join(&*name), |out| out.write_str(&text))?;
+        }
         if let Some((name, script)) = render::auth::file(&image.skeleton) {
             self.write_text(&dir.join(name), |out| out.write_str(&script))?;
         }

@@ -49,6 +49,7 @@ impl FilesLane {
                 | ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
                 | ActionBody::Relist { .. }
+                | ActionBody::CheckSnippet { .. }
                 | ActionBody::Tell(_) => continue,
             };
             let ack = Ack { id, outcomes: vec![outcome], worker };

@@ -4,8 +4,8 @@
 //! exactly once. Inputs: actions, secret bytes from the vault. Outputs: events. Not here: any
 //! decision about configuration; an action says everything.
 //!
-//! Three tasks. The runtime lane (`runtime`) owns the connection to the worker. The files lane
-//! (`lane`) writes generations. The supervisor (`supervisor`) owns the processes and tells the
+//! Four tasks. The runtime lane (`runtime`) owns the connection to the worker. The files lane
+//! (`lane`) writes generations. The trial lane (`trial`) has snippets judged. The supervisor (`supervisor`) owns the processes and tells the
 //! runtime lane whom to talk to; reloads go through it.
 
 pub mod capabilities;
@@ -20,6 +20,7 @@ pub mod reply;
 mod runtime;
 pub mod socket;
 mod supervisor;
+mod trial;
 pub mod worker;
 
 use std::io;
@@ -110,6 +111,7 @@ pub struct Proxy;
 pub struct ProxyHandle {
     runtime: mpsc::UnboundedSender<Action>,
     files: mpsc::UnboundedSender<Action>,
+    trials: mpsc::UnboundedSender<Action>,
     orders: mpsc::Sender<Order>,
     tasks: JoinSet<()>,
     discovery: Option<Discovery>,
@@ -145,6 +147,7 @@ impl Proxy {
         // Actions are bounded by core: one plan per lane is under way at a time.
         let (runtime, runtime_actions) = mpsc::unbounded_channel();
         let (files, files_actions) = mpsc::unbounded_channel();
+        let (trials, trial_actions) = mpsc::unbounded_channel();
         let (control, control_orders) = mpsc::unbounded_channel();
         let (orders, supervisor_orders) = mpsc::channel(4);
         let (suspect, suspicions) = mpsc::channel(1);
@@ -170,6 +173,12 @@ impl Proxy {
             orders: orders.clone(),
         };
         tasks.spawn(files_lane.run(files_actions));
+        let trial_lane = trial::TrialLane {
+            ports: ports.clone(),
+            options: options.clone(),
+            events: events.clone(),
+        };
+        tasks.spawn(trial_lane.run(trial_actions));
         let supervisor = supervisor::Supervisor {
             ports,
             options,
@@ -180,7 +189,7 @@ impl Proxy {
             state: supervisor::State::default(),
         };
         tasks.spawn(supervisor.run(supervisor_orders, suspicions));
-        Ok(ProxyHandle { runtime, files, orders, tasks, discovery, _lock: lock })
+        Ok(ProxyHandle { runtime, files, trials, orders, tasks, discovery, _lock: lock })
     }
 }
 
@@ -192,6 +201,7 @@ impl ProxyHandle {
         let _ = match action.body.lane() {
             Lane::Runtime => self.runtime.send(action),
             Lane::Files => self.files.send(action),
+            Lane::Trial => self.trials.send(action),
             Lane::Source | Lane::Cluster => Ok(()),
         };
     }
@@ -215,13 +225,13 @@ impl ProxyHandle {
     /// # Errors
     /// When a task panicked.
     pub async fn stop(self, mode: StopMode) -> Result<bool, JoinError> {
-        let ProxyHandle { runtime, files, orders, mut tasks, discovery: _, _lock } = self;
+        let ProxyHandle { runtime, files, trials, orders, mut tasks, discovery: _, _lock } = self;
         let (reply, stopped) = oneshot::channel();
         let was_cut = match orders.send(Order::Stop(mode, reply)).await {
             Ok(()) => stopped.await.unwrap_or(false),
             Err(_) => false,
         };
-        drop((runtime, files, orders));
+        drop((runtime, files, trials, orders));
         while let Some(joined) = tasks.join_next().await {
             joined?;
         }

@@ -145,6 +145,7 @@ impl RuntimeLane {
             | ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
             | ActionBody::Relist { .. }
+            | ActionBody::CheckSnippet { .. }
             | ActionBody::Tell(_) => Ok(()),
         }
     }

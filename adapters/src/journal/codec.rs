@@ -21,7 +21,7 @@ use tidegate_core::time::Time;
 /// First bytes of every segment.
 pub const MAGIC: [u8; 8] = *b"TIDEGJNL";
 /// Number of the format that this code writes, and the only one it reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Length and checksum before each payload, in bytes.
 pub const FRAME_HEADER_BYTES: usize = 8;
 /// Longest payload, in bytes. A first list of everything is one entry.

@@ -15,6 +15,7 @@ use tidegate_core::digest::Digest;
 use tidegate_core::event::WorkerId;
 use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::render;
+use tidegate_core::snippet::Snippet;
 use tidegate_core::tell::Tell;
 use tidegate_core::world::object::{Kind, Name};
 
@@ -54,6 +55,7 @@ enum Canonical<'a> {
     FollowSecrets { add: &'a [Name], drop: &'a [Name] },
     Tell { tell: &'a Tell },
     Relist { kind: Kind },
+    CheckSnippet { snippet: &'a Snippet },
 }
 
 /// An image in short.
@@ -123,6 +125,7 @@ impl ActionDigest {
             ActionBody::FollowSecrets { add, drop } => Canonical::FollowSecrets { add, drop },
             ActionBody::Tell(tell) => Canonical::Tell { tell },
             ActionBody::Relist { kind } => Canonical::Relist { kind: *kind },
+            ActionBody::CheckSnippet { snippet } => Canonical::CheckSnippet { snippet },
         }
     }
 

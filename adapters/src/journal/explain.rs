@@ -96,6 +96,7 @@ impl Explainer {
                 | ActionBody::Save { .. }
                 | ActionBody::Reload { .. }
                 | ActionBody::Check { .. }
+                | ActionBody::CheckSnippet { .. }
                 | ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
                 | ActionBody::Relist { .. }
@@ -197,6 +198,9 @@ fn is_about(piece: &PieceKey, key: &Key) -> bool {
         (PieceKey::Host(host), Key::Map(_, key)) => {
             key.strip_prefix(&**host).is_some_and(|rest| rest.starts_with('/'))
         }
+        (PieceKey::List(list), Key::Map(_, key)) => {
+            key.strip_prefix(&**list).is_some_and(|rest| rest.starts_with(':'))
+        }
         (PieceKey::Tls(_), Key::Certificate(_)) => true,
         (PieceKey::Host(_), Key::File(_)) => true,
         (PieceKey::Global, Key::Skeleton | Key::DefaultCertificate) => true,
@@ -205,7 +209,8 @@ fn is_about(piece: &PieceKey, key: &Key) -> bool {
             | PieceKey::Object(_)
             | PieceKey::Tls(_)
             | PieceKey::Host(_)
-            | PieceKey::Backend(_),
+            | PieceKey::Backend(_)
+            | PieceKey::List(_),
             Key::Skeleton
             | Key::DefaultCertificate
             | Key::File(_)
@@ -223,6 +228,7 @@ fn piece_text(piece: &PieceKey) -> String {
         PieceKey::Tls(host) => format!("certificates of {host:?}"),
         PieceKey::Host(host) => format!("routes of {host:?}"),
         PieceKey::Backend(name) => format!("servers of {name}"),
+        PieceKey::List(id) => format!("networks of list {id}"),
     }
 }
 
@@ -243,6 +249,7 @@ fn purpose(body: &ActionBody) -> &'static str {
         ActionBody::Save { .. } => "the files are behind what runs",
         ActionBody::Reload { .. } => "no runtime command will do",
         ActionBody::Check { .. } => "HAProxy refused a configuration: the culprit is searched",
+        ActionBody::CheckSnippet { .. } => "a snippet joins after HAProxy accepted it",
         ActionBody::ResolveNames { .. } => "Services of type ExternalName changed",
         ActionBody::FollowSecrets { .. } => "other Secrets are referred to",
         ActionBody::Relist { .. } => "objects are held that a list did not have",

@@ -33,7 +33,8 @@ pub fn event(event: &Event) -> String {
         Event::Restored(_) => "state replaced".into(),
         Event::DeletionsAccepted => "an operator accepted the deletions that are held".into(),
         Event::Listed(listing) => {
-            let Listing { kind, namespace, cluster: _, revision, watched: _, objects } = listing;
+            let Listing { kind, namespace, name: _, cluster: _, revision, watched: _, objects } =
+                listing;
             let place = namespace.as_deref().map_or_else(String::new, |n| format!(" of {n}"));
             format!("listed {}{place} at {revision}: {} objects", kind.name(), objects.len())
         }
@@ -104,6 +105,10 @@ pub fn action(action: &Action) -> String {
         }
         ActionBody::Tell(one) => out.push_str(&tell(one)),
         ActionBody::Relist { kind } => out.push_str(&format!("list {} anew", kind.name())),
+        ActionBody::CheckSnippet { snippet } => {
+            let lines = snippet.text.lines().count();
+            out.push_str(&format!("judge {lines} lines for {}", snippet.place.name()));
+        }
     }
     out
 }
@@ -219,6 +224,10 @@ pub fn fact(fact: &Fact) -> String {
         Fact::Status(name) => format!("status of Ingress {name}"),
         Fact::Nodes => "the Nodes".into(),
         Fact::Namespace(name) => format!("Namespace {name}"),
+        Fact::Snippet(object) => format!("the snippets of {object}"),
+        Fact::Role(role) => format!("the ConfigMap of {}", role.flag()),
+        Fact::Pattern(file) => format!("the networks of patterns/{file}"),
+        Fact::PatternState(file) => format!("whether patterns/{file} can be used"),
     }
 }
 
@@ -247,6 +256,9 @@ pub fn action_json(action: &Action) -> Value {
         }
         ActionBody::Tell(tell) => json!({ "do": "tell", "what": tell }),
         ActionBody::Relist { kind } => json!({ "do": "relist", "kind": kind }),
+        ActionBody::CheckSnippet { snippet } => {
+            json!({ "do": "check-snippet", "place": snippet.place.name(), "text": snippet.text })
+        }
     };
     if let Some(fields) = value.as_object_mut() {
         fields.insert("id".into(), json!(id.0));

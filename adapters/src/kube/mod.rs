@@ -174,7 +174,7 @@ pub fn targets(settings: &Settings) -> Vec<Target> {
     if scope.nodes {
         targets.push(everywhere(Kind::Node));
     }
-    if let Some(Name { namespace, name }) = &settings.config_map {
+    for Name { namespace, name } in settings.all_config_maps() {
         targets.push(Target {
             kind: Kind::ConfigMap,
             namespace: Some((&**namespace).into()),
@@ -225,6 +225,7 @@ async fn act(
             | ActionBody::Save { .. }
             | ActionBody::Reload { .. }
             | ActionBody::Check { .. }
+            | ActionBody::CheckSnippet { .. }
             | ActionBody::ResolveNames { .. }
             | ActionBody::Relist { .. } => {}
         }

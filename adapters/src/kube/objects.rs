@@ -119,6 +119,7 @@ impl Sink for Objects {
         self.events.push(Event::Listed(Listing {
             kind: self.target.kind,
             namespace: self.target.namespace.clone(),
+            name: self.target.name.clone(),
             cluster,
             revision: version.parse().unwrap_or(0),
             watched,

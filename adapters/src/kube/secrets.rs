@@ -174,6 +174,7 @@ impl Sink for SecretNames {
         self.events.push(Event::Listed(Listing {
             kind: Kind::Secret,
             namespace: self.namespace.clone(),
+            name: None,
             cluster,
             revision: version.parse().unwrap_or(0),
             watched,

@@ -35,8 +35,15 @@ const PROPAGATION: [f64; 16] = [
 const STEP: [f64; 12] = [1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 5.0];
 
 /// Labels of the reasons for reloads: those of [`ReloadReason::label`].
-const RELOAD_REASONS: [&str; 6] =
-    ["first-start", "static-part", "new-backend", "slots-exhausted", "bulk", "refused"];
+const RELOAD_REASONS: [&str; 7] = [
+    "first-start",
+    "static-part",
+    "new-backend",
+    "slots-exhausted",
+    "bulk",
+    "refused",
+    "new-snippet",
+];
 
 /// Backends with connections left that are named while we stop.
 const DRAINING_MAX: usize = 50;
@@ -302,6 +309,7 @@ impl Metrics {
                 self.reloads.get_or_create(&labels).inc();
             }
             ActionBody::Check { image: _ } => count("check", first),
+            ActionBody::CheckSnippet { snippet: _ } => count("check-snippet", first),
             ActionBody::ResolveNames { names: _ } => count("resolve-names", first),
             ActionBody::FollowSecrets { add: _, drop: _ } => count("follow-secrets", first),
             ActionBody::Relist { kind: _ } => count("relist", first),
@@ -460,6 +468,7 @@ mod tests {
             ReloadReason::SlotsExhausted(name()),
             ReloadReason::Bulk(1),
             ReloadReason::Refused(name()),
+            ReloadReason::NewSnippet(name()),
         ];
         assert_eq!(all.map(|reason| reason.label()), RELOAD_REASONS);
     }

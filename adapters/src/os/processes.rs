@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, getrlimit, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
 use tokio::process::Command;
 
 use crate::ports::{BoxFuture, Processes, Signal, Start};
@@ -15,6 +15,11 @@ use crate::ports::{BoxFuture, Processes, Signal, Start};
 const DESCRIPTORS_MAX: u64 = 1_048_576;
 /// Longest time `haproxy -c` may take: 50,000 backends with certificates take a tenth of it.
 const VALIDATE_MAX: Duration = Duration::from_secs(120);
+/// Longest time that HAProxy may look at a snippet: it takes some 30 ms.
+const JUDGE_MAX: Duration = Duration::from_secs(5);
+/// What it may use meanwhile: seconds of a processor, bytes of memory, bytes of a file.
+const JUDGE_LIMITS: [(Resource, u64); 3] =
+    [(Resource::Cpu, 5), (Resource::As, 2 << 30), (Resource::Fsize, 0)];
 
 /// The machine's processes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,16 +43,36 @@ impl Processes for OsProcesses {
         Box::pin(async move {
             let mut command = Command::new(binary);
             command.arg("-c").arg("-f").arg(config).stdin(Stdio::null()).kill_on_drop(true);
-            let output = bounded(VALIDATE_MAX, command.output()).await?;
-            if output.status.success() {
-                return Ok(Ok(()));
+            Ok(verdict(&bounded(VALIDATE_MAX, command.output()).await?))
+        })
+    }
+
+    fn judge<'a>(
+        &'a self,
+        binary: &'a Path,
+        config: &'a Path,
+    ) -> BoxFuture<'a, io::Result<Result<(), String>>> {
+        Box::pin(async move {
+            let mut command = Command::new(binary);
+            command.arg("-c").arg("-f").arg(config).env_clear().kill_on_drop(true);
+            command.current_dir(config.parent().unwrap_or(Path::new("/")));
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let child = command.spawn()?;
+            if let Some(pid) = child.id().and_then(pid_of) {
+                for (resource, most) in JUDGE_LIMITS {
+                    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+                    // It may have ended already.
+                    let _ = prlimit(Some(pid), resource, limit);
+                }
             }
-            let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
-            text.push_str(&String::from_utf8_lossy(&output.stdout));
-            if text.trim().is_empty() {
-                text = format!("haproxy -c ended with {}", output.status);
+            match bounded(JUDGE_MAX, child.wait_with_output()).await {
+                Ok(output) => Ok(verdict(&output)),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    let seconds = JUDGE_MAX.as_secs();
+                    Ok(Err(format!("HAProxy was not done with it after {seconds} seconds")))
+                }
+                Err(error) => Err(error),
             }
-            Ok(Err(text))
         })
     }
 
@@ -82,8 +107,7 @@ impl Processes for OsProcesses {
     }
 
     fn signal(&self, pid: u32, signal: Signal) -> io::Result<()> {
-        let pid =
-            i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+        let pid = pid_of(pid).ok_or(io::ErrorKind::InvalidInput)?;
         let signal = match signal {
             Signal::SoftStop => rustix::process::Signal::USR1,
             Signal::Stop => rustix::process::Signal::TERM,
@@ -135,6 +159,23 @@ fn group_folders(cgroup: &str) -> impl Iterator<Item = String> {
 fn hard_limit(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn pid_of(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+/// Accepted, or HAProxy's words.
+fn verdict(output: &std::process::Output) -> Result<(), String> {
+    if output.status.success() {
+        return Ok(());
+    }
+    let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stdout));
+    if text.trim().is_empty() {
+        text = format!("haproxy -c ended with {}", output.status);
+    }
+    Err(text)
 }
 
 async fn bounded<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

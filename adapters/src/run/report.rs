@@ -81,6 +81,9 @@ impl Report {
             }
             ActionBody::Save { .. } => tracing::debug!(id = id.0, "save"),
             ActionBody::Check { .. } => tracing::info!(id = id.0, "check"),
+            ActionBody::CheckSnippet { snippet } => {
+                tracing::info!(id = id.0, place = snippet.place.name(), "check snippet");
+            }
             ActionBody::ReadBack { .. } => tracing::debug!(id = id.0, "read back"),
             ActionBody::ResolveNames { names } => {
                 tracing::debug!(id = id.0, names = names.len(), "resolve names");

@@ -3,11 +3,14 @@
 //! A list is map entries: its id, the address family and the first hexadecimal digits of the
 //! address. A look-up by longest prefix finds whether the client is in it.
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::draft::ListSpec;
 use super::value::{self, Network};
 use super::{
     Annotation, Apply, Context, Family, Mechanism, OnError, Refusal, RouteDraft, Rule, RuleText,
@@ -16,18 +19,24 @@ use super::{
 use crate::action::MapId;
 use crate::digest::Digest;
 
+/// What a list looks like.
+pub(super) const LIST: &str =
+    "comma-separated IP addresses, CIDR networks and `patterns/FILE` of a pattern file";
+
 /// The family.
 pub const FAMILY: Family = Family {
     title: "Allow and deny lists",
     about: "Who may use a route, by client address. A list with an entry that cannot be read \
-            protects nothing, so its routes answer 503 until it is mended.",
+            protects nothing, so its routes answer 503 until it is mended. Long lists go into pattern \
+            files, a ConfigMap named by `--configmap-patternfiles`: a change of one costs as many \
+            commands as networks that differ.",
     fields: &["allow", "deny"],
     keys: &[
         Annotation {
             key: "allow-list",
             haproxy: Some("allow-list"),
             scopes: Scopes::CI,
-            syntax: "comma-separated IP addresses and CIDR networks",
+            syntax: LIST,
             default: "everybody",
             about: "Only clients in the list may use the routes; others get 403.",
             example: "10.0.0.0/8, 192.0.2.7, 2001:db8::/32",
@@ -39,7 +48,7 @@ pub const FAMILY: Family = Family {
             key: "deny-list",
             haproxy: Some("deny-list"),
             scopes: Scopes::CI,
-            syntax: "comma-separated IP addresses and CIDR networks",
+            syntax: LIST,
             default: "nobody",
             about: "Clients in the list get 403. Comes before the allow list.",
             example: "203.0.113.0/24",
@@ -72,41 +81,62 @@ pub const FAMILY: Family = Family {
     ],
 };
 
+/// How a list names a pattern file.
+const PATTERNS: &str = "patterns/";
+
 const fn rule(text: &'static str) -> Rule {
     Rule { at: Section::Request, when: always, text: RuleText::Line(text) }
 }
 
-fn allow(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
-    list("allow", text, draft)
+fn allow(text: &str, draft: &mut RouteDraft, context: &mut Context<'_, '_>) -> Result<(), Refusal> {
+    list("allow", text, draft, context)
 }
 
-fn deny(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
-    list("deny", text, draft)
+fn deny(text: &str, draft: &mut RouteDraft, context: &mut Context<'_, '_>) -> Result<(), Refusal> {
+    list("deny", text, draft, context)
 }
 
-/// The networks of a list as they stand in the map, after its id: sorted, each once.
-///
-/// # Errors
-/// Those of [`value::networks`].
-pub(super) fn prefixes(text: &str) -> Result<Vec<String>, Refusal> {
-    let mut prefixes: Vec<String> = Vec::new();
-    for network in value::networks(text)? {
-        prefixes.extend(hex_prefixes(&network));
+/// Puts a list into the map of networks and its id into a field. With pattern files the entries come
+/// from a piece of their own, which all routes with the same list share.
+pub(super) fn list(
+    field: &'static str,
+    text: &str,
+    draft: &mut RouteDraft,
+    context: &mut Context<'_, '_>,
+) -> Result<(), Refusal> {
+    let entries = text.split([',', '\n']).map(str::trim);
+    let (files, inline): (Vec<&str>, Vec<&str>) =
+        entries.partition(|entry| entry.starts_with(PATTERNS));
+    if !files.is_empty() {
+        let files = files.iter().filter_map(|file| file.strip_prefix(PATTERNS)).map(Box::from);
+        let files: BTreeSet<Box<str>> = files.collect();
+        for file in &files {
+            context.lookup.pattern_state(file).map_err(|why| {
+                let what = format!("{}: {}", value::quoted(&format!("patterns/{file}")), why.what);
+                Refusal::new(what, why.fix.clone())
+            })?;
+        }
+        let has_inline = inline.iter().any(|entry| !entry.is_empty());
+        let networks = if has_inline { value::networks(&inline.join(","))? } else { Vec::new() };
+        let id = draft.list(ListSpec { files, networks });
+        draft.set(field, &*id);
+        return Ok(());
     }
-    prefixes.sort_unstable();
-    prefixes.dedup();
-    Ok(prefixes)
-}
-
-/// Puts a list into the map of networks and its id into a field.
-pub(super) fn list(field: &'static str, text: &str, draft: &mut RouteDraft) -> Result<(), Refusal> {
-    let prefixes = prefixes(text)?;
+    let prefixes = prefixes(&value::networks(text)?);
     let id = Digest::of_parts(prefixes.iter().map(|p| p.as_bytes())).short();
     for prefix in prefixes {
         draft.entry(MapId::Access, format!("{id}:{prefix}"), "1");
     }
     draft.set(field, id);
     Ok(())
+}
+
+/// What the keys of the map have in common with the addresses of some networks, sorted.
+pub(crate) fn prefixes<'a>(networks: impl IntoIterator<Item = &'a Network>) -> Vec<String> {
+    let mut prefixes: Vec<String> = networks.into_iter().flat_map(hex_prefixes).collect();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    prefixes
 }
 
 /// The address family and leading hexadecimal digits that the addresses of a network have in

@@ -6,8 +6,8 @@ use alloc::string::String;
 
 use super::value::{self, quoted};
 use super::{
-    Annotation, Apply, BackendDraft, Context, Family, Mechanism, OnError, Refusal, Rule, RuleText,
-    Scopes, Section, always,
+    Annotation, Apply, BackendDraft, Context, Family, Mechanism, OnError, Refusal, RouteDraft,
+    Rule, RuleText, Scopes, Section, always,
 };
 use crate::action::MapId;
 use crate::capability::Capabilities;
@@ -94,6 +94,15 @@ fn by_key(text: &str, draft: &mut BackendDraft) -> Result<(), Refusal> {
             "use roundrobin, leastconn, random, first, source, uri, hdr(NAME) or url_param(NAME)",
         ));
     };
+    draft.balance = "hash";
+    let id = key_entry(kind, &name, &mut draft.route);
+    draft.route.set("hash", id);
+    Ok(())
+}
+
+/// Adds the map entry that finds the value of a header or URL parameter in `ID:QUERY&HEADERS`; gives
+/// the id.
+pub(super) fn key_entry(kind: &str, name: &str, draft: &mut RouteDraft) -> String {
     let id = Digest::of_parts([kind.as_bytes(), name.as_bytes()]).short();
     let quoted_name = name.replace('.', "\\.").replace('+', "\\+").replace('*', "\\*");
     let quoted_name = quoted_name.replace('$', "\\$").replace('^', "\\^");
@@ -101,10 +110,8 @@ fn by_key(text: &str, draft: &mut BackendDraft) -> Result<(), Refusal> {
         "header" => format!("^{id}:(?s:.*?)(?<=[\\n&])(?i:{quoted_name}):[ \\t]*([^\\r\\n]*)"),
         _ => format!("^{id}:(?:[^\\r\\n]*?&)?{quoted_name}=([^&\\r\\n]*)"),
     };
-    draft.balance = "hash";
-    draft.route.set("hash", id);
-    draft.route.entry(MapId::HashKey, encode_spaces(&regex), "\\1");
-    Ok(())
+    draft.entry(MapId::HashKey, encode_spaces(&regex), "\\1");
+    id
 }
 
 fn encode_spaces(regex: &str) -> String {

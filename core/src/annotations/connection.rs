@@ -130,7 +130,7 @@ const fn row(
 }
 
 fn proxies(text: &str) -> Result<Vec<(MapId, String, String)>, Refusal> {
-    let prefixes = access::prefixes(text)?.into_iter();
+    let prefixes = access::prefixes(&super::value::networks(text)?).into_iter();
     Ok(prefixes.map(|p| (MapId::Access, format!("{PROXIES}:{p}"), "1".to_string())).collect())
 }
 

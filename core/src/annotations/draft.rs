@@ -1,11 +1,13 @@
 //! Drafts: what annotations shape, before it becomes records, names and keywords.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::value::Network;
 use super::{FAMILIES, flag_of};
 use crate::action::MapId;
 use crate::desired::{Contribution, HostClients, ServerFile};
@@ -18,6 +20,7 @@ pub struct RouteDraft {
     fields: BTreeMap<&'static str, String>,
     entries: BTreeSet<(MapId, String, String)>,
     header_names: BTreeSet<String>,
+    lists: BTreeMap<Arc<str>, Arc<ListSpec>>,
     /// Validated values by name, for the `finish_route` functions of the families.
     pub values: BTreeMap<&'static str, String>,
     /// What the handshake must have held the client to.
@@ -52,6 +55,18 @@ impl RouteDraft {
     /// Notes a header name that occurs as data.
     pub fn header_name(&mut self, name: impl Into<String>) {
         self.header_names.insert(name.into());
+    }
+
+    /// Adds a list whose entries come from pattern files; gives its id.
+    pub fn list(&mut self, spec: ListSpec) -> Arc<str> {
+        let id = spec.id();
+        self.lists.insert(id.clone(), Arc::new(spec));
+        id
+    }
+
+    /// The lists whose entries come from pattern files, by id.
+    pub fn lists(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<ListSpec>)> {
+        self.lists.iter()
     }
 
     /// Whether the route needs no policy at all.
@@ -91,6 +106,32 @@ impl RouteDraft {
     }
 }
 
+/// A list of networks of which some are in pattern files. Its id says which, not what is in them: a
+/// change of a file changes entries in place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListSpec {
+    /// Names of pattern files.
+    pub files: BTreeSet<Box<str>>,
+    /// Networks beside them.
+    pub networks: Vec<Network>,
+}
+
+/// First letter of the ids of lists with pattern files; ids of other lists are hexadecimal digits.
+pub const LIVING: char = 'P';
+
+impl ListSpec {
+    /// Its id in the map of networks.
+    #[must_use]
+    pub fn id(&self) -> Arc<str> {
+        let files = self.files.iter().map(|file| file.as_bytes());
+        let prefixes = super::access::prefixes(&self.networks);
+        let of_files = Digest::of_parts(files);
+        let of_networks = Digest::of_parts(prefixes.iter().map(|prefix| prefix.as_bytes()));
+        let both = Digest::of_parts([&of_files.0[..], &of_networks.0[..]]);
+        format!("{LIVING}{}", both.short()).into()
+    }
+}
+
 /// What the backend-type keys of one Service, Ingress and ConfigMap add up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackendDraft {
@@ -117,9 +158,10 @@ pub struct BackendDraft {
 impl RouteDraft {
     /// Takes in what a backend needs the frontend to compute.
     pub fn absorb(&mut self, other: &RouteDraft) {
-        let RouteDraft { fields, entries, header_names, values: _, clients: _ } = other;
+        let RouteDraft { fields, entries, header_names, lists, values: _, clients: _ } = other;
         self.fields.extend(fields.iter().map(|(field, value)| (*field, value.clone())));
         self.entries.extend(entries.iter().cloned());
         self.header_names.extend(header_names.iter().cloned());
+        self.lists.extend(lists.iter().map(|(id, list)| (id.clone(), list.clone())));
     }
 }

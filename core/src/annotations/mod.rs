@@ -32,6 +32,7 @@ pub mod reference;
 pub mod resolve;
 pub mod rewrite;
 pub mod secrets;
+pub mod snippets;
 pub mod timeouts;
 pub mod value;
 
@@ -43,6 +44,7 @@ use crate::action::MapId;
 use crate::capability::Capabilities;
 use crate::desired::Skeleton;
 use crate::problem::Problem;
+use crate::snippet::Place;
 use crate::world::lookup::Lookup;
 use crate::world::object::Meta;
 pub use draft::{BackendDraft, RouteDraft};
@@ -73,6 +75,7 @@ pub const FAMILIES: &[&Family] = &[
     &process::FAMILY,
     &inert::FAMILY,
     &listener::FAMILY,
+    &snippets::FAMILY,
 ];
 
 /// A group of keys that belong together.
@@ -132,6 +135,8 @@ pub enum Apply {
     Judged(fn(&str) -> Result<(), Refusal>),
     /// Has no meaning here: why, unless the value asks for what is so anyway.
     Inert(fn(&str) -> Option<Inertness>),
+    /// Lines of configuration, which `world::snippets` takes in.
+    Snippet(Place),
 }
 
 /// Why a key has no meaning here.
@@ -171,6 +176,8 @@ pub enum Mechanism {
     Skeleton,
     /// None: the key is known and has no meaning here.
     Nothing,
+    /// A named defaults section of its own.
+    Snippet,
 }
 
 /// What a value that cannot be used means.
@@ -368,7 +375,7 @@ pub fn is_static(key: &str) -> bool {
     let mut rows = FAMILIES.iter().flat_map(|family| family.keys.iter());
     let row = rows.find(|row| row.key == key || row.haproxy == Some(key));
     row.is_some_and(|row| match row.apply {
-        Apply::Skeleton(_) | Apply::Entries(_) | Apply::Inert(_) => true,
+        Apply::Skeleton(_) | Apply::Snippet(_) | Apply::Entries(_) | Apply::Inert(_) => true,
         Apply::Route(_) | Apply::Backend(_) | Apply::Judged(_) => false,
     })
 }

@@ -1,4 +1,4 @@
-//! Rate limits by client address. Periods are those of static tables; limits are data.
+//! Rate limits by client address or by a header. Periods are those of static tables; limits are data.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::value::{self, quoted};
 use super::{
     Annotation, Apply, Context, Family, Mechanism, OnError, Refusal, RouteDraft, Rule, RuleText,
-    Scopes, Section, access, always,
+    Scopes, Section, access, always, balance,
 };
 use crate::capability::Capabilities;
 use crate::desired::Skeleton;
@@ -26,10 +26,11 @@ pub const SIZE_OPTION: &str = "tidegate-rate-size";
 /// The family.
 pub const FAMILY: Family = Family {
     title: "Rate limits",
-    about: "How many requests a client address may make in a period. Counted per object that sets \
-            `rate-limit-requests`, for all its routes together, and per tidegate replica. Counters \
-            survive a reload on HAProxy 3.0 and later.",
-    fields: &["rate", "rate-free", "rate-limit", "rate-period", "rate-code"],
+    about: "How many requests a client may make in a period. Counted per object that sets \
+            `rate-limit-requests`, for all its routes together, and per tidegate replica unless \
+            `--peers` or `--peers-service` names the others (docs/snippets.md). Counters survive \
+            a reload on HAProxy 3.0 and later.",
+    fields: &["rate", "rate-free", "rate-limit", "rate-period", "rate-code", "rate-key"],
     keys: &[
         Annotation {
             key: "rate-limit-requests",
@@ -37,7 +38,7 @@ pub const FAMILY: Family = Family {
             scopes: Scopes::CI,
             syntax: "whole number from 1 to 1000000000",
             default: "no limit",
-            about: "Requests that a client address may make in a period; further ones are denied, \
+            about: "Requests that a client may make in a period; further ones are denied, \
                     and count as well. A value that cannot be used closes the route, as it would be without limit.",
             example: "100",
             mechanism: Mechanism::Record,
@@ -70,10 +71,24 @@ pub const FAMILY: Family = Family {
             apply: Apply::Route(code),
         },
         Annotation {
+            key: "rate-limit-key",
+            haproxy: None,
+            scopes: Scopes::CI,
+            syntax: "`src` or `header NAME`",
+            default: "src",
+            about: "What tells clients apart: their address, or the value of a request header. \
+                    Requests without the header are counted by address. Clients choose their \
+                    headers: name one that something in front of the pods checks or sets.",
+            example: "header X-Api-Key",
+            mechanism: Mechanism::Map,
+            on_error: OnError::Default,
+            apply: Apply::Route(key),
+        },
+        Annotation {
             key: "rate-limit-allow-list",
             haproxy: Some("rate-limit-whitelist"),
             scopes: Scopes::CI,
-            syntax: "comma-separated IP addresses and CIDR networks",
+            syntax: access::LIST,
             default: "nobody",
             about: "Clients that are neither counted nor denied.",
             example: "10.0.0.0/8",
@@ -99,6 +114,17 @@ pub const FAMILY: Family = Family {
     finish_route: Some(finish),
     rules: &[
         rule("http-request set-var-fmt(txn.rk) \"%[{f:rate}]:%[src]\" if {on:rate}"),
+        rule(
+            "http-request set-var-fmt(txn.rh) \"%[{f:rate-key}]:%[query]&%[req.hdrs]\" \
+             if {on:rate-key}",
+        ),
+        rule(
+            "http-request set-var(txn.rv) var(txn.rh),map_regm(maps/hash-key.map) if {on:rate-key}",
+        ),
+        rule(
+            "http-request set-var-fmt(txn.rk) \"%[{f:rate}]:h%[var(txn.rv),sha1,hex]\" \
+             if {on:rate-key} { var(txn.rv) -m found }",
+        ),
         rule("http-request set-var-fmt(txn.ak) \"%[{f:rate-free}]:4%[src,hex]\" if {on:rate-free}"),
         rule(
             "http-request set-var-fmt(txn.ak) \"%[{f:rate-free}]:6%[src,hex]\" if {on:rate-free} \
@@ -163,8 +189,27 @@ fn code(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(
     }
 }
 
-fn free(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
-    access::list("rate-free", text, draft)
+fn free(text: &str, draft: &mut RouteDraft, context: &mut Context<'_, '_>) -> Result<(), Refusal> {
+    access::list("rate-free", text, draft, context)
+}
+
+fn key(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
+    let mut words = text.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (Some("src"), None, None) => {
+            draft.values.remove("rate-key");
+        }
+        (Some("header"), Some(name), None) => {
+            draft.values.insert("rate-key", value::header_name(name)?);
+        }
+        _ => {
+            return Err(Refusal::new(
+                format!("{} does not tell clients apart", quoted(text)),
+                "write src, or header and the name of a request header",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn size(text: &str) -> Result<(&'static str, String), Refusal> {
@@ -190,6 +235,10 @@ fn finish(draft: &mut RouteDraft, _: &Capabilities) {
     };
     let (table, limit) = table_for(limit, number("rate-period").unwrap_or(1_000));
     let code = draft.values.get("rate-code").map_or("403", |code| code).to_string();
+    if let Some(header) = draft.values.get("rate-key").cloned() {
+        let id = balance::key_entry("header", &header, draft);
+        draft.set("rate-key", id);
+    }
     draft.set("rate", id);
     draft.set("rate-limit", limit.to_string());
     draft.set("rate-period", table);

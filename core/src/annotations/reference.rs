@@ -73,6 +73,7 @@ fn mechanism(mechanism: Mechanism) -> &'static str {
         Mechanism::ServerKeyword => "server keyword",
         Mechanism::Skeleton => "static part",
         Mechanism::Nothing => "none",
+        Mechanism::Snippet => "named profile of its own",
     }
 }
 
@@ -81,6 +82,10 @@ fn reloads(row: &Annotation) -> &'static str {
     match row.mechanism {
         Mechanism::Skeleton => "always: HAProxy cannot change it at run time",
         Mechanism::Nothing => "never",
+        Mechanism::Snippet => {
+            "once for lines that nobody uses yet: HAProxy reads defaults at its start; after that as \
+             other profiles"
+        }
         Mechanism::Profile | Mechanism::ServerKeyword => {
             "never on 3.4; on 3.0 and 3.2 when the spare backends are used up; always on 2.6"
         }

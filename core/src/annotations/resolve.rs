@@ -165,7 +165,11 @@ fn is_for(annotation: &Annotation, target: Target) -> bool {
     match annotation.apply {
         Apply::Route(_) => target == Target::Route,
         Apply::Backend(_) => target == Target::Backend,
-        Apply::Skeleton(_) | Apply::Entries(_) | Apply::Judged(_) | Apply::Inert(_) => false,
+        Apply::Skeleton(_)
+        | Apply::Snippet(_)
+        | Apply::Entries(_)
+        | Apply::Judged(_)
+        | Apply::Inert(_) => false,
     }
 }
 
@@ -188,7 +192,11 @@ fn apply_one(
     match annotation.apply {
         Apply::Route(apply) => apply(value, route, &mut context),
         Apply::Backend(apply) => apply(value, backend, &mut context),
-        Apply::Skeleton(_) | Apply::Entries(_) | Apply::Judged(_) | Apply::Inert(_) => Ok(()),
+        Apply::Skeleton(_)
+        | Apply::Snippet(_)
+        | Apply::Entries(_)
+        | Apply::Judged(_)
+        | Apply::Inert(_) => Ok(()),
     }
 }
 

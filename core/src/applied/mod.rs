@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{MapId, RuntimeCommand};
 use crate::capability::Capabilities;
-use crate::desired::{Backend, Image, Owned, Table};
+use crate::desired::{Backend, BackendSpec, Image, Owned, Table};
 use crate::digest::Digest;
 use crate::event::{Observed, WorkerId};
 use crate::render;
@@ -24,6 +24,9 @@ pub use servers::Servers;
 
 /// Key of the ledger map that names the content of the default certificate.
 pub const LEDGER_DEFAULT_CERTIFICATE: &str = "default-certificate";
+
+/// Prefix of the ledger map's keys that name the profiles with snippets a worker was started with.
+pub const LEDGER_PROFILE: &str = "profile:";
 
 /// Prefix of the ledger map's keys that say which backend a spare one serves as.
 pub const LEDGER_SPARE: &str = "spare:";
@@ -68,6 +71,13 @@ pub struct RunningLine {
 }
 
 impl Running {
+    /// Whether the worker was started with a profile; those without snippet are in every static part.
+    #[must_use]
+    pub fn has_profile(&self, spec: &BackendSpec) -> bool {
+        let key = || alloc::format!("{LEDGER_PROFILE}{}", spec.profile);
+        spec.snippet.is_none() || self.map(MapId::Ledger).get(&key()).is_some()
+    }
+
     /// The memory of a worker that has just loaded the files of an image.
     #[must_use]
     pub fn loaded(image: &Image, worker: WorkerId) -> Running {
@@ -110,6 +120,10 @@ impl Running {
             let value = render::maps::default_certificate_entry(image);
             ledger.insert(LEDGER_DEFAULT_CERTIFICATE.into(), Owned { value, owners: 1 });
             ledger.insert(LEDGER_EPOCH.into(), Owned { value: "0".into(), owners: 1 });
+            for profile in render::profile::with_snippets(image).into_keys() {
+                let key = alloc::format!("{LEDGER_PROFILE}{profile}").into();
+                ledger.insert(key, Owned { value: "1".into(), owners: 1 });
+            }
         }
         let old_maps = core::mem::replace(&mut running.maps, maps);
         if let Some(old_routes) = old_maps.get(MapId::Route as usize) {

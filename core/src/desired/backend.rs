@@ -14,6 +14,7 @@ use core::net::SocketAddr;
 
 use super::ServerFile;
 use crate::digest::Digest;
+use crate::snippet::Snippet;
 use crate::world::object::Name;
 
 /// A backend and the endpoints that take its traffic.
@@ -44,6 +45,8 @@ pub struct BackendSpec {
     pub files: Vec<ServerFile>,
     /// Value in the map of health check requests; `None` without such checks.
     pub check: Option<Arc<str>>,
+    /// Lines of its profile, whose name says which.
+    pub snippet: Option<Arc<Snippet>>,
 }
 
 impl BackendSpec {
@@ -51,7 +54,16 @@ impl BackendSpec {
     /// other than default options the digest of them. Injective, as no part contains `_`.
     #[must_use]
     pub fn name(&self) -> Arc<str> {
-        let BackendSpec { service, port_name, port, profile, keywords, files: _, check } = self;
+        let BackendSpec {
+            service,
+            port_name,
+            port,
+            profile,
+            keywords,
+            files: _,
+            check,
+            snippet: _,
+        } = self;
         let mut name = String::with_capacity(64);
         name.push_str(&label(&service.namespace));
         name.push('_');

@@ -4,12 +4,15 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::Capabilities;
 use crate::settings::Listen;
+use crate::snippet::{Place, Snippet};
 use crate::world::World;
 use crate::world::lookup::Lookup;
+use crate::world::named::ErrorFiles;
 
 /// Everything the skeleton depends on. Two equal values render the same text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,12 @@ pub struct Skeleton {
     /// Options of the frontend and the defaults, from the controller's ConfigMap: directive to
     /// encoded value.
     pub options: BTreeMap<Box<str>, Box<str>>,
+    /// Whole answers that take the place of HAProxy's own, by status code.
+    pub errors: Arc<ErrorFiles>,
+    /// The other replicas that share tables, sorted.
+    pub peers: Vec<SocketAddr>,
+    /// Snippets by place; those of backends are not of the static part.
+    pub snippets: BTreeMap<Place, Arc<Snippet>>,
 }
 
 impl Skeleton {
@@ -38,6 +47,9 @@ impl Skeleton {
             header_names: Vec::new(),
             checks: true,
             options: BTreeMap::new(),
+            errors: Arc::default(),
+            peers: Vec::new(),
+            snippets: BTreeMap::new(),
         }
     }
 }

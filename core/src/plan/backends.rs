@@ -33,6 +33,9 @@ fn create(inputs: &Inputs<'_>, wanted: &Backend, draft: &mut Draft) -> Next {
         return Next::Wait;
     }
     let name = &wanted.name;
+    if !inputs.running.has_profile(&wanted.spec) {
+        return Next::Reload(ReloadReason::NewSnippet((**name).into()));
+    }
     let mut commands = Commands::new();
     let physical =
         match remedy::new_backend(inputs.capabilities, inputs.running, wanted, &draft.claimed) {

@@ -1,7 +1,7 @@
 //! Why a reload: the one place that says what no runtime command can do.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -13,6 +13,7 @@ use crate::annotations::listener;
 use crate::applied::Running;
 use crate::capability::Capabilities;
 use crate::desired::{Backend, Skeleton};
+use crate::snippet::Place;
 
 /// A reason that only a reload can meet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub enum ReloadReason {
     Bulk(u32),
     /// HAProxy refused a runtime command twice; its words.
     Refused(Box<str>),
+    /// A backend has a snippet that the worker does not know: a named defaults section.
+    NewSnippet(Box<str>),
 }
 
 impl ReloadReason {
@@ -42,6 +45,7 @@ impl ReloadReason {
             ReloadReason::SlotsExhausted(_) => "slots-exhausted",
             ReloadReason::Bulk(_) => "bulk",
             ReloadReason::Refused(_) => "refused",
+            ReloadReason::NewSnippet(_) => "new-snippet",
         }
     }
 }
@@ -56,6 +60,9 @@ impl fmt::Display for ReloadReason {
             }
             ReloadReason::SlotsExhausted(name) => {
                 write!(f, "backend {name} has more endpoints than server slots")
+            }
+            ReloadReason::NewSnippet(name) => {
+                write!(f, "the snippet of backend {name} is new, and defaults are read at a start")
             }
             ReloadReason::Bulk(count) => write!(f, "{count} backends are new at once"),
             ReloadReason::Refused(why) => write!(f, "HAProxy refused a runtime command: {why}"),
@@ -97,9 +104,11 @@ pub fn new_backend(
 /// In what two static parts differ, in words.
 #[must_use]
 pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
-    let Some(Skeleton { listen, capabilities, header_names, checks, options }) = old else {
+    let Some(old) = old else {
         return "the running one is not what this tidegate renders".into();
     };
+    let Skeleton { listen, capabilities, header_names, checks, options, errors, peers, snippets } =
+        old;
     let mut differences: Vec<String> = Vec::new();
     if *listen != new.listen {
         differences.push("addresses, ports or process options".into());
@@ -127,6 +136,23 @@ pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
             differences.push(format!("{directive} {value}"));
         }
     }
+    for place in Place::STATIC {
+        if snippets.get(&place) != new.snippets.get(&place) {
+            differences.push(place.key().into());
+        }
+    }
+    for peer in new.peers.iter().filter(|peer| !peers.contains(peer)) {
+        differences.push(format!("peer {peer} is new"));
+    }
+    for peer in peers.iter().filter(|peer| !new.peers.contains(peer)) {
+        differences.push(format!("peer {peer} is gone"));
+    }
+    if *errors != new.errors {
+        let codes: BTreeSet<&u16> = errors.keys().chain(new.errors.keys()).collect();
+        let other = codes.into_iter().filter(|code| errors.get(code) != new.errors.get(code));
+        let other: Vec<String> = other.map(|code| format!("{code}")).collect();
+        differences.push(format!("error file {}", other.join(", ")));
+    }
     for directive in options.keys().filter(|d| !new.options.contains_key(*d)) {
         differences.push(format!("{directive} is the default again"));
     }
@@ -142,6 +168,8 @@ pub fn reload_list(capabilities: &Capabilities) -> Vec<&'static str> {
          route's: frontends and named defaults are static",
         "client-strict-sni, tls-alpn, tls-min-version: options of a listener are static",
         "client-verify-depth, used first or no longer: whether TLS sessions resume is static",
+        "snippets of global, defaults, frontend and stats; a backend snippet with lines not used yet",
+        "error files, and replicas that share tables: HAProxy reads them once",
         "another version of tidegate with another static part",
         "an HAProxy upgrade",
         "repair, when HAProxy refuses the same runtime command twice",

@@ -10,6 +10,7 @@ use core::ops::Bound;
 
 use super::{Command, Inputs, Next, Phase};
 use crate::action::{MapId, RuntimeCommand};
+use crate::annotations::draft::LIVING;
 use crate::applied::{Published, RunningBackend};
 use crate::desired::Key;
 use crate::render::maps;
@@ -86,7 +87,12 @@ fn remove(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next {
             if inputs.desired.dirty().range(policies).next().is_some() {
                 return Next::Wait;
             }
-            Phase::Collect
+            // Of a list that lives on: no garbage, but a change.
+            if map == MapId::Access && key.starts_with(LIVING) {
+                Phase::Unlink
+            } else {
+                Phase::Collect
+            }
         }
         MapId::Ledger => return Next::Settled,
     };

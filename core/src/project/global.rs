@@ -2,10 +2,12 @@
 //! the source.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
@@ -14,6 +16,9 @@ use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::digest::Digest;
 use crate::problem::{Problem, Reason, Severity};
+use crate::settings::{Peers, Role};
+use crate::snippet::{Place, Snippet};
+use crate::world::InForce;
 use crate::world::lookup::Lookup;
 use crate::world::object::{ConfigMap, Kind, Name, ObjectRef};
 
@@ -51,6 +56,11 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
                     piece.problems.extend(told);
                     Ok(())
                 }
+                Apply::Snippet(place) => {
+                    let problem = object::snippet(lookup, &reference, &source.field(key), place);
+                    piece.problems.extend(problem);
+                    Ok(())
+                }
                 Apply::Route(_) | Apply::Backend(_) => Ok(()),
             };
             if let Err(refusal) = judged {
@@ -59,6 +69,9 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
         }
         withheld(lookup, config, &mut piece);
         too_many_connections(lookup, registry, config, &mut piece);
+    }
+    for role in Role::ALL {
+        piece.problems.extend_from_slice(lookup.problems_of_role(role));
     }
     default_certificate(lookup, registry, &mut piece);
     piece
@@ -179,6 +192,33 @@ fn default_certificate(lookup: &mut Lookup<'_>, registry: &Registry, piece: &mut
                 .to_string(),
         });
     }
+}
+
+/// The snippets of the static part that are in force.
+pub fn snippets(lookup: &mut Lookup<'_>) -> BTreeMap<Place, Arc<Snippet>> {
+    let Some(config) = lookup.settings().config_map.clone() else { return BTreeMap::new() };
+    let config = ObjectRef { kind: Kind::ConfigMap, name: config };
+    let lines =
+        Place::STATIC.into_iter().filter_map(|place| match lookup.snippet(&config, place).0 {
+            InForce::Lines(snippet) => Some((place, snippet.clone())),
+            InForce::Nothing | InForce::Closed => None,
+        });
+    lines.collect()
+}
+
+/// The other replicas that share tables: those named, and the endpoints of a Service, ready or about
+/// to be, at the port of this one.
+pub fn peers(lookup: &mut Lookup<'_>) -> Vec<SocketAddr> {
+    let Peers { address, addresses, service } = &lookup.settings().listen.peers;
+    let Some(own) = address else { return Vec::new() };
+    let mut peers: BTreeSet<SocketAddr> = addresses.iter().copied().collect();
+    if let Some(service) = service {
+        let endpoints = lookup.slices(service).flat_map(|slice| &slice.endpoints);
+        let there = endpoints.filter(|endpoint| !endpoint.terminating);
+        peers.extend(there.map(|endpoint| SocketAddr::new(endpoint.address, own.port())));
+    }
+    peers.remove(own);
+    peers.into_iter().collect()
 }
 
 /// Options of the static part from the ConfigMap: directive to encoded value. Values that cannot

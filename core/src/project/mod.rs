@@ -9,6 +9,7 @@ pub mod class;
 pub mod client;
 pub mod global;
 pub mod host;
+pub mod list;
 pub mod needs;
 pub mod object;
 pub mod route;
@@ -18,6 +19,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::annotations::draft::ListSpec;
 use crate::annotations::{Registry, listener};
 use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
 use crate::problem::Problem;
@@ -40,6 +42,8 @@ pub enum PieceKey {
     Host(Arc<str>),
     /// The endpoints of a backend. Exists while a host refers to it.
     Backend(Arc<str>),
+    /// The networks of a list with pattern files. Exists while a host refers to it.
+    List(Arc<str>),
 }
 
 impl ShardKey for PieceKey {
@@ -47,9 +51,10 @@ impl ShardKey for PieceKey {
         match self {
             PieceKey::Global => {}
             PieceKey::Object(object) => object.name.shard(hash),
-            PieceKey::Tls(text) | PieceKey::Host(text) | PieceKey::Backend(text) => {
-                text.shard(hash);
-            }
+            PieceKey::Tls(text)
+            | PieceKey::Host(text)
+            | PieceKey::Backend(text)
+            | PieceKey::List(text) => text.shard(hash),
         }
     }
 }
@@ -63,11 +68,14 @@ pub struct Piece {
     pub problems: Vec<Problem>,
     /// Backends its routes refer to.
     pub backends: Vec<(Arc<str>, Arc<BackendSpec>)>,
+    /// Lists with pattern files that its routes refer to.
+    pub lists: Vec<(Arc<str>, Arc<ListSpec>)>,
 }
 
 impl Piece {
     fn is_empty(&self) -> bool {
-        self.contributions.is_empty() && self.problems.is_empty() && self.backends.is_empty()
+        let Piece { contributions, problems, backends, lists } = self;
+        contributions.is_empty() && problems.is_empty() && backends.is_empty() && lists.is_empty()
     }
 }
 
@@ -95,6 +103,7 @@ pub struct Projections {
     pieces: ShardMap<PieceKey, Stored>,
     readers: ShardMap<Fact, SmallSet<PieceKey>>,
     backends: ShardMap<Arc<str>, (Arc<BackendSpec>, u32)>,
+    lists: ShardMap<Arc<str>, (Arc<ListSpec>, u32)>,
     problems: BTreeMap<Problem, u32>,
     /// The problems of needs beyond what the machine has.
     excess: Vec<Problem>,
@@ -153,16 +162,16 @@ impl Projections {
             dirty.extend(readers.cloned());
             dirty.extend(piece_of(fact));
         }
-        let mut backends = BTreeSet::new();
+        // Those that exist while others refer to them come last.
+        let mut referred = BTreeSet::new();
         for key in dirty {
-            if let PieceKey::Backend(name) = key {
-                backends.insert(name);
+            if matches!(key, PieceKey::Backend(_) | PieceKey::List(_)) {
+                referred.insert(key);
                 continue;
             }
-            self.refresh_piece(world, registry, key, desired, &mut backends, &mut report);
+            self.refresh_piece(world, registry, key, desired, &mut referred, &mut report);
         }
-        for name in backends {
-            let key = PieceKey::Backend(name);
+        for key in referred {
             self.refresh_piece(world, registry, key, desired, &mut BTreeSet::new(), &mut report);
         }
         self.refresh_skeleton(world, registry, desired, &mut report);
@@ -176,7 +185,7 @@ impl Projections {
         registry: &Registry,
         key: PieceKey,
         desired: &mut Desired,
-        dirty_backends: &mut BTreeSet<Arc<str>>,
+        referred: &mut BTreeSet<PieceKey>,
         report: &mut Refreshed,
     ) {
         let (piece, reads) = self.compute(world, registry, &key);
@@ -186,25 +195,15 @@ impl Projections {
         let old_piece = old.map_or(&none, |stored| &stored.piece);
         desired.replace(&old_piece.contributions, &piece.contributions);
         count(&mut self.problems, &old_piece.problems, &piece.problems, report);
-        for (name, spec) in &piece.backends {
-            let entry = self.backends.get_or_insert_with(name.clone(), || (spec.clone(), 0));
-            if entry.1 == 0 || entry.0 != *spec {
-                entry.0 = spec.clone();
-                dirty_backends.insert(name.clone());
-            }
-            entry.1 += 1;
-        }
-        for (name, _) in &old_piece.backends {
-            if let Some(entry) = self.backends.get_mut(name) {
-                entry.1 -= 1;
-                if entry.1 == 0 {
-                    self.backends.remove(name);
-                    dirty_backends.insert(name.clone());
-                }
-            }
-        }
+        let (old_backends, old_lists) = (&old_piece.backends, &old_piece.lists);
+        count_references(&mut self.backends, old_backends, &piece.backends, |name| {
+            referred.insert(PieceKey::Backend(name.clone()));
+        });
+        count_references(&mut self.lists, old_lists, &piece.lists, |id| {
+            referred.insert(PieceKey::List(id.clone()));
+        });
         self.reindex(&key, old.map(|s| s.reads.clone()).unwrap_or_default(), &reads);
-        if piece.is_empty() && drops_when_empty(&key, world, &self.backends) {
+        if piece.is_empty() && self.drops_when_empty(&key, world) {
             for fact in &reads {
                 unread(&mut self.readers, fact, &key);
             }
@@ -231,15 +230,42 @@ impl Projections {
                 Some((spec, _)) => backend::project(&mut lookup, name, spec),
                 None => Piece::default(),
             },
+            PieceKey::List(id) => match self.lists.get(id) {
+                Some((spec, _)) => list::project(&mut lookup, id, spec),
+                None => Piece::default(),
+            },
         };
         piece.contributions = normalised(core::mem::take(&mut piece.contributions));
         piece.contributions.shrink_to_fit();
         piece.backends.sort_unstable();
         piece.backends.dedup();
         piece.backends.shrink_to_fit();
+        piece.lists.sort_unstable();
+        piece.lists.dedup();
         piece.problems.sort_unstable();
         piece.problems.dedup();
         (piece, lookup.into_reads())
+    }
+
+    /// An empty piece is kept as long as something could make it non-empty without naming it.
+    fn drops_when_empty(&self, key: &PieceKey, world: &World) -> bool {
+        match key {
+            PieceKey::Global => false,
+            PieceKey::Host(host) => !host.is_empty() && !world.hosts.contains_key(host),
+            PieceKey::Tls(host) => !world.tls_hosts.contains_key(host),
+            PieceKey::Backend(name) => !self.backends.contains_key(name),
+            PieceKey::List(id) => !self.lists.contains_key(id),
+            PieceKey::Object(object) => match object.kind {
+                Kind::Ingress => !world.ingresses.contains_key(&object.name),
+                Kind::Service => !world.services.contains_key(&object.name),
+                Kind::Namespace
+                | Kind::ConfigMap
+                | Kind::IngressClass
+                | Kind::Secret
+                | Kind::EndpointSlice
+                | Kind::Node => true,
+            },
+        }
     }
 
     fn reindex(&mut self, key: &PieceKey, old: Vec<Fact>, new: &[Fact]) {
@@ -279,6 +305,9 @@ impl Projections {
         if desired.client_checks().any(|check| check.direct || !isolated) {
             options.insert(listener::FULL_HANDSHAKES.into(), "1".into());
         }
+        let errors = lookup.error_files();
+        let peers = global::peers(&mut lookup);
+        let snippets = global::snippets(&mut lookup);
         let (too_many_checks, excess) = needs::excess(&capabilities, desired, world);
         let checks = !too_many_checks;
         if self.excess != excess {
@@ -290,6 +319,9 @@ impl Projections {
             && current.header_names == header_names
             && current.checks == checks
             && current.options == options
+            && current.errors == *errors
+            && current.peers == peers
+            && current.snippets == snippets
         {
             return;
         }
@@ -299,6 +331,9 @@ impl Projections {
             header_names,
             checks,
             options,
+            errors: errors.clone(),
+            peers,
+            snippets,
         }));
     }
 }
@@ -326,7 +361,9 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         Some(PieceKey::Object(ObjectRef { kind, name: crate::world::object::Name::clone(name) }))
     };
     match fact {
-        Fact::ConfigMap | Fact::Source | Fact::Capabilities => Some(PieceKey::Global),
+        Fact::ConfigMap | Fact::Source | Fact::Capabilities | Fact::Role(_) => {
+            Some(PieceKey::Global)
+        }
         Fact::Host(host) => Some(PieceKey::Host(host.clone())),
         Fact::TlsHost(host) => Some(PieceKey::Tls(host.clone())),
         Fact::Ingress(name) => object(Kind::Ingress, name),
@@ -340,31 +377,10 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         | Fact::Quarantined(_)
         | Fact::Status(_)
         | Fact::Nodes
+        | Fact::Pattern(_)
+        | Fact::PatternState(_)
+        | Fact::Snippet(_)
         | Fact::Namespace(_) => None,
-    }
-}
-
-/// An empty piece is kept as long as something could make it non-empty without naming it.
-fn drops_when_empty(
-    key: &PieceKey,
-    world: &World,
-    backends: &ShardMap<Arc<str>, (Arc<BackendSpec>, u32)>,
-) -> bool {
-    match key {
-        PieceKey::Global => false,
-        PieceKey::Host(host) => !host.is_empty() && !world.hosts.contains_key(host),
-        PieceKey::Tls(host) => !world.tls_hosts.contains_key(host),
-        PieceKey::Backend(name) => !backends.contains_key(name),
-        PieceKey::Object(object) => match object.kind {
-            Kind::Ingress => !world.ingresses.contains_key(&object.name),
-            Kind::Service => !world.services.contains_key(&object.name),
-            Kind::Namespace
-            | Kind::ConfigMap
-            | Kind::IngressClass
-            | Kind::Secret
-            | Kind::EndpointSlice
-            | Kind::Node => true,
-        },
     }
 }
 
@@ -373,6 +389,32 @@ fn unread(readers: &mut ShardMap<Fact, SmallSet<PieceKey>>, fact: &Fact, key: &P
         keys.remove(key);
         if keys.is_empty() {
             readers.remove(fact);
+        }
+    }
+}
+
+/// Counts who refers to what; tells what is new, changed or no longer referred to.
+fn count_references<T: PartialEq>(
+    counts: &mut ShardMap<Arc<str>, (Arc<T>, u32)>,
+    old: &[(Arc<str>, Arc<T>)],
+    new: &[(Arc<str>, Arc<T>)],
+    mut changed: impl FnMut(&Arc<str>),
+) {
+    for (name, spec) in new {
+        let entry = counts.get_or_insert_with(name.clone(), || (spec.clone(), 0));
+        if entry.1 == 0 || entry.0 != *spec {
+            entry.0 = spec.clone();
+            changed(name);
+        }
+        entry.1 += 1;
+    }
+    for (name, _) in old {
+        if let Some(entry) = counts.get_mut(name) {
+            entry.1 -= 1;
+            if entry.1 == 0 {
+                counts.remove(name);
+                changed(name);
+            }
         }
     }
 }

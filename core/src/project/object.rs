@@ -10,11 +10,13 @@ use super::{Piece, class};
 use crate::annotations::dialect::{Dialect, Entry, Target, Verdict};
 use crate::annotations::resolve::Source;
 use crate::annotations::value::quoted;
-use crate::annotations::{Annotation, Apply, Inertness, Registry};
+use crate::annotations::{Annotation, Apply, Inertness, Refusal, Registry};
 use crate::problem::{Problem, Reason, Severity};
+use crate::snippet::Place;
 use crate::world::host;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Ingress, Kind, Meta, ObjectRef};
+use crate::world::{InForce, Why};
 
 /// The problems of an object that is ours to judge.
 pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, object: &ObjectRef) -> Piece {
@@ -25,7 +27,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, object: &ObjectRef)
             if class::is_ours(lookup, ingress) {
                 notes(object, &ingress.meta, &mut piece.problems);
                 let source = Source::Ingress(&ingress.meta);
-                keys(object, &ingress.meta, source, registry, &mut piece.problems);
+                keys(lookup, object, &ingress.meta, source, registry, &mut piece.problems);
                 hosts_and_paths(lookup, object, ingress, &mut piece.problems);
             }
         }
@@ -33,7 +35,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, object: &ObjectRef)
             let Some(service) = lookup.service(&object.name) else { return piece };
             notes(object, &service.meta, &mut piece.problems);
             let source = Source::Service(&service.meta);
-            keys(object, &service.meta, source, registry, &mut piece.problems);
+            keys(lookup, object, &service.meta, source, registry, &mut piece.problems);
         }
         Kind::Namespace
         | Kind::ConfigMap
@@ -60,6 +62,7 @@ fn notes(object: &ObjectRef, meta: &Meta, problems: &mut Vec<Problem>) {
 }
 
 fn keys(
+    lookup: &mut Lookup<'_>,
     object: &ObjectRef,
     meta: &Meta,
     source: Source<'_>,
@@ -83,6 +86,12 @@ fn keys(
                 Some(why) => inert(object, &source, key, why),
                 None => continue,
             },
+            Some(Annotation { apply: Apply::Snippet(place), .. }) => {
+                match snippet(lookup, object, &source.field(key), *place) {
+                    Some(problem) => problem,
+                    None => continue,
+                }
+            }
             Some(_) => continue,
         };
         problems.push(problem);
@@ -101,6 +110,40 @@ pub fn inert(object: &ObjectRef, source: &Source<'_>, key: &str, told: Inertness
         instead: "it is ignored".to_string(),
         fix: "remove it, if only tidegate reads it".to_string(),
     }
+}
+
+/// The Problem of a snippet that is not in force as written.
+#[must_use]
+pub fn snippet(
+    lookup: &mut Lookup<'_>,
+    object: &ObjectRef,
+    field: &str,
+    place: Place,
+) -> Option<Problem> {
+    let problem = |reason, what: &str, instead: &str, fix: &str| Problem {
+        object: object.clone(),
+        field: field.into(),
+        reason,
+        severity: Severity::Error,
+        what: what.to_string(),
+        instead: instead.to_string(),
+        fix: fix.to_string(),
+    };
+    if let Some(Refusal { what, fix }) = lookup.settings().snippets.refuses(object, place) {
+        return Some(problem(Reason::Forbidden, &what, "the snippet is ignored", &fix));
+    }
+    let (lines, why) = lookup.snippet(object, place);
+    let instead = match lines {
+        InForce::Lines(_) => "the last good snippet of this object stays",
+        InForce::Nothing => "it goes without the snippet",
+        InForce::Closed => "its routes answer 503, as no snippet of it was good before",
+    };
+    why.map(|why| match why {
+        Why::Allowed(Refusal { what, fix }) => problem(Reason::BadValue, what, instead, fix),
+        Why::Haproxy(words) => {
+            problem(Reason::Refused, words, instead, "mend the line that HAProxy names")
+        }
+    })
 }
 
 /// The Problem for an unknown key: what says the same here, for a key of haproxytech's, or the

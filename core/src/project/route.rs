@@ -16,6 +16,8 @@ use crate::annotations::{Registry, RowId, process, redirect};
 use crate::desired::{BackendSpec, Contribution};
 use crate::problem::{Problem, Reason, Severity};
 use crate::render::profile;
+use crate::snippet::{Place, Snippet};
+use crate::world::InForce;
 use crate::world::lookup::Lookup;
 use crate::world::object::{
     BackendRef, Ingress, Kind, Name, ObjectRef, PortRef, Service, ServicePort, ServiceSource,
@@ -191,15 +193,23 @@ fn finish(
         return UNAVAILABLE.to_string();
     }
     crate::annotations::protocol::app_protocol(port.app_protocol, &mut backend);
+    let Some(snippet) = snippet(lookup, ingress, service_name) else {
+        return UNAVAILABLE.to_string();
+    };
     policy.route.absorb(&backend.route);
+    let base = profile::name(backend.balance, backend.check_profile, backend.affinity);
     let spec = Arc::new(BackendSpec {
         service: service_name.clone(),
         port_name: port.name.into(),
         port: port.number,
-        profile: profile::name(backend.balance, backend.check_profile, backend.affinity),
+        profile: match &snippet {
+            Some(snippet) => profile::with_snippet(&base, snippet),
+            None => base,
+        },
         keywords: backend.keywords.join(" ").into(),
         files: backend.files.iter().copied().collect(),
         check: backend.check.clone(),
+        snippet,
     });
     let name = spec.name();
     piece.backends.push((name.clone(), spec));
@@ -207,9 +217,40 @@ fn finish(
         None => name.to_string(),
         Some((id, contributions)) => {
             piece.contributions.extend::<Vec<Contribution>>(contributions);
+            let lists = policy.route.lists();
+            piece.lists.extend(lists.map(|(id, list)| (id.clone(), list.clone())));
             format!("|{name}|{id}")
         }
     }
+}
+
+/// The lines of a backend: those of the ConfigMap, the Ingress and the Service, in this order; `None`
+/// when one of them must not be served without lines that are not in force.
+fn snippet(
+    lookup: &mut Lookup<'_>,
+    ingress: Option<&Ingress>,
+    service: &Name,
+) -> Option<Option<Arc<Snippet>>> {
+    let of = |kind, name: &Name| ObjectRef { kind, name: name.clone() };
+    let config_map = lookup.settings().config_map.as_ref();
+    let objects = config_map
+        .map(|name| of(Kind::ConfigMap, name))
+        .into_iter()
+        .chain(ingress.map(|ingress| of(Kind::Ingress, &ingress.meta.name)))
+        .chain([of(Kind::Service, service)]);
+    let mut all: Option<Arc<Snippet>> = None;
+    for object in objects {
+        let lines = match lookup.snippet(&object, Place::Backend).0 {
+            InForce::Nothing => continue,
+            InForce::Closed => return None,
+            InForce::Lines(lines) => lines.clone(),
+        };
+        all = Some(match all {
+            Some(before) => Arc::new(before.and(&lines)),
+            None => lines,
+        });
+    }
+    Some(all)
 }
 
 impl Policies {

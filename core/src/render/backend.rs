@@ -18,6 +18,7 @@ const SPARE: &str = "spare:";
 /// # Errors
 /// Those of `out`.
 pub fn write_all(image: &Image, dir: &str, out: &mut dyn Write) -> fmt::Result {
+    super::profile::write_snippets(image, out)?;
     for (_, backend) in image.backends.sorted() {
         write(backend, &image.skeleton, dir, out)?;
     }

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::fmt::{self, Write};
 
 use crate::action::MapId;
-use crate::applied::{LEDGER_DEFAULT_CERTIFICATE, LEDGER_EPOCH, Running};
+use crate::applied::{LEDGER_DEFAULT_CERTIFICATE, LEDGER_EPOCH, LEDGER_PROFILE, Running};
 use crate::desired::Image;
 
 /// Writes a map file, sorted by key. A key has no blanks and no leading `#`; a value has no line
@@ -23,6 +23,9 @@ pub fn write(image: &Image, id: MapId, out: &mut dyn Write) -> fmt::Result {
     if id == MapId::Ledger {
         writeln!(out, "{LEDGER_DEFAULT_CERTIFICATE} {}", default_certificate_entry(image))?;
         writeln!(out, "{LEDGER_EPOCH} 0")?;
+        for profile in super::profile::with_snippets(image).keys() {
+            writeln!(out, "{LEDGER_PROFILE}{profile} 1")?;
+        }
     }
     Ok(())
 }

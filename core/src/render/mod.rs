@@ -2,6 +2,7 @@
 //! here. What tenants wrote has been through the parser of its type, and goes through the encoder
 //! of its place.
 
+pub mod answer;
 pub mod auth;
 pub mod backend;
 pub mod crt_list;
@@ -9,6 +10,7 @@ pub mod maps;
 pub mod profile;
 pub mod skeleton;
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -54,6 +56,19 @@ pub fn crt_list(image: &Image, out: &mut dyn Write) -> fmt::Result {
     crt_list::write(image, out)
 }
 
+/// The files with text, error and pattern files: name within the generation, and content.
+#[must_use]
+pub fn texts(image: &Image) -> Vec<(Arc<str>, Arc<str>)> {
+    let errors = image.skeleton.errors.iter();
+    let mut texts: BTreeMap<Arc<str>, Arc<str>> =
+        errors.map(|(code, text)| (answer::file(*code).into(), text.clone())).collect();
+    let of_backends = profile::with_snippets(image).into_values();
+    for snippet in image.skeleton.snippets.values().cloned().chain(of_backends) {
+        texts.extend(snippet.files.iter().map(|(name, text)| (name.clone(), text.clone())));
+    }
+    texts.into_iter().collect()
+}
+
 /// The files with secret or binary content: name within the generation, and what it holds.
 #[must_use]
 pub fn files(image: &Image) -> Vec<(Arc<str>, FileContent)> {
@@ -86,6 +101,10 @@ pub fn image_digest(image: &Image) -> Digest {
         let _ = map(image, id, &mut out);
     }
     let _ = crt_list(image, &mut out);
+    for (name, text) in texts(image) {
+        let _ = out.write_str(&name);
+        let _ = out.write_str(&text);
+    }
     out.finish()
 }
 
@@ -95,5 +114,8 @@ pub fn skeleton_digest(skeleton: &Skeleton) -> Arc<str> {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = skeleton::write_once(skeleton, &mut text);
+    for (code, answer) in &*skeleton.errors {
+        text.push_str(&alloc::format!("{code} {}\n", Digest::of(answer.as_bytes()).hex()));
+    }
     Digest::of(text.as_bytes()).hex().into()
 }

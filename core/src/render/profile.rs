@@ -1,16 +1,21 @@
 //! Profiles: the named defaults sections that backends derive from. All of them are in every
 //! skeleton, so that choosing another one never reloads.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt::{self, Write};
 
 use crate::annotations::{Section, affinity, connection, forward, timeouts};
-use crate::desired::Skeleton;
+use crate::desired::{BackendSpec, Image, Skeleton};
+use crate::snippet::Snippet;
 
 /// The profile of a backend without options.
 pub const DEFAULT: &str = "tidegate-roundrobin";
+
+/// What comes before the digest of the lines in the name of a profile with a snippet.
+const SNIPPET: &str = "-snippet-";
 
 /// Name and `balance` value of every algorithm, and whether it hashes.
 const BALANCES: [(&str, &str, bool); 7] = [
@@ -36,6 +41,20 @@ pub fn name(balance: &str, check: &str, affinity: bool) -> Arc<str> {
     format!("tidegate-{balance}{dash}{check}{affinity}").into()
 }
 
+/// The name of a profile with lines of a snippet besides.
+#[must_use]
+pub fn with_snippet(base: &str, snippet: &Snippet) -> Arc<str> {
+    format!("{base}{SNIPPET}{}", snippet.digest().short()).into()
+}
+
+/// The profiles with snippets that backends of an image derive from.
+#[must_use]
+pub fn with_snippets(image: &Image) -> BTreeMap<Arc<str>, Arc<Snippet>> {
+    let specs = image.backends.iter().map(|(_, backend)| &backend.spec);
+    let of = |spec: &Arc<BackendSpec>| Some((spec.profile.clone(), spec.snippet.clone()?));
+    specs.filter_map(of).collect()
+}
+
 /// The names of all profiles.
 pub fn names() -> impl Iterator<Item = Arc<str>> {
     let kinds = CHECKS.iter().flat_map(|(check, _)| [(check, false), (check, true)]);
@@ -59,33 +78,91 @@ pub enum SharedRules {
 /// Those of `out`.
 pub fn write_all(skeleton: &Skeleton, shared: SharedRules, out: &mut dyn Write) -> fmt::Result {
     // The same in every profile of a kind, and the costliest part of the whole text.
-    let mut kinds = [String::new(), String::new()];
-    for (affinity, text) in [false, true].into_iter().zip(&mut kinds) {
+    let mut texts = [String::new(), String::new()];
+    for (affinity, text) in [false, true].into_iter().zip(&mut texts) {
         rules(skeleton, affinity, text)?;
         if shared == SharedRules::Once {
             out.write_str(&core::mem::take(text))?;
         }
     }
-    for (balance, value, hashes) in BALANCES {
-        let value = match (balance, skeleton.capabilities.balance_hash) {
-            ("hash", false) => "hdr(x-tidegate-hash)",
-            _ => value,
-        };
-        for (check, method) in CHECKS {
-            for (affinity, rules) in [false, true].into_iter().zip(&kinds) {
-                writeln!(out, "defaults {}", name(balance, check, affinity))?;
-                writeln!(out, "  mode http\n  balance {value}")?;
-                if hashes {
-                    out.write_str("  hash-type consistent\n")?;
-                }
-                common(skeleton, out)?;
-                checks(method, out)?;
-                out.write_str(rules)?;
-                out.write_char('\n')?;
+    let [plain, affine] = &texts;
+    for_each(|kind| {
+        let rules = if kind.affinity { affine } else { plain };
+        write(skeleton, &kind, rules, None, out)
+    })
+}
+
+/// Writes the profiles with snippets that backends of an image derive from.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_snippets(image: &Image, out: &mut dyn Write) -> fmt::Result {
+    for (profile, snippet) in with_snippets(image) {
+        for_each(|kind| match profile.rsplit_once(SNIPPET) {
+            Some((base, _)) if *base == *kind.name() => {
+                let mut text = String::new();
+                rules(&image.skeleton, kind.affinity, &mut text)?;
+                write(&image.skeleton, &kind, &text, Some((&*profile, &*snippet)), out)
+            }
+            Some(_) | None => Ok(()),
+        })?;
+    }
+    Ok(())
+}
+
+/// One of the cross product.
+struct Kind {
+    balance: (&'static str, &'static str, bool),
+    check: (&'static str, &'static str),
+    affinity: bool,
+}
+
+impl Kind {
+    fn name(&self) -> Arc<str> {
+        name(self.balance.0, self.check.0, self.affinity)
+    }
+}
+
+fn for_each(mut f: impl FnMut(Kind) -> fmt::Result) -> fmt::Result {
+    for balance in BALANCES {
+        for check in CHECKS {
+            for affinity in [false, true] {
+                f(Kind { balance, check, affinity })?;
             }
         }
     }
     Ok(())
+}
+
+fn write(
+    skeleton: &Skeleton,
+    kind: &Kind,
+    rules: &str,
+    snippet: Option<(&str, &Snippet)>,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    let (balance, value, hashes) = kind.balance;
+    let value = match (balance, skeleton.capabilities.balance_hash) {
+        ("hash", false) => "hdr(x-tidegate-hash)",
+        _ => value,
+    };
+    match snippet {
+        Some((name, _)) => writeln!(out, "defaults {name}")?,
+        None => writeln!(out, "defaults {}", kind.name())?,
+    }
+    writeln!(out, "  mode http\n  balance {value}")?;
+    if hashes {
+        out.write_str("  hash-type consistent\n")?;
+    }
+    common(skeleton, out)?;
+    super::skeleton::error_files(skeleton, out)?;
+    checks(kind.check.1, out)?;
+    // Before the rules: these end for routes that use none.
+    if let Some((_, snippet)) = snippet {
+        snippet.write(out)?;
+    }
+    out.write_str(rules)?;
+    out.write_char('\n')
 }
 
 fn checks(method: &str, out: &mut dyn Write) -> fmt::Result {

@@ -8,6 +8,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::net::SocketAddr;
 
 use crate::annotations::redirect::CODES;
 use crate::annotations::{
@@ -16,13 +17,15 @@ use crate::annotations::{
 };
 use crate::applied::LEDGER_EPOCH;
 use crate::desired::Skeleton;
+use crate::render::answer;
 use crate::render::profile::SharedRules;
+use crate::snippet::Place;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
 /// is dropped, so that no Host header can pass for another host with a path.
 const HOST: &str = "req.hdr(host),lower,field(1,:),field(1,/),rtrim(.)";
 
-/// Name of this HAProxy among peers: itself, which hands its tables on at a reload.
+/// Name of this HAProxy among peers when there are no others: it hands its tables on at a reload.
 const PEER: &str = "tidegate";
 
 /// Writes everything but the tenants' backends.
@@ -50,7 +53,9 @@ fn parts(
 ) -> fmt::Result {
     global(skeleton, dir, digest, out)?;
     front_defaults(skeleton, out)?;
-    out.write_str("defaults tidegate-answers\n  mode http\n\n")?;
+    out.write_str("defaults tidegate-answers\n  mode http\n")?;
+    error_files(skeleton, out)?;
+    out.write_char('\n')?;
     super::profile::write_all(skeleton, shared, out)?;
     rate_tables(skeleton, out)?;
     super::auth::table(skeleton, out)?;
@@ -76,7 +81,7 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
     };
     let hard_stop_after_s = option(process::HARD_STOP_OPTION, listen.hard_stop_after_s);
     writeln!(out, "  hard-stop-after {hard_stop_after_s}s")?;
-    writeln!(out, "  localpeer {PEER}")?;
+    writeln!(out, "  localpeer {}", local_peer(skeleton))?;
     let threads = option(process::THREADS_OPTION, listen.threads.into());
     if threads > 0 {
         writeln!(out, "  nbthread {threads}")?;
@@ -96,7 +101,9 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
         out.write_str("  tune.ssl.cachesize 0\n")?;
         options.push_str(" no-tls-tickets");
     }
-    writeln!(out, "  ssl-default-bind-options {options}\n")
+    writeln!(out, "  ssl-default-bind-options {options}")?;
+    snippet(skeleton, Place::Global, out)?;
+    out.write_char('\n')
 }
 
 /// The options of a TLS listener: certificates by name, and no handshake broken off over a client's
@@ -136,7 +143,29 @@ fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "  {directive} {value}")?;
         }
     }
-    out.write_str("  option http-ignore-probes\n\n")
+    error_files(skeleton, out)?;
+    out.write_str("  option http-ignore-probes\n")?;
+    snippet(skeleton, Place::Defaults, out)?;
+    out.write_char('\n')
+}
+
+fn snippet(skeleton: &Skeleton, place: Place, out: &mut dyn Write) -> fmt::Result {
+    match skeleton.snippets.get(&place) {
+        Some(snippet) => snippet.write(out),
+        None => Ok(()),
+    }
+}
+
+/// Answers that HAProxy makes itself. One by one: on 3.4 a backend made at run time from defaults
+/// with a whole section of them ends HAProxy.
+///
+/// # Errors
+/// Those of `out`.
+pub fn error_files(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    for code in skeleton.errors.keys() {
+        writeln!(out, "  errorfile {code} {}", answer::file(*code))?;
+    }
+    Ok(())
 }
 
 fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
@@ -163,6 +192,8 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
         out,
         "  tcp-request connection set-var(sess.ep) str({LEDGER_EPOCH}),map_str(maps/ledger.map)"
     )?;
+    // Before the rules of routing, which end for plain routes.
+    snippet(skeleton, Place::Frontend, out)?;
     routing(out)?;
     out.write_str(
         "  http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)\n\
@@ -282,10 +313,27 @@ pub(super) fn expand(line: &str) -> String {
     out
 }
 
+/// A replica's name among peers. Both ends must know it by the same.
+fn peer_name(address: &SocketAddr) -> String {
+    format!("{address}").replace(['[', ']'], "").replace(':', "-")
+}
+
+fn local_peer(skeleton: &Skeleton) -> String {
+    skeleton.listen.peers.address.map_or(PEER.into(), |address| peer_name(&address))
+}
+
 /// The tables that rates are counted in, and who hands them on at a reload.
 fn rate_tables(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "peers tidegate-self")?;
-    writeln!(out, "  peer {PEER} unix@{}/run/peer.sock\n", skeleton.listen.state_dir)?;
+    let local = local_peer(skeleton);
+    match skeleton.listen.peers.address {
+        None => writeln!(out, "  peer {local} unix@{}/run/peer.sock", skeleton.listen.state_dir)?,
+        Some(address) => writeln!(out, "  peer {local} {address}")?,
+    }
+    for peer in &skeleton.peers {
+        writeln!(out, "  peer {} {peer}", peer_name(peer))?;
+    }
+    out.write_char('\n')?;
     let size = skeleton.options.get(rate::SIZE_OPTION).map_or("102400", |size| size);
     for (name, ms) in rate::PERIODS {
         writeln!(out, "backend tidegate-rate-{name} from tidegate-answers")?;
@@ -303,10 +351,11 @@ fn rate_tables(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
 fn answers(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     for (code, text) in [(404, "no route for this host and path"), (503, "not available")] {
         writeln!(out, "backend tidegate-{code} from tidegate-answers")?;
-        writeln!(
-            out,
-            "  http-request return status {code} content-type text/plain string \"{text}\\n\"\n"
-        )?;
+        let what = match skeleton.errors.contains_key(&code) {
+            true => "default-errorfiles".into(),
+            false => format!("content-type text/plain string \"{text}\\n\""),
+        };
+        writeln!(out, "  http-request return status {code} {what}\n")?;
     }
     for code in CODES {
         writeln!(out, "backend tidegate-redirect-{code} from tidegate-answers")?;
@@ -338,7 +387,14 @@ fn internal(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
          \x20 stats enable\n  stats uri /stats\n  stats hide-version\n\
          \x20 http-request return status 200 content-type text/plain \
          lf-string \"%[path,map_str(maps/ledger.map,-)]%[path,map_str(maps/headers.map,-)]\\n\" \
-         if { path /maps }\n\
-         \x20 http-request return status 404 unless { path_beg /stats }\n\n",
-    )
+         if { path /maps }\n",
+    )?;
+    // With lines of a snippet the page of statistics comes after all rules.
+    match skeleton.snippets.contains_key(&Place::Stats) {
+        true => {
+            snippet(skeleton, Place::Stats, out)?;
+            out.write_str("  default_backend tidegate-404\n\n")
+        }
+        false => out.write_str("  http-request return status 404 unless { path_beg /stats }\n\n"),
+    }
 }

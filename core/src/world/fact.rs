@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use super::object::{Name, ObjectRef};
+use crate::settings::Role;
 use crate::shard::{Fnv, ShardKey};
 
 /// Something a projection may read, or find absent. A changed fact dirties its readers.
@@ -43,6 +44,14 @@ pub enum Fact {
     Nodes,
     /// A Namespace.
     Namespace(Arc<str>),
+    /// What is wrong with the ConfigMaps of a role, and what of them is of the static part.
+    Role(Role),
+    /// Whether a pattern file can be used as a list of networks, and why not.
+    PatternState(Box<str>),
+    /// The content of a pattern file.
+    Pattern(Box<str>),
+    /// What an object's snippets amount to.
+    Snippet(ObjectRef),
 }
 
 impl ShardKey for Fact {
@@ -57,8 +66,11 @@ impl ShardKey for Fact {
             Fact::Host(text) | Fact::TlsHost(text) => text.shard(hash),
             Fact::Ingress(name) | Fact::Service(name) => name.shard(hash),
             Fact::Slices(name) | Fact::Secret(name) | Fact::Status(name) => name.shard(hash),
-            Fact::Resolved(text) => (**text).shard(hash),
-            Fact::Quarantined(object) => object.name.shard(hash),
+            Fact::Role(_) => hash.bytes(b"6"),
+            Fact::Resolved(text) | Fact::Pattern(text) | Fact::PatternState(text) => {
+                (**text).shard(hash)
+            }
+            Fact::Quarantined(object) | Fact::Snippet(object) => object.name.shard(hash),
         }
     }
 }

@@ -7,14 +7,19 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::named::{ErrorFiles, PatternFile};
 use super::object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, ObjectRef,
     Secret, Service,
 };
-use super::{Fact, World};
+use super::snippets::Why;
+use super::{Fact, InForce, World};
+use crate::annotations::Refusal;
 use crate::capability::Capabilities;
+use crate::problem::Problem;
 use crate::sabotage::{Mistake, is_planted};
-use crate::settings::Settings;
+use crate::settings::{Role, Settings};
+use crate::snippet::Place;
 
 /// A recording reader of a [`World`].
 pub struct Lookup<'w> {
@@ -141,6 +146,50 @@ impl<'w> Lookup<'w> {
         let addresses = self.world.resolved.get(&name).map(|a| &**a);
         self.reads.insert(Fact::Resolved(name));
         addresses
+    }
+
+    /// What is wrong with the ConfigMaps of a role.
+    pub fn problems_of_role(&mut self, role: Role) -> &'w [Problem] {
+        self.reads.insert(Fact::Role(role));
+        self.world.named.problems(role)
+    }
+
+    /// The answers that HAProxy makes itself, by status code.
+    pub fn error_files(&mut self) -> &'w Arc<ErrorFiles> {
+        self.reads.insert(Fact::Role(Role::ErrorFiles));
+        self.world.named.errors()
+    }
+
+    /// Whether a pattern file can be used as a list of networks.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn pattern_state(&mut self, file: &str) -> Result<(), &'w Refusal> {
+        self.reads.insert(Fact::PatternState(file.into()));
+        self.world.named.pattern_state(file)
+    }
+
+    /// A pattern file.
+    pub fn pattern(&mut self, file: &str) -> Option<&'w PatternFile> {
+        self.reads.insert(Fact::Pattern(file.into()));
+        self.world.named.pattern(file)
+    }
+
+    /// What an object's snippet amounts to: the lines in force, and why not those that are written.
+    pub fn snippet(&mut self, object: &ObjectRef, place: Place) -> (InForce<'w>, Option<Why<'w>>) {
+        self.reads.insert(Fact::Snippet(object.clone()));
+        let (lines, why) = self.world.snippets.of(&(object.clone(), place));
+        if lines == InForce::Nothing && why.is_none() {
+            return (lines, why);
+        }
+        // Judged alone it was fine, and with others it was not.
+        match self.quarantined(object) {
+            Some(words) if object.kind == Kind::ConfigMap => {
+                (InForce::Nothing, Some(Why::Haproxy(words)))
+            }
+            Some(words) => (InForce::Closed, Some(Why::Haproxy(words))),
+            None => (lines, why),
+        }
     }
 
     /// Why an object is withheld, if it is.

@@ -9,7 +9,9 @@ pub mod host;
 mod index;
 pub mod lookup;
 pub mod memory;
+pub mod named;
 pub mod object;
+mod snippets;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -29,10 +31,14 @@ pub use fact::Fact;
 use follow::Follow;
 pub(crate) use follow::{Asked, Kept};
 use index::{Put, defaults, hosts_of, put, reindex, service_of, tls_hosts_of, unindex};
+use named::Named;
 use object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, Object,
     ObjectRef, Secret, Service,
 };
+pub(crate) use snippets::KeptSnippets;
+use snippets::Snippets;
+pub use snippets::{InForce, Why};
 
 /// The latest objects and what else projections depend on.
 #[derive(Clone, Debug)]
@@ -43,6 +49,10 @@ pub struct World {
     pub(crate) capabilities: Option<Arc<Capabilities>>,
     pub(crate) namespaces: ShardMap<Name, Arc<Namespace>>,
     pub(crate) config_map: Option<Arc<ConfigMap>>,
+    /// ConfigMaps with a role, and what they amount to.
+    pub(crate) named: Named,
+    /// Snippets: what is written, judged and in force.
+    pub(crate) snippets: Snippets,
     pub(crate) classes: ShardMap<Name, Arc<IngressClass>>,
     pub(crate) secrets: ShardMap<Name, Arc<Secret>>,
     pub(crate) services: ShardMap<Name, Arc<Service>>,
@@ -70,11 +80,14 @@ impl World {
     #[must_use]
     pub fn new(settings: Arc<Settings>) -> World {
         let unlisted = extent::expected(&settings);
+        let named = Named::new(&settings);
         let mut world = World {
             settings,
             capabilities: None,
             namespaces: ShardMap::default(),
             config_map: None,
+            named,
+            snippets: Snippets::default(),
             classes: ShardMap::default(),
             secrets: ShardMap::default(),
             services: ShardMap::default(),
@@ -120,7 +133,7 @@ impl World {
     pub fn counts(&self) -> [(Kind, usize); 8] {
         [
             (Kind::Namespace, self.namespaces.len()),
-            (Kind::ConfigMap, usize::from(self.config_map.is_some())),
+            (Kind::ConfigMap, usize::from(self.config_map.is_some()) + self.named.len()),
             (Kind::IngressClass, self.classes.len()),
             (Kind::Secret, self.secrets.len()),
             (Kind::Service, self.services.len()),
@@ -158,6 +171,7 @@ impl World {
         let mut all = Vec::with_capacity(self.len());
         all.extend(self.namespaces.values().cloned().map(Object::Namespace));
         all.extend(self.config_map.iter().cloned().map(Object::ConfigMap));
+        all.extend(self.named.maps().cloned().map(Object::ConfigMap));
         all.extend(self.classes.values().cloned().map(Object::IngressClass));
         all.extend(self.secrets.values().cloned().map(Object::Secret));
         all.extend(self.services.values().cloned().map(Object::Service));
@@ -184,6 +198,7 @@ impl World {
     pub(crate) fn apply(&mut self, object: Object, changed: &mut BTreeSet<Fact>) {
         let version = object.clone();
         let object_ref = object.object_ref();
+        self.read_snippets(&object, changed);
         // A changed object gets a new chance; see `crate::quarantine`.
         let same = match object {
             Object::Namespace(new) => {
@@ -193,10 +208,10 @@ impl World {
                 }
                 put.is_same()
             }
+            Object::ConfigMap(new) if self.settings.config_map.as_ref() != Some(&new.meta.name) => {
+                self.named.put(&self.settings, new, changed)
+            }
             Object::ConfigMap(new) => {
-                if self.settings.config_map.as_ref() != Some(&new.meta.name) {
-                    return;
-                }
                 let same = self.config_map.as_ref() == Some(&new);
                 let old = self.config_map.replace(new);
                 if !same {
@@ -241,6 +256,9 @@ impl World {
             }
         };
         if !same {
+            if self.named.get(&object_ref.name).is_some() && object_ref.kind == Kind::ConfigMap {
+                self.reread_snippets(changed);
+            }
             self.refer(&object_ref, Some(&version));
             self.release_quarantine(&object_ref, changed);
         }
@@ -327,7 +345,7 @@ impl World {
                     self.config_map = None;
                     changed.extend([Fact::ConfigMap, Fact::Defaults]);
                 }
-                ours
+                ours || self.named.remove(&self.settings, name, changed)
             }
             Kind::IngressClass => {
                 let existed = self.classes.remove(name).is_some();
@@ -376,6 +394,10 @@ impl World {
             },
         };
         if existed {
+            if object.kind == Kind::ConfigMap {
+                self.reread_snippets(changed);
+            }
+            self.forget_snippets(object, changed);
             self.refer(object, None);
             self.release_quarantine(object, changed);
         }
@@ -384,7 +406,7 @@ impl World {
     /// Takes in a complete list of one kind from a source that is believed: what is not in it is
     /// gone.
     pub fn relist(&mut self, kind: Kind, objects: Vec<Object>, changed: &mut BTreeSet<Fact>) {
-        let extent = Extent { kind, namespace: None };
+        let extent = Extent { kind, namespace: None, name: None };
         let mut gone = self.names(&extent);
         for object in objects {
             if extent.has(&object.object_ref()) {
@@ -402,7 +424,10 @@ impl World {
     fn names(&self, extent: &Extent) -> BTreeSet<Name> {
         let mut names: BTreeSet<Name> = match extent.kind {
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
-            Kind::ConfigMap => self.config_map.iter().map(|c| c.meta.name.clone()).collect(),
+            Kind::ConfigMap => {
+                let own = self.config_map.iter().map(|own| own.meta.name.clone());
+                own.chain(self.named.names().cloned()).collect()
+            }
             Kind::IngressClass => self.classes.keys().cloned().collect(),
             Kind::Secret => self.secrets.keys().cloned().collect(),
             Kind::Service => self.services.keys().cloned().collect(),
@@ -411,14 +436,17 @@ impl World {
             Kind::Node => self.nodes.keys().cloned().collect(),
         };
         names.extend(self.follow.waiting(extent.kind).cloned());
-        names.retain(|name| extent.has_namespace(name));
+        names.retain(|name| extent.has_name(name));
         names
     }
 
     /// Takes in what HAProxy can do.
     pub fn set_capabilities(&mut self, new: Capabilities, changed: &mut BTreeSet<Fact>) {
         if self.capabilities.as_deref() != Some(&new) {
-            self.capabilities = Some(Arc::new(new));
+            let is_other = self.capabilities.replace(Arc::new(new)).is_some();
+            if is_other {
+                self.forget_verdicts(changed);
+            }
             changed.insert(Fact::Capabilities);
         }
     }

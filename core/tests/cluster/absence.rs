@@ -17,6 +17,7 @@ fn at(kind: Kind, cluster: &str, revision: u64, objects: &[Object]) -> Event {
     Event::Listed(Listing {
         kind,
         namespace: None,
+        name: None,
         cluster: cluster.into(),
         revision,
         watched: 0,

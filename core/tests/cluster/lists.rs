@@ -21,6 +21,7 @@ pub fn listed(kind: Kind, namespace: Option<&str>, objects: &[Object]) -> Event 
     Event::Listed(Listing {
         kind,
         namespace: namespace.map(Into::into),
+        name: None,
         cluster: "store".into(),
         revision: 100,
         watched: 0,

@@ -199,7 +199,7 @@ impl Driven {
                     self.last_image = Some(image.clone());
                     (1, None)
                 }
-                ActionBody::ReadBack { .. } => (1, None),
+                ActionBody::ReadBack { .. } | ActionBody::CheckSnippet { .. } => (1, None),
                 ActionBody::ResolveNames { .. }
                 | ActionBody::FollowSecrets { .. }
                 | ActionBody::Relist { .. }

@@ -150,6 +150,7 @@ impl Drive {
                 }
                 ActionBody::Save { .. }
                 | ActionBody::Check { .. }
+                | ActionBody::CheckSnippet { .. }
                 | ActionBody::ReadBack { .. } => (1, None),
             };
             acks.push(Event::Acked(Ack { id, outcomes: vec![Outcome::Done; count], worker }));

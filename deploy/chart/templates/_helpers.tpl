@@ -119,6 +119,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - --watch-classless
 {{- end }}
 - --configmap={{ .Release.Namespace }}/{{ include "tidegate.fullname" . }}
+{{- with .Values.errorFiles }}
+- --configmap-errorfiles={{ $.Release.Namespace }}/{{ . }}
+{{- end }}
+{{- range .Values.patternFiles }}
+- --configmap-patternfiles={{ $.Release.Namespace }}/{{ . }}
+{{- end }}
+{{- range .Values.snippetNamespaces }}
+- --snippet-namespaces={{ . }}
+{{- end }}
 {{- with .Values.defaultCertificate }}
 - --default-certificate={{ . }}
 {{- end }}

@@ -53,7 +53,7 @@
 {{- define "tidegate.rules.own" -}}
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [{{ include "tidegate.fullname" . }}]
+  resourceNames: [{{ include "tidegate.fullname" . }}{{ with .Values.errorFiles }}, {{ . }}{{ end }}{{ range .Values.patternFiles }}, {{ . }}{{ end }}]
   verbs: [list, watch]
 {{- $published := and .Values.publish.service .Values.service.enabled (ne .Values.mode "External") (not .Values.publish.nodes) (not .Values.publish.addresses) }}
 {{- if and $published .Values.scope.namespaces (not (has .Release.Namespace .Values.scope.namespaces)) }}

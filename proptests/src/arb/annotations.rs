@@ -140,12 +140,14 @@ pub fn for_service() -> BoxedStrategy<BTreeMap<String, String>> {
     some(3)
 }
 
-/// Data of the controller's ConfigMap.
+/// Data of the controller's ConfigMap. No snippets: what they amount to depends on what was good
+/// before, and not on the objects alone; see `properties::snippets`.
 pub fn for_config_map() -> BoxedStrategy<BTreeMap<String, String>> {
     let entry = row().prop_flat_map(|row| {
         let key = Just(row.key.to_owned());
         (prop_oneof![9 => key, 1 => Just("nonsense".to_owned())], value(row))
     });
+    let entry = entry.prop_filter("a snippet", |(key, _)| !key.ends_with("-config-snippet"));
     vec(entry, 0..3).prop_map(|all| all.into_iter().collect()).boxed()
 }
 

@@ -177,7 +177,11 @@ pub fn change() -> BoxedStrategy<Act> {
 }
 
 fn lane() -> impl Strategy<Value = Lane> {
-    prop_oneof![3 => Just(Lane::Runtime), 1 => Just(Lane::Files)]
+    prop_oneof![
+        3 => Just(Lane::Runtime),
+        1 => Just(Lane::Files),
+        1 => Just(Lane::Trial),
+    ]
 }
 
 fn calm() -> BoxedStrategy<Act> {

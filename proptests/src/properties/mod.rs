@@ -5,6 +5,7 @@ pub mod history;
 pub mod planner;
 pub mod projections;
 pub mod render;
+pub mod snippets;
 pub mod telling;
 
 use std::fmt::Write as _;
@@ -127,6 +128,7 @@ fn body(body: &ActionBody) -> String {
         | ActionBody::ResolveNames { .. }
         | ActionBody::FollowSecrets { .. }
         | ActionBody::Relist { .. }
+        | ActionBody::CheckSnippet { .. }
         | ActionBody::Tell(_) => {
             format!("{body:?}")
         }

@@ -62,6 +62,7 @@ pub fn reload_only_if_needed(case: &Case) -> Verdict {
             let allowed = reasons.iter().all(|reason| match reason {
                 ReloadReason::Skeleton(_) | ReloadReason::FirstStart => true,
                 ReloadReason::Refused(_) => !drive.refusals.is_empty(),
+                ReloadReason::NewSnippet(_) => true,
                 ReloadReason::NewBackend(_)
                 | ReloadReason::SlotsExhausted(_)
                 | ReloadReason::Bulk(_) => false,

@@ -132,9 +132,9 @@ pub fn reads_are_complete(case: &Case) -> Verdict {
                 continue;
             }
             let new = new.get(&key);
-            // A backend comes and goes with the routes that name it.
-            let is_backend = matches!(key, PieceKey::Backend(_));
-            if new.is_none() && (is_backend || is_gone(&key, &facts)) {
+            // A backend or list comes and goes with the routes that name it.
+            let is_named = matches!(key, PieceKey::Backend(_) | PieceKey::List(_));
+            if new.is_none() && (is_named || is_gone(&key, &facts)) {
                 continue;
             }
             let empty = old.contributions.is_empty() && old.problems.is_empty();
@@ -161,7 +161,7 @@ fn owns(facts: &BTreeSet<Fact>) -> BTreeSet<PieceKey> {
             PieceKey::Object(ObjectRef { kind, name: name.clone() })
         };
         match fact {
-            Fact::ConfigMap | Fact::Source | Fact::Capabilities => {
+            Fact::ConfigMap | Fact::Source | Fact::Capabilities | Fact::Role(_) => {
                 own.insert(PieceKey::Global);
             }
             Fact::Host(host) => {
@@ -208,7 +208,7 @@ pub fn locality(case: &Case) -> Verdict {
             let read = readers.get(key).is_some_and(|r| r.iter().any(|f| facts.contains(f)));
             let is_named = match key {
                 // The piece that names it may be gone by now.
-                PieceKey::Backend(_) => {
+                PieceKey::Backend(_) | PieceKey::List(_) => {
                     step.trace.pieces.iter().any(|k| matches!(k, PieceKey::Host(_)))
                 }
                 _ => false,

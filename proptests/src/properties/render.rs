@@ -160,9 +160,15 @@ pub fn render_is_injection_safe(case: &Case) -> Verdict {
     Ok(())
 }
 
-fn is_contained(image: &Image) -> Verdict {
+pub(super) fn is_contained(image: &Image) -> Verdict {
     let generation = load::generation(image);
     let sections = lexer::config(&generation.config)?;
+    let (profiles, sections): (Vec<Section>, Vec<Section>) =
+        sections.into_iter().partition(is_of_snippet);
+    let snippets = render::profile::with_snippets(image);
+    if profiles.len() != snippets.len() {
+        return Err(format!("{} profiles with snippets, not {}", profiles.len(), snippets.len()));
+    }
     let (tenants, fixed): (Vec<Section>, Vec<Section>) =
         sections.into_iter().partition(is_of_tenant);
     static_part_is_benign(image, &fixed)?;
@@ -190,6 +196,11 @@ fn is_contained(image: &Image) -> Verdict {
         }
     }
     Ok(())
+}
+
+fn is_of_snippet(section: &Section) -> bool {
+    let named = |name: &String| name.contains("-snippet-");
+    section.kind == "defaults" && section.words.first().is_some_and(named)
 }
 
 fn is_of_tenant(section: &Section) -> bool {
@@ -326,7 +337,10 @@ fn keywords_are_known(keywords: &[String]) -> Verdict {
 fn map_is_as_wanted(image: &Image, id: MapId, text: &str) -> Verdict {
     let mut wanted: Vec<(String, String)> =
         image.map(id).iter().map(|(k, e)| (k.to_string(), e.value.to_string())).collect();
-    let extra = if id == MapId::Ledger { 2 } else { 0 };
+    let extra = match id {
+        MapId::Ledger => 2 + render::profile::with_snippets(image).len(),
+        _ => 0,
+    };
     let mut has = lexer::map(text);
     if has.len() != wanted.len() + extra {
         return Err(format!(

@@ -140,6 +140,15 @@ impl Processes for SimulatedProcesses {
         })
     }
 
+    /// No schedule has snippets: what would be judged is refused.
+    fn judge<'a>(
+        &'a self,
+        _: &'a Path,
+        _: &'a Path,
+    ) -> BoxFuture<'a, io::Result<Result<(), String>>> {
+        Box::pin(async { Ok(Err("[ALERT]    (1) : config : snippets are not simulated\n".into())) })
+    }
+
     fn start<'a>(&'a self, start: &'a Start) -> BoxFuture<'a, io::Result<u32>> {
         Box::pin(async move {
             let pid = lock(&self.world).site.begin(&start.config, &start.log);

@@ -226,6 +226,7 @@ pub fn action(lab: &Lab, state: &State, action: &Action) -> Verdict {
         ActionBody::ReadBack { .. }
         | ActionBody::Save { .. }
         | ActionBody::Check { .. }
+        | ActionBody::CheckSnippet { .. }
         | ActionBody::ResolveNames { .. }
         | ActionBody::FollowSecrets { .. }
         | ActionBody::Relist { .. }

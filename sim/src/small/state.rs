@@ -260,6 +260,7 @@ impl State {
                     ActionBody::ResolveNames { .. }
                     | ActionBody::FollowSecrets { .. }
                     | ActionBody::Relist { .. }
+                    | ActionBody::CheckSnippet { .. }
                     | ActionBody::Tell(_) => hasher.write_u8(6),
                 }
             }
@@ -535,7 +536,7 @@ impl State {
                     vec![Outcome::Done]
                 }
             }
-            ActionBody::Check { .. } => vec![Outcome::Done],
+            ActionBody::Check { .. } | ActionBody::CheckSnippet { .. } => vec![Outcome::Done],
             ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
             | ActionBody::Relist { .. }
@@ -592,6 +593,7 @@ fn parts(action: &Action) -> u8 {
         ActionBody::ReadBack { .. } => 0,
         ActionBody::Save { .. } | ActionBody::Reload { .. } => 1,
         ActionBody::Check { .. }
+        | ActionBody::CheckSnippet { .. }
         | ActionBody::ResolveNames { .. }
         | ActionBody::FollowSecrets { .. }
         | ActionBody::Relist { .. }
@@ -619,6 +621,7 @@ impl std::fmt::Display for Move {
             Lane::Files => "the files lane",
             Lane::Source => "the source lane",
             Lane::Cluster => "the cluster lane",
+            Lane::Trial => "the trial lane",
         };
         match self {
             Move::Change(object, version) => {

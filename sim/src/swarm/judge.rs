@@ -334,6 +334,7 @@ pub fn action(run: &mut Run<'_>, action: &Action) -> Verdict {
         ReloadReason::FirstStart => true,
         ReloadReason::Refused(_) => refused,
         ReloadReason::Skeleton(_)
+        | ReloadReason::NewSnippet(_)
         | ReloadReason::NewBackend(_)
         | ReloadReason::SlotsExhausted(_)
         | ReloadReason::Bulk(_) => tier != Tier::A,

@@ -242,7 +242,9 @@ impl Run<'_> {
         let mut takes = match &flight.action.body {
             ActionBody::Runtime { .. } => COMMANDS_MS,
             ActionBody::ReadBack { .. } => READ_BACK_MS,
-            ActionBody::Save { .. } | ActionBody::Check { .. } => SAVE_MS,
+            ActionBody::Save { .. }
+            | ActionBody::Check { .. }
+            | ActionBody::CheckSnippet { .. } => SAVE_MS,
             ActionBody::Reload { .. } => RELOAD_MS,
             ActionBody::ResolveNames { .. }
             | ActionBody::FollowSecrets { .. }
@@ -351,6 +353,7 @@ impl Run<'_> {
                 }
             }
             ActionBody::ResolveNames { .. }
+            | ActionBody::CheckSnippet { .. }
             | ActionBody::FollowSecrets { .. }
             | ActionBody::Relist { .. }
             | ActionBody::Tell(_) => {}
@@ -600,7 +603,7 @@ fn words(action: &Action) -> String {
         ActionBody::ReadBack { .. } => "read back".to_owned(),
         ActionBody::Save { .. } => "save".to_owned(),
         ActionBody::Reload { reasons, .. } => format!("reload: {reasons:?}"),
-        ActionBody::Check { .. } => "check".to_owned(),
+        ActionBody::Check { .. } | ActionBody::CheckSnippet { .. } => "check".to_owned(),
         ActionBody::ResolveNames { .. }
         | ActionBody::FollowSecrets { .. }
         | ActionBody::Relist { .. } => "follow".to_owned(),

@@ -130,6 +130,9 @@ impl Bench {
             capabilities: Arc::new(self.abilities.clone()),
             header_names: Vec::new(),
             options: options.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            errors: Arc::default(),
+            peers: Vec::new(),
+            snippets: Default::default(),
         })
     }
 

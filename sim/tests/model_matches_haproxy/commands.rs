@@ -53,6 +53,7 @@ impl Pool {
                     keywords: "".into(),
                     files: Vec::new(),
                     check: None,
+                    snippet: None,
                 };
                 let mut servers: Vec<SocketAddr> =
                     self.pods.iter().filter(|_| dice.percent(40)).copied().collect();

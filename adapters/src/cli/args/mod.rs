@@ -7,12 +7,14 @@
 pub mod cluster;
 pub mod run;
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tidegate_core::settings::{Delays, Limits, Listen, Reach, Scope, Settings};
+use tidegate_core::settings::{Delays, Limits, Listen, Peers, Reach, Role, Scope, Settings};
+use tidegate_core::snippet::{Place, Rights};
 use tidegate_core::world::object::Name;
 
 use super::value::{self, Backend};
@@ -46,6 +48,36 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "What is served",
           env = "TIDEGATE_CONFIGMAP", value_parser = value::name)]
     pub configmap: Option<Name>,
+    /// ConfigMap with the answers that HAProxy makes itself: status code to a whole HTTP answer
+    #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "What is served",
+          env = "TIDEGATE_CONFIGMAP_ERRORFILES", value_parser = value::name)]
+    pub configmap_errorfiles: Option<Name>,
+    /// ConfigMap with files that lists and snippets refer to as patterns/NAME; may be given several
+    /// times
+    #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "What is served",
+          value_delimiter = ',', env = "TIDEGATE_CONFIGMAP_PATTERNFILES",
+          value_parser = value::name)]
+    pub configmap_patternfiles: Vec<Name>,
+    /// Namespaces whose Ingresses and Services may have configuration snippets; may be given several
+    /// times [default: none]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        value_delimiter = ',',
+        help_heading = "What is served",
+        env = "TIDEGATE_SNIPPET_NAMESPACES"
+    )]
+    pub snippet_namespaces: Vec<String>,
+    /// Places where nobody may have configuration snippets; may be given several times
+    #[arg(
+        long,
+        value_name = "PLACE",
+        value_delimiter = ',',
+        help_heading = "What is served",
+        env = "TIDEGATE_DISABLE_CONFIG_SNIPPETS",
+        value_enum
+    )]
+    pub disable_config_snippets: Vec<SnippetPlace>,
     /// Service that answers what no rule matches; without it the answer is 404
     #[arg(long, value_name = "NAMESPACE/NAME:PORT", help_heading = "What is served",
           env = "TIDEGATE_DEFAULT_BACKEND", value_parser = value::backend)]
@@ -118,6 +150,23 @@ pub struct ListenArgs {
         hide_default_value = true
     )]
     pub access_log: String,
+    /// Where this replica listens for others that share the tables of rate limits (in clear text:
+    /// for a network of their own)
+    #[arg(long, value_name = "ADDRESS:PORT", env = "TIDEGATE_PEER_ADDRESS")]
+    pub peer_address: Option<SocketAddr>,
+    /// The other replicas, or all; may be given several times
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        env = "TIDEGATE_PEERS",
+        requires = "peer_address"
+    )]
+    pub peers: Vec<SocketAddr>,
+    /// Service (a headless one) whose endpoints are the replicas, at the port of --peer-address
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "TIDEGATE_PEERS_SERVICE",
+          value_parser = value::name, requires = "peer_address")]
+    pub peers_service: Option<Name>,
 }
 
 /// Limits.
@@ -165,6 +214,23 @@ pub struct DelayArgs {
     pub audit: Duration,
 }
 
+/// A place of configuration snippets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SnippetPlace {
+    /// Every place.
+    All,
+    /// The section `global`.
+    Global,
+    /// The defaults of the frontends.
+    Defaults,
+    /// The frontend that serves.
+    Frontend,
+    /// The frontend with health and metrics.
+    Stats,
+    /// Backends.
+    Backend,
+}
+
 /// How pods are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Way {
@@ -196,6 +262,10 @@ impl SettingsArgs {
             ingress_class,
             watch_classless,
             configmap,
+            configmap_errorfiles,
+            configmap_patternfiles,
+            snippet_namespaces,
+            disable_config_snippets,
             default_backend,
             default_certificate,
             external_names,
@@ -204,11 +274,21 @@ impl SettingsArgs {
             limits,
             delays,
         } = self.clone();
+        let errors = configmap_errorfiles.into_iter().map(|name| (Role::ErrorFiles, name));
+        let patterns = configmap_patternfiles.into_iter().map(|name| (Role::PatternFiles, name));
+        let config_maps: BTreeSet<(Role, Name)> = errors.chain(patterns).collect();
+        let config_maps: Vec<(Role, Name)> = config_maps.into_iter().collect();
+        for (role, name) in &config_maps {
+            let flag = role.flag();
+            anyhow::ensure!(configmap.as_ref() != Some(name), "{flag} names --configmap itself");
+        }
         Ok(Settings {
             controller_name: controller_name.into(),
             legacy_class: ingress_class.into(),
             classless: watch_classless,
             config_map: configmap,
+            config_maps,
+            snippets: rights(snippet_namespaces, &disable_config_snippets),
             default_backend: default_backend.map(|Backend(name, port)| (name, port)),
             default_certificate,
             external_names,
@@ -225,6 +305,27 @@ impl SettingsArgs {
     }
 }
 
+fn rights(namespaces: Vec<String>, disabled: &[SnippetPlace]) -> Rights {
+    let mut namespaces: Vec<Box<str>> = namespaces.into_iter().map(Into::into).collect();
+    namespaces.sort();
+    namespaces.dedup();
+    let places: BTreeSet<Place> = disabled.iter().flat_map(|place| place.places()).collect();
+    Rights { namespaces, disabled: places.into_iter().collect() }
+}
+
+impl SnippetPlace {
+    fn places(self) -> Vec<Place> {
+        match self {
+            SnippetPlace::All => Place::ALL.to_vec(),
+            SnippetPlace::Global => vec![Place::Global],
+            SnippetPlace::Defaults => vec![Place::Defaults],
+            SnippetPlace::Frontend => vec![Place::Frontend],
+            SnippetPlace::Stats => vec![Place::Stats],
+            SnippetPlace::Backend => vec![Place::Backend],
+        }
+    }
+}
+
 impl ListenArgs {
     fn listen(self) -> anyhow::Result<Listen> {
         let ListenArgs {
@@ -237,6 +338,9 @@ impl ListenArgs {
             maxconn,
             hard_stop_after,
             access_log,
+            peer_address,
+            peers,
+            peers_service,
         } = self;
         let state_dir = std::path::absolute(match state_dir {
             Some(dir) => dir,
@@ -255,6 +359,7 @@ impl ListenArgs {
             maxconn,
             hard_stop_after_s: u32::try_from(hard_stop_after.as_secs()).unwrap_or(u32::MAX),
             log_target: access_log.into(),
+            peers: Peers { address: peer_address, addresses: peers, service: peers_service },
         })
     }
 }
