@@ -29,8 +29,8 @@ fn service_ref(name: &str) -> ObjectRef {
 }
 
 fn settings(path: &Path) -> FolderSettings {
-    let config_map = Some(Name::new("default", "tidegate"));
-    FolderSettings { path: path.to_owned(), config_map }
+    let config_maps = vec![Name::new("default", "tidegate")];
+    FolderSettings { path: path.to_owned(), config_maps }
 }
 
 struct Rig {

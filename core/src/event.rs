@@ -88,6 +88,8 @@ pub struct Listing {
     pub watched: u64,
     /// All objects of the kind in that namespace.
     pub objects: Vec<Object>,
+    /// The only object that was asked for; `None` for all.
+    pub name: Option<Box<str>>,
 }
 
 /// A worker process of HAProxy. Numbered by the adapter; each new process gets a higher number.

@@ -149,8 +149,15 @@ impl Image {
             name.hash(hasher);
         }
         self.default_certificate.hash(hasher);
-        let Skeleton { listen: _, capabilities: _, header_names, checks, options } =
-            &*self.skeleton;
-        (header_names, checks, options).hash(hasher);
+        let Skeleton {
+            listen: _,
+            capabilities: _,
+            header_names,
+            checks,
+            options,
+            tcp_ports,
+            passthrough,
+        } = &*self.skeleton;
+        (header_names, checks, options, tcp_ports, passthrough).hash(hasher);
     }
 }

@@ -36,6 +36,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Delays.
     pub delays: Delays,
+    /// The ConfigMap that says which port leads to which Service, if there is one.
+    pub tcp_services: Option<Name>,
 }
 
 /// What is watched, and what is believed of it.
@@ -139,6 +141,17 @@ pub struct Listen {
     pub hard_stop_after_s: u32,
     /// Log target of HAProxy (`stdout`, `address:port`); empty for none.
     pub log_target: Box<str>,
+    /// First and last port that is bound from the beginning for TCP services, so that none of them
+    /// needs a reload; `None` for no such ports. Each costs HAProxy a descriptor per address.
+    pub tcp_ports: Option<(u16, u16)>,
+}
+
+impl Listen {
+    /// Whether a port is bound for TCP services from the beginning.
+    #[must_use]
+    pub fn is_reserved(&self, port: u16) -> bool {
+        self.tcp_ports.is_some_and(|(first, last)| (first..=last).contains(&port))
+    }
 }
 
 /// Limits. Beyond one, a Problem.
@@ -198,6 +211,7 @@ impl Settings {
                 maxconn: 0,
                 hard_stop_after_s: 1800,
                 log_target: "".into(),
+                tcp_ports: None,
             },
             limits: Limits {
                 paths_per_ingress_max: 10_000,
@@ -214,7 +228,19 @@ impl Settings {
                 retry_ms: 1_000,
                 audit_ms: 60_000,
             },
+            tcp_services: None,
         }
+    }
+
+    /// The ConfigMaps that are read: the controller's own, and those that flags name.
+    pub fn config_maps(&self) -> impl Iterator<Item = &Name> {
+        self.config_map.iter().chain(self.named_config_maps())
+    }
+
+    /// The ConfigMaps that flags name, without the controller's own.
+    pub fn named_config_maps(&self) -> impl Iterator<Item = &Name> {
+        let named = self.tcp_services.iter();
+        named.filter(|name| self.config_map.as_ref() != Some(*name))
     }
 }
 

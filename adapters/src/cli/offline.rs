@@ -112,8 +112,9 @@ impl Offline {
     /// # Errors
     /// When it is missing or not readable.
     pub fn read(&self, dir: &Path) -> anyhow::Result<Vec<Event>> {
-        let config_map = self.controller.world().settings().config_map.clone();
-        let settings = FolderSettings { path: dir.to_owned(), config_map };
+        let settings = self.controller.world().settings();
+        let config_maps = settings.config_maps().cloned().collect();
+        let settings = FolderSettings { path: dir.to_owned(), config_maps };
         let events = folder::read(&settings, &self.vault);
         events.with_context(|| format!("cannot read manifests from {}", dir.display()))
     }

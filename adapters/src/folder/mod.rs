@@ -37,8 +37,8 @@ use yaml::Reader;
 pub struct FolderSettings {
     /// The folder.
     pub path: PathBuf,
-    /// The controller's own ConfigMap; all others are left out.
-    pub config_map: Option<Name>,
+    /// The controller's own ConfigMap and those that flags name; all others are left out.
+    pub config_maps: Vec<Name>,
 }
 
 /// Why a folder cannot be used.
@@ -134,7 +134,7 @@ pub fn read(settings: &FolderSettings, vault: &Vault) -> Result<Vec<Event>, Fold
     let scan::Found { files, unreadable } = scan::walk(&settings.path, &mut |_, _| {})
         .map_err(|source| FolderError::Unreadable { path: settings.path.clone(), source })?;
     let mut store = Store::default();
-    let by = Reader { vault, config_map: settings.config_map.as_ref() };
+    let by = Reader { vault, config_maps: &settings.config_maps };
     load::all(&settings.path, files, &mut store, by);
     let unreadable = unreadable.iter().map(|(path, error)| watch::unreadable(path, error));
     store.set_general(unreadable.collect());

@@ -139,7 +139,7 @@ impl Watch {
     /// Reads everything.
     fn first(&mut self) -> Vec<Event> {
         if let Some(found) = self.walk() {
-            let by = Reader { vault: &self.vault, config_map: self.settings.config_map.as_ref() };
+            let by = Reader { vault: &self.vault, config_maps: &self.settings.config_maps };
             let stamps = load::all(&self.settings.path, found, &mut self.store, by);
             self.stamps = stamps.into_iter().collect();
         }
@@ -258,7 +258,7 @@ impl Watch {
 
     fn read(&mut self, path: &Arc<Path>, events: &mut Vec<Event>) {
         let root = &self.settings.path;
-        let by = Reader { vault: &self.vault, config_map: self.settings.config_map.as_ref() };
+        let by = Reader { vault: &self.vault, config_maps: &self.settings.config_maps };
         match load::one(root, path, &self.store, by) {
             Ok((documents, stamp)) => {
                 self.vanishing.remove(path);

@@ -21,8 +21,8 @@ const YAML_NODES_MAX: usize = 20_000_000;
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub vault: &'a Vault,
-    /// The only ConfigMap that is kept.
-    pub config_map: Option<&'a Name>,
+    /// The only ConfigMaps that are kept.
+    pub config_maps: &'a [Name],
 }
 
 /// One document of a file, decoded.
@@ -148,7 +148,7 @@ pub(super) fn document(piece: Piece<'_>, by: Reader<'_>) -> Document {
         for item in slim.into_items() {
             match item.finish(None, by.vault) {
                 Decoded::Object(Object::ConfigMap(map))
-                    if by.config_map != Some(&map.meta.name) => {}
+                    if !by.config_maps.contains(&map.meta.name) => {}
                 Decoded::Object(object) => document.objects.push(object),
                 Decoded::Foreign => {}
                 Decoded::Refused(Refusal { object, what, fix }) => {

@@ -194,6 +194,8 @@ fn read_facts(controller: &Controller, piece: &PieceKey, changed: &BTreeSet<Fact
 fn is_about(piece: &PieceKey, key: &Key) -> bool {
     match (piece, key) {
         (PieceKey::Backend(piece), Key::Backend(name)) => piece == name,
+        (PieceKey::Tcp, Key::Map(MapId::Tcp, _)) => true,
+        (PieceKey::Host(host), Key::Map(MapId::Sni, key)) => host == key,
         (PieceKey::Host(host), Key::Map(_, key)) => {
             key.strip_prefix(&**host).is_some_and(|rest| rest.starts_with('/'))
         }
@@ -205,6 +207,7 @@ fn is_about(piece: &PieceKey, key: &Key) -> bool {
             | PieceKey::Object(_)
             | PieceKey::Tls(_)
             | PieceKey::Host(_)
+            | PieceKey::Tcp
             | PieceKey::Backend(_),
             Key::Skeleton
             | Key::DefaultCertificate
@@ -223,6 +226,7 @@ fn piece_text(piece: &PieceKey) -> String {
         PieceKey::Tls(host) => format!("certificates of {host:?}"),
         PieceKey::Host(host) => format!("routes of {host:?}"),
         PieceKey::Backend(name) => format!("servers of {name}"),
+        PieceKey::Tcp => "TCP services".into(),
     }
 }
 

@@ -33,7 +33,8 @@ pub fn event(event: &Event) -> String {
         Event::Restored(_) => "state replaced".into(),
         Event::DeletionsAccepted => "an operator accepted the deletions that are held".into(),
         Event::Listed(listing) => {
-            let Listing { kind, namespace, cluster: _, revision, watched: _, objects } = listing;
+            let Listing { kind, namespace, cluster: _, revision, watched: _, objects, name: _ } =
+                listing;
             let place = namespace.as_deref().map_or_else(String::new, |n| format!(" of {n}"));
             format!("listed {}{place} at {revision}: {} objects", kind.name(), objects.len())
         }
@@ -218,6 +219,7 @@ pub fn fact(fact: &Fact) -> String {
         Fact::Status(name) => format!("status of Ingress {name}"),
         Fact::Nodes => "the Nodes".into(),
         Fact::Namespace(name) => format!("Namespace {name}"),
+        Fact::NamedConfigMap(name) => format!("ConfigMap {name}"),
     }
 }
 

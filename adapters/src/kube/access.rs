@@ -55,7 +55,15 @@ pub fn rules(settings: &Settings) -> Vec<Rule> {
                 (&["get", "list", "watch"], why)
             }
             Kind::Namespace => (&["list", "watch"], "labels of namespaces"),
-            Kind::ConfigMap => (&["list", "watch"], "the controller's own configuration"),
+            Kind::ConfigMap => {
+                let is_own = settings.config_map.as_ref().is_some_and(|own| {
+                    target.namespace.as_deref() == Some(&*own.namespace)
+                        && target.name.as_deref() == Some(&*own.name)
+                });
+                let why =
+                    if is_own { "the controller's own configuration" } else { "TCP services" };
+                (&["list", "watch"], why)
+            }
             Kind::IngressClass => (&["list", "watch"], "which Ingresses are ours"),
             Kind::Service => (&["list", "watch"], "ports of backends, addresses to publish"),
             Kind::EndpointSlice => (&["list", "watch"], "addresses of pods"),

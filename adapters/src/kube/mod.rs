@@ -163,7 +163,7 @@ pub fn targets(settings: &Settings) -> Vec<Target> {
     if scope.nodes {
         targets.push(everywhere(Kind::Node));
     }
-    if let Some(Name { namespace, name }) = &settings.config_map {
+    for Name { namespace, name } in settings.config_maps() {
         targets.push(Target {
             kind: Kind::ConfigMap,
             namespace: Some((&**namespace).into()),

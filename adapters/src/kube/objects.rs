@@ -123,6 +123,7 @@ impl Sink for Objects {
             revision: version.parse().unwrap_or(0),
             watched,
             objects,
+            name: self.target.name.clone(),
         }));
         count
     }

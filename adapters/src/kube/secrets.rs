@@ -159,6 +159,7 @@ impl Sink for SecretNames {
                 revision: version.parse().unwrap_or(0),
                 watched,
                 objects,
+                name: None,
             }));
         }
         self.count

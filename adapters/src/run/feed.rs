@@ -40,8 +40,8 @@ impl Feed {
         let (settings, vault) = (&options.settings, Arc::clone(vault));
         match &options.source {
             Source::Folder(path) => {
-                let config_map = settings.config_map.clone();
-                let folder = FolderSettings { path: path.clone(), config_map };
+                let config_maps = settings.config_maps().cloned().collect();
+                let folder = FolderSettings { path: path.clone(), config_maps };
                 Ok(Feed::Folder { _folder: Folder::start(folder, vault, events)? })
             }
             Source::Cluster(server) => {

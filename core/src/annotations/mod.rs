@@ -15,6 +15,7 @@ pub mod headers;
 pub mod hsts;
 pub mod limits;
 pub mod nearest;
+pub mod passthrough;
 pub mod protocol;
 pub mod rate;
 pub mod redirect;
@@ -52,6 +53,7 @@ pub const FAMILIES: &[&Family] = &[
     &protocol::FAMILY,
     &affinity::FAMILY,
     &rewrite::FAMILY,
+    &passthrough::FAMILY,
 ];
 
 /// A group of keys that belong together.

@@ -209,7 +209,8 @@ fn is_tls(draft: &BackendDraft) -> bool {
 }
 
 fn finish(draft: &mut BackendDraft) {
-    let h2 = draft.values.get("protocol").is_some_and(|p| p == "h2");
+    // Without HTTP there is no version of it.
+    let h2 = !draft.stream && draft.values.get("protocol").is_some_and(|p| p == "h2");
     if !is_tls(draft) {
         draft.files.clear();
         if h2 {
@@ -217,7 +218,11 @@ fn finish(draft: &mut BackendDraft) {
         }
         return;
     }
-    let mut keywords = String::from(if h2 { "ssl alpn h2" } else { "ssl alpn http/1.1" });
+    let mut keywords = String::from(match (draft.stream, h2) {
+        (true, _) => "ssl",
+        (false, true) => "ssl alpn h2",
+        (false, false) => "ssl alpn http/1.1",
+    });
     let file = |hex: &String, make: fn(Digest) -> ServerFile| {
         Digest::from_hex(hex).map(|digest| make(digest).file())
     };
@@ -238,8 +243,11 @@ fn finish(draft: &mut BackendDraft) {
         keywords.push_str(" no-sni-auto");
     }
     if draft.values.contains_key("check") {
-        let alpn = if h2 { "h2" } else { "http/1.1" };
-        keywords.push_str(&format!(" check-ssl check-alpn {alpn}"));
+        keywords.push_str(" check-ssl");
+        if !draft.stream {
+            let alpn = if h2 { "h2" } else { "http/1.1" };
+            keywords.push_str(&format!(" check-alpn {alpn}"));
+        }
         if let Some(name) = draft.values.get("name") {
             keywords.push_str(&format!(" check-sni {name}"));
         }

@@ -81,6 +81,9 @@ fn reloads(row: &Annotation) -> &'static str {
         Mechanism::Profile | Mechanism::ServerKeyword => {
             "never on 3.4; on 3.0 and 3.2 when the spare backends are used up; always on 2.6"
         }
+        Mechanism::Record if row.key == "tls-passthrough" => {
+            "for the first and the last host that uses it"
+        }
         Mechanism::Record if row.key.ends_with("-header") => {
             "never on 3.4; before that for a header name not used yet"
         }

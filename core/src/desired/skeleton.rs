@@ -26,6 +26,10 @@ pub struct Skeleton {
     /// Options of the frontend and the defaults, from the controller's ConfigMap: directive to
     /// encoded value.
     pub options: BTreeMap<Box<str>, Box<str>>,
+    /// Ports of TCP services that are not bound from the beginning, sorted.
+    pub tcp_ports: Vec<u16>,
+    /// Whether TLS is passed through for any host, so that the HTTPS port looks at the SNI first.
+    pub passthrough: bool,
 }
 
 impl Skeleton {
@@ -38,6 +42,14 @@ impl Skeleton {
             header_names: Vec::new(),
             checks: true,
             options: BTreeMap::new(),
+            tcp_ports: Vec::new(),
+            passthrough: false,
         }
+    }
+
+    /// Whether there is any port for TCP services.
+    #[must_use]
+    pub fn has_tcp(&self) -> bool {
+        self.listen.tcp_ports.is_some() || !self.tcp_ports.is_empty()
     }
 }

@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::route::{self, Policies};
-use super::{Piece, class};
+use super::{Piece, class, passthrough};
 use crate::action::MapId;
 use crate::annotations::Registry;
 use crate::desired::Contribution;
@@ -23,12 +23,20 @@ use crate::world::lookup::Lookup;
 use crate::world::object::{BackendRef, Ingress, Kind, Name, ObjectRef, PathType};
 
 /// One Ingress's wish to own a path of the host.
-struct Claim<'w> {
-    ingress: &'w Ingress,
-    field: String,
+pub(super) struct Claim<'w> {
+    pub(super) ingress: &'w Ingress,
+    /// Where it stands in the Ingress.
+    pub(super) field: String,
     rank: Rank,
-    path: PathKey,
-    backend: &'w BackendRef,
+    pub(super) path: PathKey,
+    pub(super) backend: &'w BackendRef,
+}
+
+impl Claim<'_> {
+    /// Whether it is a default backend.
+    pub(super) fn is_default(&self) -> bool {
+        self.rank == Rank::Default
+    }
 }
 
 /// What goes first within one Ingress. Default backends come after every rule of every Ingress.
@@ -53,12 +61,14 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
         }
     }
     claims.sort_by(|a, b| {
-        let is_default = |c: &Claim<'_>| c.rank == Rank::Default;
-        is_default(a)
-            .cmp(&is_default(b))
+        a.is_default()
+            .cmp(&b.is_default())
             .then_with(|| seniority(a).cmp(&seniority(b)))
             .then_with(|| a.rank.cmp(&b.rank))
     });
+    let mut policies = Policies::default();
+    let is_passed =
+        passthrough::settle(lookup, registry, &mut policies, host, &mut claims, &mut piece);
     let mut winners: BTreeMap<PathKey, Claim<'_>> = BTreeMap::new();
     for claim in claims {
         match winners.get(&claim.path) {
@@ -68,8 +78,16 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
             }
         }
     }
+    if is_passed {
+        let claim = winners.get(&PathKey::root());
+        let (plain, sni) =
+            passthrough::records(lookup, registry, &mut policies, claim, &mut piece);
+        add(&mut piece, host, &PathKey::root(), &plain);
+        let sni = Contribution::Map(MapId::Sni, host.clone(), sni.into());
+        piece.contributions.push(sni);
+        return piece;
+    }
     let has_root = winners.contains_key(&PathKey::root());
-    let mut policies = Policies::default();
     for (path, claim) in winners {
         let record = route::record(
             lookup,
@@ -94,7 +112,8 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
     piece
 }
 
-fn seniority<'w>(claim: &Claim<'w>) -> (i64, &'w Name) {
+/// What makes the older of two claims.
+pub(super) fn seniority<'w>(claim: &Claim<'w>) -> (i64, &'w Name) {
     let (created, name) = claim.ingress.meta.seniority();
     (if is_planted(Mistake::NameBeforeAge) { 0 } else { created }, name)
 }

@@ -9,13 +9,17 @@ pub mod class;
 pub mod global;
 pub mod host;
 pub mod object;
+pub mod passthrough;
 pub mod route;
+pub mod stream;
+pub mod tcp;
 pub mod tls;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::action::MapId;
 use crate::annotations::Registry;
 use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
 use crate::problem::Problem;
@@ -36,14 +40,16 @@ pub enum PieceKey {
     Tls(Arc<str>),
     /// The routes of a host.
     Host(Arc<str>),
-    /// The endpoints of a backend. Exists while a host refers to it.
+    /// The endpoints of a backend. Exists while a host or a TCP service refers to it.
     Backend(Arc<str>),
+    /// The TCP services.
+    Tcp,
 }
 
 impl ShardKey for PieceKey {
     fn shard(&self, hash: &mut crate::shard::Fnv) {
         match self {
-            PieceKey::Global => {}
+            PieceKey::Global | PieceKey::Tcp => {}
             PieceKey::Object(object) => object.name.shard(hash),
             PieceKey::Tls(text) | PieceKey::Host(text) | PieceKey::Backend(text) => {
                 text.shard(hash);
@@ -226,6 +232,7 @@ impl Projections {
             }
             PieceKey::Object(object) => object::project(&mut lookup, registry, object),
             PieceKey::Tls(host) => tls::project(&mut lookup, host),
+            PieceKey::Tcp => tcp::project(&mut lookup, registry),
             PieceKey::Host(host) => host::project(&mut lookup, registry, host),
             PieceKey::Backend(name) => match self.backends.get(name) {
                 Some((spec, _)) => backend::project(&mut lookup, name, spec),
@@ -280,11 +287,20 @@ impl Projections {
         let excess: Vec<Problem> = excess.into_iter().collect();
         count(&mut self.problems, &self.too_many_checks, &excess, report);
         self.too_many_checks = excess;
-        let current = &desired.image().skeleton;
+        let image = desired.image();
+        let ports = image.map(MapId::Tcp).iter().filter_map(|(port, _)| port.parse().ok());
+        let mut tcp_ports: Vec<u16> =
+            ports.filter(|port| !world.settings.listen.is_reserved(*port)).collect();
+        tcp_ports.sort_unstable();
+        let passthrough =
+            world.settings.listen.https_port > 0 && !image.map(MapId::Sni).is_empty();
+        let current = &image.skeleton;
         if *current.capabilities == *capabilities
             && current.header_names == header_names
             && current.checks == checks
             && current.options == options
+            && current.tcp_ports == tcp_ports
+            && current.passthrough == passthrough
         {
             return;
         }
@@ -294,6 +310,8 @@ impl Projections {
             header_names,
             checks,
             options,
+            tcp_ports,
+            passthrough,
         }));
     }
 }
@@ -307,6 +325,7 @@ pub fn from_scratch(world: &World, registry: &Registry) -> (Desired, Projections
     let mut facts = BTreeSet::from([Fact::Capabilities, Fact::ConfigMap, Fact::Source]);
     facts.extend(world.hosts.keys().cloned().map(Fact::Host));
     facts.insert(Fact::Host("".into()));
+    facts.extend(world.settings.named_config_maps().cloned().map(Fact::NamedConfigMap));
     facts.extend(world.tls_hosts.keys().cloned().map(Fact::TlsHost));
     facts.extend(world.ingresses.keys().cloned().map(Fact::Ingress));
     facts.extend(world.services.keys().cloned().map(Fact::Service));
@@ -326,6 +345,7 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         Fact::TlsHost(host) => Some(PieceKey::Tls(host.clone())),
         Fact::Ingress(name) => object(Kind::Ingress, name),
         Fact::Service(name) => object(Kind::Service, name),
+        Fact::NamedConfigMap(_) => Some(PieceKey::Tcp),
         Fact::Defaults
         | Fact::DefaultClass
         | Fact::Class(_)
@@ -347,6 +367,7 @@ fn drops_when_empty(
 ) -> bool {
     match key {
         PieceKey::Global => false,
+        PieceKey::Tcp => world.settings.tcp_services.is_none(),
         PieceKey::Host(host) => !host.is_empty() && !world.hosts.contains_key(host),
         PieceKey::Tls(host) => !world.tls_hosts.contains_key(host),
         PieceKey::Backend(name) => !backends.contains_key(name),

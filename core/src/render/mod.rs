@@ -7,6 +7,7 @@ pub mod crt_list;
 pub mod maps;
 pub mod profile;
 pub mod skeleton;
+pub mod stream;
 
 use alloc::string::String;
 use alloc::sync::Arc;

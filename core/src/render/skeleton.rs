@@ -17,6 +17,9 @@ use crate::desired::Skeleton;
 /// is dropped, so that no Host header can pass for another host with a path.
 const HOST: &str = "req.hdr(host),lower,field(1,:),field(1,/),rtrim(.)";
 
+/// How TLS of HTTPS ends, wherever it is bound.
+const TLS: &str = "ssl crt-list certs/list.txt alpn h2,http/1.1";
+
 /// Name of this HAProxy among peers: itself, which hands its tables on at a reload.
 const PEER: &str = "tidegate";
 
@@ -29,8 +32,10 @@ pub fn write(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) 
     front_defaults(skeleton, out)?;
     out.write_str("defaults tidegate-answers\n  mode http\n\n")?;
     super::profile::write_all(skeleton, out)?;
+    super::profile::write_streams(out)?;
     rate_tables(skeleton, out)?;
     frontend(skeleton, out)?;
+    super::stream::write(skeleton, out)?;
     answers(skeleton, out)?;
     internal(skeleton, out)
 }
@@ -95,14 +100,13 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
         if skeleton.listen.http_port > 0 {
             writeln!(out, "  bind {}{only}", bind(skeleton.listen.http_port))?;
         }
-        if skeleton.listen.https_port > 0 {
-            writeln!(
-                out,
-                "  bind {}{only} ssl crt-list {} alpn h2,http/1.1",
-                bind(skeleton.listen.https_port),
-                super::crt_list::FILE
-            )?;
+        if skeleton.listen.https_port > 0 && !skeleton.passthrough {
+            writeln!(out, "  bind {}{only} {TLS}", bind(skeleton.listen.https_port))?;
         }
+    }
+    if skeleton.listen.https_port > 0 && skeleton.passthrough {
+        let path = super::stream::offload_socket(&skeleton.listen);
+        writeln!(out, "  bind {path} mode 600 accept-proxy {TLS}")?;
     }
     routing(out)?;
     out.write_str(
@@ -265,7 +269,8 @@ fn internal(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
          if { path /healthz }\n\
          \x20 http-request use-service prometheus-exporter if { path /metrics }\n\
          \x20 http-request return status 200 content-type text/plain \
-         lf-string \"%[path,map_str(maps/ledger.map,-)]%[path,map_str(maps/headers.map,-)]\\n\" \
+         lf-string \"%[path,map_str(maps/ledger.map,-)]%[path,map_str(maps/headers.map,-)]\
+         %[path,map_str(maps/tcp.map,-)]%[path,map_str(maps/sni.map,-)]\\n\" \
          if { path /maps }\n\
          \x20 http-request return status 404\n\n",
     )

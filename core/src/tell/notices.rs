@@ -324,7 +324,8 @@ fn meta<'w>(world: &'w World, object: &ObjectRef) -> Option<&'w Meta> {
     match object.kind {
         Kind::Namespace => world.namespaces.get(name).map(|o| &o.meta),
         Kind::ConfigMap => {
-            world.config_map.as_ref().map(|o| &o.meta).filter(|meta| meta.name == *name)
+            let own = world.config_map.as_ref().filter(|o| o.meta.name == *name);
+            own.or_else(|| world.named_config_maps.get(name)).map(|o| &o.meta)
         }
         Kind::IngressClass => world.classes.get(name).map(|o| &o.meta),
         Kind::Secret => world.secrets.get(name).map(|o| &o.meta),

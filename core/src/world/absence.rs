@@ -152,8 +152,8 @@ struct Sizes<'s> {
 impl World {
     /// Takes in a complete list from an API server; adds what changed to `changed`.
     pub fn list(&mut self, listing: Listing, now: Time, changed: &mut BTreeSet<Fact>) {
-        let Listing { kind, namespace, cluster, revision, watched, objects } = listing;
-        let extent = Extent { kind, namespace };
+        let Listing { kind, namespace, cluster, revision, watched, objects, name } = listing;
+        let extent = Extent { kind, namespace, name };
         let store = Store { cluster, revision };
         let mut absent = self.names(&extent);
         let known = absent.len();

@@ -15,25 +15,30 @@ pub struct Extent {
     pub kind: Kind,
     /// The namespace; `None` for all, and for kinds without namespace.
     pub namespace: Option<Box<str>>,
+    /// The only object; `None` for all. Several ConfigMaps of a namespace are watched one by one.
+    pub name: Option<Box<str>>,
 }
 
 impl Extent {
     /// Whether an object is in it.
     #[must_use]
     pub fn has(&self, object: &ObjectRef) -> bool {
-        object.kind == self.kind && self.has_namespace(&object.name)
+        object.kind == self.kind && self.has_name(&object.name)
     }
 
     /// Whether a name of the kind is in it.
     #[must_use]
-    pub fn has_namespace(&self, name: &Name) -> bool {
+    pub fn has_name(&self, name: &Name) -> bool {
         self.namespace.as_ref().is_none_or(|namespace| **namespace == *name.namespace)
+            && self.name.as_ref().is_none_or(|only| **only == *name.name)
     }
 
     /// Whether all of it is in another one.
     #[must_use]
     pub fn is_within(&self, other: &Extent) -> bool {
-        self.kind == other.kind && (other.namespace.is_none() || other.namespace == self.namespace)
+        self.kind == other.kind
+            && (other.namespace.is_none() || other.namespace == self.namespace)
+            && (other.name.is_none() || other.name == self.name)
     }
 }
 
@@ -52,10 +57,11 @@ pub fn expected(settings: &Settings) -> BTreeSet<Extent> {
     let mut expected = BTreeSet::new();
     let mut namespaced = |kind| {
         if namespaces.is_empty() {
-            expected.insert(Extent { kind, namespace: None });
+            expected.insert(Extent { kind, namespace: None, name: None });
         }
         for namespace in namespaces {
-            expected.insert(Extent { kind, namespace: Some(namespace.clone()) });
+            let namespace = Some(namespace.clone());
+            expected.insert(Extent { kind, namespace, name: None });
         }
     };
     namespaced(Kind::Service);
@@ -71,11 +77,11 @@ pub fn expected(settings: &Settings) -> BTreeSet<Extent> {
         (Kind::Node, *nodes),
     ];
     for (kind, _) in cluster_wide.into_iter().filter(|(_, watched)| *watched) {
-        expected.insert(Extent { kind, namespace: None });
+        expected.insert(Extent { kind, namespace: None, name: None });
     }
-    if let Some(name) = &settings.config_map {
-        let namespace = Some((&*name.namespace).into());
-        expected.insert(Extent { kind: Kind::ConfigMap, namespace });
+    for Name { namespace, name } in settings.config_maps() {
+        let (namespace, name) = (Some((&**namespace).into()), Some((&**name).into()));
+        expected.insert(Extent { kind: Kind::ConfigMap, namespace, name });
     }
     expected
 }

@@ -43,6 +43,8 @@ pub enum Fact {
     Nodes,
     /// A Namespace.
     Namespace(Arc<str>),
+    /// A ConfigMap that a flag names.
+    NamedConfigMap(Name),
 }
 
 impl ShardKey for Fact {
@@ -57,6 +59,7 @@ impl ShardKey for Fact {
             Fact::Host(text) | Fact::TlsHost(text) => text.shard(hash),
             Fact::Ingress(name) | Fact::Service(name) => name.shard(hash),
             Fact::Slices(name) | Fact::Secret(name) | Fact::Status(name) => name.shard(hash),
+            Fact::NamedConfigMap(name) => name.shard(hash),
             Fact::Resolved(text) => (**text).shard(hash),
             Fact::Quarantined(object) => object.name.shard(hash),
         }

@@ -41,6 +41,7 @@ pub struct World {
     pub(crate) capabilities: Option<Arc<Capabilities>>,
     pub(crate) namespaces: ShardMap<Name, Arc<Namespace>>,
     pub(crate) config_map: Option<Arc<ConfigMap>>,
+    pub(crate) named_config_maps: ShardMap<Name, Arc<ConfigMap>>,
     pub(crate) classes: ShardMap<Name, Arc<IngressClass>>,
     pub(crate) secrets: ShardMap<Name, Arc<Secret>>,
     pub(crate) services: ShardMap<Name, Arc<Service>>,
@@ -73,6 +74,7 @@ impl World {
             capabilities: None,
             namespaces: ShardMap::default(),
             config_map: None,
+            named_config_maps: ShardMap::default(),
             classes: ShardMap::default(),
             secrets: ShardMap::default(),
             services: ShardMap::default(),
@@ -112,7 +114,10 @@ impl World {
     pub fn counts(&self) -> [(Kind, usize); 8] {
         [
             (Kind::Namespace, self.namespaces.len()),
-            (Kind::ConfigMap, usize::from(self.config_map.is_some())),
+            (
+                Kind::ConfigMap,
+                usize::from(self.config_map.is_some()) + self.named_config_maps.len(),
+            ),
             (Kind::IngressClass, self.classes.len()),
             (Kind::Secret, self.secrets.len()),
             (Kind::Service, self.services.len()),
@@ -140,6 +145,7 @@ impl World {
         let mut all = Vec::with_capacity(self.len());
         all.extend(self.namespaces.values().cloned().map(Object::Namespace));
         all.extend(self.config_map.iter().cloned().map(Object::ConfigMap));
+        all.extend(self.named_config_maps.values().cloned().map(Object::ConfigMap));
         all.extend(self.classes.values().cloned().map(Object::IngressClass));
         all.extend(self.secrets.values().cloned().map(Object::Secret));
         all.extend(self.services.values().cloned().map(Object::Service));
@@ -175,10 +181,20 @@ impl World {
                 }
                 put.is_same()
             }
-            Object::ConfigMap(new) => {
-                if self.settings.config_map.as_ref() != Some(&new.meta.name) {
+            Object::ConfigMap(new) if self.settings.config_map.as_ref() != Some(&new.meta.name) => {
+                if !self.settings.named_config_maps().any(|name| *name == new.meta.name) {
                     return;
                 }
+                let put = put(&mut self.named_config_maps, new.clone(), |o| &o.meta.name);
+                if let Put::Replaced(old) = &put {
+                    self.release_entries(old, &new, changed);
+                }
+                if !put.is_same() {
+                    changed.insert(Fact::NamedConfigMap(object_ref.name.clone()));
+                }
+                put.is_same()
+            }
+            Object::ConfigMap(new) => {
                 let same = self.config_map.as_ref() == Some(&new);
                 let old = self.config_map.replace(new);
                 if !same {
@@ -309,7 +325,14 @@ impl World {
                     self.config_map = None;
                     changed.extend([Fact::ConfigMap, Fact::Defaults]);
                 }
-                ours
+                let old = self.named_config_maps.remove(name);
+                let named = old.is_some();
+                if let Some(old) = old {
+                    let data = BTreeMap::new();
+                    self.release_entries(&old, &ConfigMap { data, ..(*old).clone() }, changed);
+                    changed.insert(Fact::NamedConfigMap(name.clone()));
+                }
+                ours || named
             }
             Kind::IngressClass => {
                 let existed = self.classes.remove(name).is_some();
@@ -366,7 +389,7 @@ impl World {
     /// Takes in a complete list of one kind from a source that is believed: what is not in it is
     /// gone.
     pub fn relist(&mut self, kind: Kind, objects: Vec<Object>, changed: &mut BTreeSet<Fact>) {
-        let extent = Extent { kind, namespace: None };
+        let extent = Extent { kind, namespace: None, name: None };
         let mut gone = self.names(&extent);
         for object in objects {
             if extent.has(&object.object_ref()) {
@@ -384,7 +407,10 @@ impl World {
     fn names(&self, extent: &Extent) -> BTreeSet<Name> {
         let mut names: BTreeSet<Name> = match extent.kind {
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
-            Kind::ConfigMap => self.config_map.iter().map(|c| c.meta.name.clone()).collect(),
+            Kind::ConfigMap => {
+                let own = self.config_map.iter().map(|c| c.meta.name.clone());
+                own.chain(self.named_config_maps.keys().cloned()).collect()
+            }
             Kind::IngressClass => self.classes.keys().cloned().collect(),
             Kind::Secret => self.secrets.keys().cloned().collect(),
             Kind::Service => self.services.keys().cloned().collect(),
@@ -393,7 +419,7 @@ impl World {
             Kind::Node => self.nodes.keys().cloned().collect(),
         };
         names.extend(self.follow.waiting(extent.kind).cloned());
-        names.retain(|name| extent.has_namespace(name));
+        names.retain(|name| extent.has_name(name));
         names
     }
 
@@ -422,6 +448,20 @@ impl World {
     pub fn quarantine(&mut self, object: ObjectRef, why: Box<str>, changed: &mut BTreeSet<Fact>) {
         changed.insert(Fact::Quarantined(object.clone()));
         self.quarantined.insert(object, why);
+    }
+
+    /// Gives the changed entries of a ConfigMap a new chance: see `project::tcp::one_port`.
+    fn release_entries(
+        &mut self,
+        old: &ConfigMap,
+        new: &ConfigMap,
+        changed: &mut BTreeSet<Fact>,
+    ) {
+        let differing = old.data.iter().filter(|(key, value)| new.data.get(*key) != Some(value));
+        for port in differing.filter_map(|(key, _)| key.parse().ok()) {
+            let entry = crate::project::tcp::one_port(&old.meta.name, port);
+            self.release_quarantine(&entry, changed);
+        }
     }
 
     fn release_quarantine(&mut self, object: &ObjectRef, changed: &mut BTreeSet<Fact>) {

@@ -21,6 +21,7 @@ fn at(kind: Kind, cluster: &str, revision: u64, objects: &[Object]) -> Event {
         revision,
         watched: 0,
         objects: objects.iter().filter(|o| o.kind() == kind).cloned().collect(),
+        name: None,
     })
 }
 

@@ -25,6 +25,7 @@ pub fn listed(kind: Kind, namespace: Option<&str>, objects: &[Object]) -> Event 
         revision: 100,
         watched: 0,
         objects: objects.iter().filter(inside).cloned().collect(),
+        name: None,
     })
 }
 

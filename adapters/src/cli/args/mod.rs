@@ -46,6 +46,11 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "What is served",
           env = "TIDEGATE_CONFIGMAP", value_parser = value::name)]
     pub configmap: Option<Name>,
+    /// ConfigMap with TCP services: port as the key, NAMESPACE/SERVICE:PORT as the value, with :ssl
+    /// behind it when TLS ends here
+    #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "What is served",
+          env = "TIDEGATE_CONFIGMAP_TCP_SERVICES", value_parser = value::name)]
+    pub configmap_tcp_services: Option<Name>,
     /// Service that answers what no rule matches; without it the answer is 404
     #[arg(long, value_name = "NAMESPACE/NAME:PORT", help_heading = "What is served",
           env = "TIDEGATE_DEFAULT_BACKEND", value_parser = value::backend)]
@@ -92,6 +97,10 @@ pub struct ListenArgs {
     /// Port for HTTPS; 0 for none
     #[arg(long, value_name = "PORT", env = "TIDEGATE_HTTPS_PORT", default_value_t = 8443)]
     pub https_port: u16,
+    /// Ports kept for TCP services: one of them is taken and left without a reload, any other port
+    /// with one. Each costs HAProxy a descriptor per address of --bind [default: none]
+    #[arg(long, value_name = "FIRST-LAST", env = "TIDEGATE_TCP_PORTS", value_parser = value::ports)]
+    pub tcp_ports: Option<(u16, u16)>,
     /// Port on 127.0.0.1 for HAProxy's own metrics; 0 for none
     #[arg(long, value_name = "PORT", env = "TIDEGATE_STATS_PORT", default_value_t = 8404)]
     pub stats_port: u16,
@@ -196,6 +205,7 @@ impl SettingsArgs {
             ingress_class,
             watch_classless,
             configmap,
+            configmap_tcp_services,
             default_backend,
             default_certificate,
             external_names,
@@ -204,6 +214,10 @@ impl SettingsArgs {
             limits,
             delays,
         } = self.clone();
+        anyhow::ensure!(
+            configmap_tcp_services.is_none() || configmap_tcp_services != configmap,
+            "--configmap-tcp-services must name another ConfigMap than --configmap"
+        );
         Ok(Settings {
             controller_name: controller_name.into(),
             legacy_class: ingress_class.into(),
@@ -221,6 +235,7 @@ impl SettingsArgs {
             listen: listen.listen()?,
             limits: limits.limits(),
             delays: delays.delays(),
+            tcp_services: configmap_tcp_services,
         })
     }
 }
@@ -231,6 +246,7 @@ impl ListenArgs {
             bind,
             http_port,
             https_port,
+            tcp_ports,
             stats_port,
             state_dir,
             threads,
@@ -238,6 +254,12 @@ impl ListenArgs {
             hard_stop_after,
             access_log,
         } = self;
+        if let Some((first, last)) = tcp_ports {
+            let own = [http_port, https_port, stats_port];
+            if let Some(port) = own.into_iter().find(|port| (first..=last).contains(port)) {
+                anyhow::bail!("--tcp-ports has port {port}, which is HTTP's, HTTPS's or the metrics'");
+            }
+        }
         let state_dir = std::path::absolute(match state_dir {
             Some(dir) => dir,
             None => super::places::state_dir()?,
@@ -255,6 +277,7 @@ impl ListenArgs {
             maxconn,
             hard_stop_after_s: u32::try_from(hard_stop_after.as_secs()).unwrap_or(u32::MAX),
             log_target: access_log.into(),
+            tcp_ports,
         })
     }
 }

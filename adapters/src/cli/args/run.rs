@@ -125,6 +125,14 @@ impl RunArgs {
         if let Source::Cluster(_) = &source {
             cluster.apply(&mut settings)?;
         }
+        let admin = match admin_bind.as_str() {
+            "none" | "" => None,
+            text => Some(value::endpoint(text).map_err(anyhow::Error::msg)?),
+        };
+        if let Some(Endpoint::Tcp(_, port)) = &admin {
+            let is_reserved = settings.listen.is_reserved(*port);
+            anyhow::ensure!(!is_reserved, "--tcp-ports has port {port} of --admin-bind");
+        }
         let mode = match attach {
             None => Mode::Spawn,
             Some(worker) => Mode::Attach { master, worker },
@@ -143,10 +151,7 @@ impl RunArgs {
             mode,
             inherit_stdout: &*settings.listen.log_target == "stdout",
             journal: journal_dir.map(|dir| JournalOptions { dir, bytes_max: journal_max }),
-            admin: match admin_bind.as_str() {
-                "none" | "" => None,
-                text => Some(value::endpoint(text).map_err(anyhow::Error::msg)?),
-            },
+            admin,
             drain_delay,
             stop: if keep_haproxy {
                 StopMode::Leave
@@ -207,6 +212,10 @@ mod tests {
         assert_eq!(settings.default_backend, Some((Name::new("a", "b"), 81)));
         assert_eq!(settings.listen.addresses.len(), 2);
         assert_eq!(settings.delays.audit_ms, 0);
+        let listen = ["--tcp-ports", "8000-9000", "--haproxy", "/h"];
+        assert!(parse(&listen).options().is_err(), "ports of our own cannot be kept");
+        let same = ["--configmap", "a/b", "--configmap-tcp-services", "a/b", "--haproxy", "/h"];
+        assert!(parse(&same).options().is_err());
         assert_eq!(options.stop, StopMode::Leave);
         let worker = Endpoint::Unix("/w".into());
         assert_eq!(options.mode, Mode::Attach { master: None, worker });
