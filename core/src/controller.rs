@@ -120,12 +120,7 @@ impl Controller {
         let skeleton = Arc::new(Skeleton::initial(&world));
         let named = world.settings().named_config_maps().cloned().map(Fact::NamedConfigMap);
         let mut held: BTreeSet<Fact> = named.collect();
-        held.extend([
-            Fact::Host("".into()),
-            Fact::ConfigMap,
-            Fact::Source,
-            Fact::Capabilities,
-        ]);
+        held.extend([Fact::Host("".into()), Fact::ConfigMap, Fact::Source, Fact::Capabilities]);
         Controller {
             registry: Arc::new(Registry::new()),
             world,

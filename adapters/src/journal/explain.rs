@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use tidegate_core::action::{Action, ActionBody};
+use tidegate_core::action::{Action, ActionBody, MapId};
 use tidegate_core::controller::Controller;
 use tidegate_core::desired::Key;
 use tidegate_core::plan::Phase;

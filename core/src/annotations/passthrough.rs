@@ -4,9 +4,7 @@
 use alloc::string::ToString;
 
 use super::value;
-use super::{
-    Annotation, Apply, Context, Family, Mechanism, OnError, Refusal, RouteDraft, Scopes,
-};
+use super::{Annotation, Apply, Context, Family, Mechanism, OnError, Refusal, RouteDraft, Scopes};
 
 /// The name under which the draft of a route holds it.
 const VALUE: &str = "passthrough";
@@ -37,11 +35,7 @@ pub const FAMILY: Family = Family {
     rules: &[],
 };
 
-fn passthrough(
-    text: &str,
-    draft: &mut RouteDraft,
-    _: &mut Context<'_, '_>,
-) -> Result<(), Refusal> {
+fn passthrough(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
     if value::boolean(text)? {
         draft.values.insert(VALUE, "true".to_string());
     }

@@ -80,8 +80,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
     }
     if is_passed {
         let claim = winners.get(&PathKey::root());
-        let (plain, sni) =
-            passthrough::records(lookup, registry, &mut policies, claim, &mut piece);
+        let (plain, sni) = passthrough::records(lookup, registry, &mut policies, claim, &mut piece);
         add(&mut piece, host, &PathKey::root(), &plain);
         let sni = Contribution::Map(MapId::Sni, host.clone(), sni.into());
         piece.contributions.push(sni);

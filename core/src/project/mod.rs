@@ -292,8 +292,7 @@ impl Projections {
         let mut tcp_ports: Vec<u16> =
             ports.filter(|port| !world.settings.listen.is_reserved(*port)).collect();
         tcp_ports.sort_unstable();
-        let passthrough =
-            world.settings.listen.https_port > 0 && !image.map(MapId::Sni).is_empty();
+        let passthrough = world.settings.listen.https_port > 0 && !image.map(MapId::Sni).is_empty();
         let current = &image.skeleton;
         if *current.capabilities == *capabilities
             && current.header_names == header_names

@@ -127,8 +127,7 @@ pub(super) fn records(
         return (plain, REFUSED.to_string());
     };
     let [deny, allow] = lists;
-    let sni =
-        if has_lists { format!("|{backend}|{deny}|{allow}") } else { backend.to_string() };
+    let sni = if has_lists { format!("|{backend}|{deny}|{allow}") } else { backend.to_string() };
     (plain, sni)
 }
 

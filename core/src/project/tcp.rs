@@ -123,7 +123,8 @@ fn port(settings: &Settings, key: &str) -> Result<u16, (Reason, String, String)>
 }
 
 fn parse(text: &str) -> Result<Wanted<'_>, String> {
-    let wrong = || format!("{} is not NAMESPACE/SERVICE:PORT or NAMESPACE/SERVICE:PORT:ssl", quoted(text));
+    let wrong =
+        || format!("{} is not NAMESPACE/SERVICE:PORT or NAMESPACE/SERVICE:PORT:ssl", quoted(text));
     let trimmed = text.trim();
     let (rest, ends_tls) = match trimmed.strip_suffix(":ssl") {
         Some(rest) => (rest, true),

@@ -451,12 +451,7 @@ impl World {
     }
 
     /// Gives the changed entries of a ConfigMap a new chance: see `project::tcp::one_port`.
-    fn release_entries(
-        &mut self,
-        old: &ConfigMap,
-        new: &ConfigMap,
-        changed: &mut BTreeSet<Fact>,
-    ) {
+    fn release_entries(&mut self, old: &ConfigMap, new: &ConfigMap, changed: &mut BTreeSet<Fact>) {
         let differing = old.data.iter().filter(|(key, value)| new.data.get(*key) != Some(value));
         for port in differing.filter_map(|(key, _)| key.parse().ok()) {
             let entry = crate::project::tcp::one_port(&old.meta.name, port);

@@ -8,7 +8,8 @@ use tidegate_core::world::object::{Ingress, Name, Service};
 use super::routing::Facts;
 
 /// Keys that close a route, and their spelling in haproxytech's dialect.
-const ROUTE_KEYS: [(&str, &str); 5] = [
+const ROUTE_KEYS: [(&str, &str); 6] = [
+    ("tls-passthrough", "ssl-passthrough"),
     ("allow-list", "allow-list"),
     ("deny-list", "deny-list"),
     ("src-ip-header", "src-ip-header"),
@@ -33,21 +34,59 @@ struct Found<'a> {
 /// closed.
 #[must_use]
 pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -> bool {
+    closes_route(facts, ingress) || closes_backend(facts, ingress, service)
+}
+
+/// The value of a key that shapes the route, from the narrowest place that has one.
+fn first<'a>(
+    facts: &Facts<'a>,
+    ingress: Option<&'a Ingress>,
+    keys: &(&str, &str),
+) -> Option<&'a str> {
+    let mut found = ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
+    found.extend(configured(facts, keys));
+    found.first().map(|f| f.value)
+}
+
+/// Whether TLS of the hosts of this Ingress is passed through.
+#[must_use]
+pub fn passes(facts: &Facts<'_>, ingress: &Ingress) -> bool {
+    let value = first(facts, Some(ingress), &("tls-passthrough", "ssl-passthrough"));
+    value.is_some_and(|value| ["true", "on", "enabled"].contains(&value.trim()))
+}
+
+/// Whether a policy of this Ingress takes requests to enforce, which nobody sees when TLS is passed
+/// through: lists of addresses that a header tells.
+#[must_use]
+pub fn needs_requests(facts: &Facts<'_>, ingress: &Ingress) -> bool {
+    let has = |key: &str| first(facts, Some(ingress), &(key, key)).is_some();
+    (has("allow-list") || has("deny-list")) && has("src-ip-header")
+}
+
+/// Whether a key of the route closes it.
+#[must_use]
+pub fn closes_route(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
+    ROUTE_KEYS.iter().any(|keys| {
+        // A value that cannot be read is never skipped for that of a wider scope.
+        first(facts, ingress, keys).is_some_and(|value| !fits(keys.0, value))
+    })
+}
+
+/// Whether a key of the backend closes it.
+#[must_use]
+pub fn closes_backend(
+    facts: &Facts<'_>,
+    ingress: Option<&Ingress>,
+    service: &Service,
+) -> bool {
     let on_ingress =
         |keys: &(&str, &str)| ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
-    let route = ROUTE_KEYS.iter().any(|keys| {
-        let mut found = on_ingress(keys);
-        found.extend(configured(facts, keys));
-        // A value that cannot be read is never skipped for that of a wider scope.
-        found.first().is_some_and(|f| !fits(keys.0, f.value))
-    });
-    let backend = BACKEND_KEYS.iter().any(|keys| {
+    BACKEND_KEYS.iter().any(|keys| {
         let mut found = written(&service.meta, keys);
         found.extend(on_ingress(keys));
         found.extend(configured(facts, keys));
         found.first().is_some_and(|f| !is_usable(facts, keys.0, f))
-    });
-    route || backend
+    })
 }
 
 /// Whether a key that shapes the route can be used.
@@ -56,6 +95,7 @@ fn fits(key: &str, value: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match key {
         "src-ip-header" => is_header(value),
+        "tls-passthrough" => is_boolean(value),
         "rate-limit-requests" => {
             // The language's own reader of numbers takes a plus sign.
             let number = value.strip_prefix('+').unwrap_or(value);
@@ -73,6 +113,10 @@ fn fits(key: &str, value: &str) -> bool {
         }
         _ => is_list(value),
     }
+}
+
+fn is_boolean(text: &str) -> bool {
+    ["true", "false", "on", "off", "enabled", "disabled"].contains(&text)
 }
 
 fn is_header(text: &str) -> bool {
@@ -108,7 +152,7 @@ fn configured<'a>(facts: &Facts<'a>, keys: &(&str, &str)) -> Vec<Found<'a>> {
 fn is_usable(facts: &Facts<'_>, key: &str, found: &Found<'_>) -> bool {
     let value = found.value.trim();
     match key {
-        "server-tls" => ["true", "false", "on", "off", "enabled", "disabled"].contains(&value),
+        "server-tls" => is_boolean(value),
         "server-name" => is_plain_host(value),
         _ => {
             let (namespace, name) = value.split_once('/').unwrap_or((found.namespace, value));

@@ -257,7 +257,9 @@ impl ListenArgs {
         if let Some((first, last)) = tcp_ports {
             let own = [http_port, https_port, stats_port];
             if let Some(port) = own.into_iter().find(|port| (first..=last).contains(port)) {
-                anyhow::bail!("--tcp-ports has port {port}, which is HTTP's, HTTPS's or the metrics'");
+                anyhow::bail!(
+                    "--tcp-ports has port {port}, which is HTTP's, HTTPS's or the metrics'"
+                );
             }
         }
         let state_dir = std::path::absolute(match state_dir {
