@@ -1,96 +1,114 @@
-//! The guides `docs/migrating-from-*.md` have a verdict for every key of their origin, and say of
-//! tidegate's own keys what the tables of annotations say. The lists of keys are in `data/`.
+//! The verdicts on other controllers' keys (`annotations/dialect/*.txt`) are complete, agree with
+//! the tables of annotations, and are what the guides `docs/migrating-from-*.md` say.
+//! `BLESS=1 cargo test` writes the guides' tables anew. The lists of keys are in `data/`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
+use tidegate_core::annotations::dialect::{Carry, Dialect, Target, Verdict, guide};
 use tidegate_core::annotations::{FAMILIES, Registry};
 
-const VERDICTS: [&str; 5] = ["same", "better", "other key", "not yet", "never"];
-
-/// A row of a guide: verdict, key under `tidegate.io/` (empty for none), remark.
-type Row = (String, String, String);
-
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+fn path(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn keys_of(origin: &str) -> BTreeSet<String> {
-    read(&format!("tests/data/keys-{origin}.txt")).lines().map(str::to_owned).collect()
+fn read(name: &str) -> String {
+    std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The rows of a guide by key; a key that has two is a failure.
-fn guide(origin: &str) -> BTreeMap<String, Row> {
-    let mut rows = BTreeMap::new();
-    for line in read(&format!("../docs/migrating-from-{origin}.md")).lines() {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [key, verdict, ours, remark] = cells.as_slice() else { continue };
-        let Some(key) = key.strip_prefix('`').and_then(|key| key.strip_suffix('`')) else {
-            continue;
-        };
-        let ours = ours.trim_matches(['`', '–']).to_owned();
-        let row = ((*verdict).to_owned(), ours, (*remark).to_owned());
-        assert!(rows.insert(key.to_owned(), row).is_none(), "{origin}: {key} has two rows");
-    }
-    rows
+/// Keys under `tidegate.io/`.
+fn ours() -> BTreeSet<&'static str> {
+    FAMILIES.iter().flat_map(|family| family.keys).map(|row| row.key).collect()
 }
 
 #[test]
 fn every_key_has_one_verdict_that_can_be_acted_on() {
-    let known: BTreeSet<&str> = FAMILIES.iter().flat_map(|f| f.keys).map(|row| row.key).collect();
-    for (origin, count) in [("haproxytech", 93), ("haproxy-ingress", 264), ("ingress-nginx", 138)] {
-        let (keys, rows) = (keys_of(origin), guide(origin));
-        assert_eq!(keys.len(), count, "{origin}: the list of keys");
-        assert_eq!(
-            keys,
-            rows.keys().cloned().collect(),
-            "{origin}: keys without or beside the list"
-        );
-        for (key, (verdict, ours, remark)) in rows {
-            assert!(VERDICTS.contains(&&*verdict), "{origin}: {key} is {verdict:?}");
-            assert!(ours.is_empty() || known.contains(&*ours), "{origin}: {key} names {ours}");
-            let says_what = !ours.is_empty() || remark != "–";
-            let needs_a_key = ["same", "better", "other key"].contains(&&*verdict);
-            assert!(says_what || verdict == "not yet", "{origin}: {key} says neither what nor why");
-            assert!(needs_a_key || ours.is_empty(), "{origin}: {key} is {verdict} and has a key");
+    let ours = ours();
+    let counts =
+        [(Dialect::Haproxytech, 93), (Dialect::HaproxyIngress, 264), (Dialect::IngressNginx, 138)];
+    for (dialect, count) in counts {
+        let name = dialect.name();
+        assert_eq!(dialect.faults(), Vec::<&str>::new(), "{name}: lines that cannot be used");
+        let list = read(&format!("tests/data/keys-{name}.txt"));
+        let listed: BTreeSet<&str> = list.lines().collect();
+        assert_eq!(listed.len(), count, "{name}: the list of keys");
+        let table = dialect.table();
+        let missing: Vec<_> = listed.iter().filter(|key| !table.contains_key(*key)).collect();
+        assert!(missing.is_empty(), "{name}: without a verdict: {missing:?}");
+        for (key, entry) in table {
+            let read_here = dialect == Dialect::Haproxytech && entry.carry == Carry::AsIs;
+            assert!(listed.contains(key) || read_here, "{name}: {key} is not in the list of keys");
+            if let Target::Key(target) = entry.target {
+                assert!(ours.contains(target), "{name}: {key} names {target}, which is no key");
+            }
+            let works = matches!(entry.verdict, Verdict::Same | Verdict::Better);
+            let moves = works || entry.verdict == Verdict::OtherKey;
+            let says = entry.target != Target::Nothing || !entry.remark.is_empty();
+            assert!(says || !moves, "{name}: {key} says neither what nor why");
+            assert!(moves || entry.target == Target::Nothing, "{name}: {key} has a key and no use");
+            let explained = entry.verdict != Verdict::Never && entry.verdict != Verdict::Better;
+            assert!(explained || !entry.remark.is_empty(), "{name}: {key} does not say why");
         }
     }
 }
 
-/// What is said about haproxytech's keys is what happens to them.
+/// What is said about haproxytech's keys is what happens to them: a key that is read is `same` or
+/// `better`, and no other is.
 #[test]
 fn the_verdicts_on_haproxytech_are_those_of_the_tables() {
     let registry = Registry::new();
-    let rows = guide("haproxytech");
-    for (key, (verdict, ours, _)) in &rows {
+    for (key, entry) in Dialect::Haproxytech.table() {
         let found = registry.find(&format!("haproxy.org/{key}")).flatten();
-        let row = found.and_then(|id| registry.row(id)).map_or("", |row| row.key);
-        let reads = verdict == "same" || verdict == "better";
+        let row = found.and_then(|id| registry.row(id)).map(|row| row.key);
+        let works = matches!(entry.verdict, Verdict::Same | Verdict::Better);
         // Its own word for the class is no annotation of the tables.
         if key == "ingress.class" {
             continue;
         }
-        assert_eq!(reads, !row.is_empty(), "{key} is {verdict}, and the tables have {row:?}");
-        if reads {
-            assert_eq!(row, ours, "{key}");
-        }
-    }
-    for row in FAMILIES.iter().flat_map(|family| family.keys) {
-        if let Some(name) = row.haproxy {
-            assert!(rows.contains_key(name), "{name} is read and has no row");
+        let (is, line) = (entry.verdict.as_str(), "core/src/annotations/dialect/haproxytech.txt");
+        match row {
+            Some(row) => {
+                assert!(works, "{key} is read: drop its `{is}` from {line}, or write `better`");
+                assert_eq!(entry.target, Target::Key(row), "{key} in {line}");
+            }
+            None => assert!(!works, "{key} is not read, so it cannot be `{is}` in {line}"),
         }
     }
 }
 
-/// The other guides promise no key under a name that tidegate does not have.
+/// The other dialects promise no key under a name that tidegate does not have, and do not deny one
+/// that it has.
 #[test]
-fn same_means_the_same_name() {
-    for origin in ["haproxy-ingress", "ingress-nginx"] {
-        for (key, (verdict, ours, _)) in guide(origin) {
-            if verdict == "same" || verdict == "better" {
-                assert_eq!(key, ours, "{origin}");
+fn same_means_the_same_name_and_a_key_there_is_cannot_be_missing() {
+    let ours = ours();
+    for dialect in [Dialect::HaproxyIngress, Dialect::IngressNginx] {
+        for (key, entry) in dialect.table() {
+            let (name, is) = (dialect.name(), entry.verdict.as_str());
+            if matches!(entry.verdict, Verdict::Same | Verdict::Better) {
+                assert_eq!(entry.target, Target::Key(key), "{name}: {key}");
             }
+            let denied = ours.contains(key) && entry.verdict == Verdict::NotYet;
+            assert!(!denied, "{name}: {key} is {is}, and tidegate.io/{key} exists");
         }
+    }
+}
+
+#[test]
+fn the_guides_tables_are_current() {
+    for dialect in Dialect::ALL {
+        let name = format!("../docs/migrating-from-{}.md", dialect.name());
+        let written = read(&name);
+        let wanted = guide::with_table(&written, dialect)
+            .unwrap_or_else(|| panic!("{name} has no place for the table"));
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(path(&name), &wanted).unwrap();
+            continue;
+        }
+        let differs = wanted.lines().zip(written.lines()).find(|(is, was)| is != was);
+        assert!(
+            wanted == written,
+            "{name} is not what the tables say; run BLESS=1 cargo test -p tidegate-core --test \
+             migration. First difference: {differs:?}"
+        );
     }
 }

@@ -61,6 +61,7 @@ fn families(version: &'static str) {
     scenarios.run("headers", || requests::headers(stage));
     scenarios.run("allow and deny lists", || requests::access(stage));
     scenarios.run("lists that cannot be read", || requests::broken_access(stage));
+    scenarios.run("authentication asked for", || requests::authentication(stage));
     scenarios.run("client addresses", || clients::source(stage));
     scenarios.run("rate limits", || clients::rates(stage));
     scenarios.run("CORS", || browsers::cors(stage));

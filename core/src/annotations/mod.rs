@@ -4,12 +4,14 @@
 //!
 //! Adding a family: one file with a [`Family`], and its line in [`FAMILIES`].
 
+pub mod absent;
 pub mod access;
 pub mod affinity;
 pub mod balance;
 pub mod check;
 pub mod client;
 pub mod cors;
+pub mod dialect;
 pub mod draft;
 pub mod headers;
 pub mod hsts;

@@ -33,7 +33,7 @@ impl<'w> Source<'w> {
         }
     }
 
-    fn object(&self) -> ObjectRef {
+    pub(super) fn object(&self) -> ObjectRef {
         let kind = match self {
             Source::ConfigMap(_) => Kind::ConfigMap,
             Source::Ingress(_) => Kind::Ingress,
@@ -157,6 +157,10 @@ pub fn apply(
         }
     }
     if target == Target::Route {
+        for problem in sources.iter().flat_map(super::absent::problems) {
+            resolved.closed = Some(problem.what.clone());
+            resolved.problems.push(problem);
+        }
         let capabilities = lookup.capabilities();
         for family in FAMILIES {
             if let Some(finish) = family.finish_route {

@@ -66,19 +66,16 @@ pub fn needs_requests(facts: &Facts<'_>, ingress: &Ingress) -> bool {
 /// Whether a key of the route closes it.
 #[must_use]
 pub fn closes_route(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
-    ROUTE_KEYS.iter().any(|keys| {
+    let broken = ROUTE_KEYS.iter().any(|keys| {
         // A value that cannot be read is never skipped for that of a wider scope.
         first(facts, ingress, keys).is_some_and(|value| !fits(keys.0, value))
-    })
+    });
+    broken || wants_authentication(facts, ingress)
 }
 
 /// Whether a key of the backend closes it.
 #[must_use]
-pub fn closes_backend(
-    facts: &Facts<'_>,
-    ingress: Option<&Ingress>,
-    service: &Service,
-) -> bool {
+pub fn closes_backend(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -> bool {
     let on_ingress =
         |keys: &(&str, &str)| ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
     BACKEND_KEYS.iter().any(|keys| {
@@ -86,6 +83,15 @@ pub fn closes_backend(
         found.extend(on_ingress(keys));
         found.extend(configured(facts, keys));
         found.first().is_some_and(|f| !is_usable(facts, keys.0, f))
+    })
+}
+
+/// Keys of basic authentication, which there is not: any of them closes.
+fn wants_authentication(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
+    ["auth-type", "auth-secret", "auth-realm"].into_iter().any(|key| {
+        let keys = (key, key);
+        ingress.is_some_and(|i| !written(&i.meta, &keys).is_empty())
+            || !configured(facts, &keys).is_empty()
     })
 }
 

@@ -148,12 +148,10 @@ impl<'a> Facts<'a> {
         let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let mut ours: Vec<_> = self.ingresses.iter().filter(|i| self.is_ours(i)).collect();
         ours.sort_by_key(|i| (i.meta.created, i.meta.name.clone()));
-        let named = |name: &str| -> Vec<Claim<'_>> {
-            ours.iter().flat_map(|i| claims(i, name)).collect()
-        };
-        let mentions = |name: &str| {
-            ours.iter().any(|i| i.rules.iter().any(|r| canonical(&r.host) == name))
-        };
+        let named =
+            |name: &str| -> Vec<Claim<'_>> { ours.iter().flat_map(|i| claims(i, name)).collect() };
+        let mentions =
+            |name: &str| ours.iter().any(|i| i.rules.iter().any(|r| canonical(&r.host) == name));
         let names = [Some(name), wildcard];
         let name = names.iter().flatten().find(|name| mentions(name))?;
         let (is_passed, claims) = self.one_way(named(name));
