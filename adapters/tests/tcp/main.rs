@@ -30,7 +30,7 @@ struct Stage {
     rig: Rig,
     /// The first port that is kept.
     first: u16,
-    pods: BTreeMap<&'static str, Vec<Pod>>,
+    _pods: BTreeMap<&'static str, Vec<Pod>>,
     authority: Authority,
 }
 
@@ -60,7 +60,7 @@ fn tcp(version: &'static str) {
     rig.put("base", &objects);
     rig.start();
     rig.wait("web.test", "/", 200, "web");
-    let stage = &Stage { rig, first, pods, authority };
+    let stage = &Stage { rig, first, _pods: pods, authority };
     let mut scenarios = Scenarios::new(version);
     scenarios.run("a ConfigMap that is not there", || services::absent(stage));
     scenarios.run("ports are taken and left", || services::taken_and_left(stage));
@@ -71,11 +71,26 @@ fn tcp(version: &'static str) {
     scenarios.run("keys of the Service", || services::keys(stage));
     scenarios.run("no reloads", || stage.rig.assert_no_reloads_on_3_4("TCP services"));
     scenarios.run("ports that are not kept", || services::not_kept(stage));
+    scenarios.run("the example of the page", || services::documented(stage));
     scenarios.run("a port of somebody else", || services::of_somebody_else(stage));
     scenarios.run("passthrough", || passthrough::first_and_last(stage));
+    scenarios.run("the example of passthrough", || passthrough::documented(stage));
     scenarios.run("passthrough and lists", || passthrough::lists(stage));
     scenarios.run("passthrough and conflicts", || passthrough::conflicts(stage));
     scenarios.finish();
+}
+
+/// Reloads asked for so far. What a reload brings is served before its end is counted.
+fn asked(stage: &Stage) -> usize {
+    stage.rig.reload_reasons().len()
+}
+
+/// An example of the page, by its number.
+fn example(number: usize) -> String {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tcp-services.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let block = page.split("```yaml\n").nth(number).and_then(|rest| rest.split("```").next());
+    block.expect("the page has the example").to_owned()
 }
 
 /// The Service behind a port, by a new connection.

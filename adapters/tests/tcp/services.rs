@@ -194,7 +194,7 @@ pub fn keys(stage: &Stage) {
 
 pub fn not_kept(stage: &Stage) {
     let port = free_port();
-    let before = stage.rig.reload_count();
+    let before = asked(stage);
     let kept = stage.first;
     let knocks = Knocks::start(move || knock(kept));
     lead(stage, &[(kept, "test/db:8080"), (port, "test/mail:8080")]);
@@ -214,7 +214,7 @@ pub fn not_kept(stage: &Stage) {
     let bound = format!("TCP port {port} is bound");
     assert!(reasons.iter().any(|reason| reason.contains(&bound)), "{reasons:?}");
     if stage.rig.version == "3.4" {
-        assert_eq!(stage.rig.reload_count() - before, 2, "taken and left: {reasons:?}");
+        assert_eq!(asked(stage) - before, 2, "taken and left: {reasons:?}");
     }
 }
 
@@ -239,4 +239,30 @@ pub fn of_somebody_else(stage: &Stage) {
     wait_service(stage, port, "mail");
     stage.rig.wait_no_problem("cannot bind port");
     lead(stage, &[]);
+    for port in [port, other] {
+        eventually("the port is closed", || match client::dial(port) {
+            Ok(_) => Err("it is open".to_owned()),
+            Err(_) => Ok(()),
+        });
+    }
+}
+
+pub fn documented(stage: &Stage) {
+    let text = example(1)
+        .replace("namespace: tidegate", "namespace: test")
+        .replace("name: tcp-services", "name: tcp")
+        .replace("5432\":", &format!("{}\":", stage.first))
+        .replace("5636\":", &format!("{}\":", stage.first + 1))
+        .replace("shop/database:5432", "test/db:8080")
+        .replace("people/ldap:ldap:ssl", "test/mail:http:ssl");
+    stage.rig.remove("tcp");
+    stage.rig.put_text("documented.yaml", &text);
+    wait_service(stage, stage.first, "db");
+    eventually("TLS ends here", || {
+        let (service, _) = knock_tls(stage.first + 1, "db.test")?;
+        ensure(service == "mail", || service)
+    });
+    std::fs::remove_file(stage.rig.path("manifests/documented.yaml")).unwrap();
+    lead(stage, &[(stage.first, "test/db:8080")]);
+    wait_refused(stage, stage.first + 1);
 }
