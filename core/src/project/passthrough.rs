@@ -55,7 +55,7 @@ pub(super) fn settle(
     };
     if let Some((what, fix)) = cannot {
         // The default backend of an Ingress with hosts is meant for these.
-        let told = |c: &&Claim<'_>| passes(c) && !(c.is_default() && !c.ingress.rules.is_empty());
+        let told = |c: &&Claim<'_>| passes(c) && (c.ingress.rules.is_empty() || !c.is_default());
         for claim in claims.iter().filter(told) {
             let what = what.to_string();
             piece.problems.push(of(claim, Reason::NotSupported, what, "it is not served", fix));
