@@ -148,6 +148,13 @@ pub struct Answer {
     pub body: String,
 }
 
+impl Answer {
+    /// Whether it has this status, for waiting.
+    pub fn is(&self, status: u16) -> Option<()> {
+        (self.status == status).then_some(())
+    }
+}
+
 impl Client {
     /// Connects to a port of this machine.
     pub fn connect(port: u16) -> io::Result<Client> {
@@ -159,8 +166,13 @@ impl Client {
 
     /// A GET.
     pub fn get(&mut self, host: &str, path: &str) -> io::Result<Answer> {
+        self.get_with(host, path, "")
+    }
+
+    /// A GET with more headers, each ended by CR and LF.
+    pub fn get_with(&mut self, host: &str, path: &str, headers: &str) -> io::Result<Answer> {
         self.request.clear();
-        write!(self.request, "GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n")?;
+        write!(self.request, "GET {path} HTTP/1.1\r\nhost: {host}\r\n{headers}\r\n")?;
         self.reader.get_mut().write_all(&self.request)?;
         let (mut status, mut length, mut chunked) = (0, 0, false);
         let mut line = String::new();

@@ -58,7 +58,7 @@ pub trait Net: Send + Sync {
     /// Connects. The caller bounds the time.
     fn dial<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, io::Result<BoxIo>>;
 
-    /// Listens.
+    /// Listens. A Unix socket is its owner's only, and takes the place of a dead one.
     fn listen<'a>(&'a self, endpoint: &'a Endpoint)
     -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
 }

@@ -130,6 +130,12 @@ impl Vault {
         self.certificate(digest)
     }
 
+    /// The list of users, as `auth::list` wrote it.
+    #[must_use]
+    pub fn users(&self, digest: &Digest) -> Option<Arc<[u8]>> {
+        self.certificate(digest)
+    }
+
     /// States all that an owner (a file, an object) refers to, in place of what it held before.
     pub fn hold(&self, owner: &str, digests: Vec<Digest>) {
         let mut contents = self.contents.lock();

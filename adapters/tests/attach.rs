@@ -13,8 +13,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::client::Connection;
-use common::manifest::{app, classes, config_map, ingress, slice};
+use common::client::{Connection, Request};
+use common::manifest::{app, classes, config_map, ingress, secret, slice};
 use common::pods::Pod;
 use common::rig::{Rig, haproxy};
 use common::traffic::Traffic;
@@ -169,7 +169,9 @@ fn attached(version: &'static str) {
     let traffic =
         Traffic::start(rig.http, 2, 1, Duration::from_millis(3), &[("shop.test", "/", "shop")]);
     scenarios.run("changes", || changes(&rig, &shop, &blog));
+    scenarios.run("authentication", || authentication(&rig));
     scenarios.run("a reload through the master socket", || reload(&rig));
+    scenarios.run("authentication after a reload", || authentication(&rig));
     scenarios.run("nothing lost by changes and reloads", || {
         traffic.pass(20);
         traffic.assert_nothing_lost("changes and reloads");
@@ -245,6 +247,24 @@ fn changes(rig: &Rig, shop: &[Pod], blog: &[Pod]) {
         ensure(answer.name() == shop[1].name, || answer.name().to_owned())
     });
     rig.assert_no_reloads_on_3_4("changes");
+}
+
+/// HAProxy of another container asks on the socket in the shared folder.
+fn authentication(rig: &Rig) {
+    let hash = "$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/";
+    let users = secret("users", &[("auth", &format!("anna:{hash}\n"))]);
+    let route = ingress("safe").all("safe.test", "blog").with("auth-secret", "users");
+    rig.put("safe", &[users, route.into()]);
+    rig.wait("safe.test", "/", 401, "");
+    for (token, status) in [("YW5uYTpzZWNyZXQ=", 200), ("YW5uYTp3cm9uZw==", 401)] {
+        let request = Request::get("safe.test", "/");
+        let request = request.header("authorization", &format!("Basic {token}"));
+        assert_eq!(rig.ask(&request).unwrap().status, status);
+    }
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(rig.path("state/run/auth.sock")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 /// Something that only a reload can do.

@@ -25,6 +25,10 @@ pub struct Capabilities {
     pub sni_auto: bool,
     /// Descriptors this HAProxy may use; 0 when unknown.
     pub descriptors: u64,
+    /// Lua: actions that ask tidegate (authentication).
+    pub lua: bool,
+    /// `tune.lua.bool-sample-conversion` (3.1), without which such a HAProxy warns of Lua.
+    pub lua_conversion: bool,
 }
 
 /// The three tiers of the design; for documents and reports. Plans look at single abilities.
@@ -65,6 +69,8 @@ impl Capabilities {
             balance_hash: true,
             sni_auto: true,
             descriptors: 0,
+            lua: true,
+            lua_conversion: true,
         }
     }
 
@@ -88,6 +94,7 @@ impl Capabilities {
             version: "2.6".into(),
             dynamic_servers: false,
             timeout_client: false,
+            lua_conversion: false,
             ..Capabilities::tier_b()
         }
     }

@@ -37,6 +37,8 @@ pub enum Mistake {
     AdoptUnsaved = 14,
     /// A list adds what is new and keeps what is gone (B2).
     KeepRemoved = 15,
+    /// A route is served though the Secret with its users cannot be used.
+    OpenWithoutUsers = 16,
 }
 
 #[cfg(feature = "sabotage")]

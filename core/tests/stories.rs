@@ -111,6 +111,9 @@ fn every_tier_renders_and_grows() {
             let mut text = String::new();
             render::crt_list(&image, &mut text).unwrap();
             std::fs::write(format!("{dir}/certs/list.txt"), text).unwrap();
+            if let Some((name, script)) = render::auth::file(&image.skeleton) {
+                std::fs::write(format!("{dir}/{name}"), script).unwrap();
+            }
         }
     }
 }

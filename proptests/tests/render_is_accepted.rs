@@ -84,6 +84,9 @@ fn write(folder: &Path, generation: &Generation) -> std::io::Result<()> {
     for (name, text) in &generation.maps {
         std::fs::write(folder.join(name), text)?;
     }
+    for (name, text) in &generation.texts {
+        std::fs::write(folder.join(name), text)?;
+    }
     for name in &generation.files {
         std::fs::write(folder.join(name), WORTHLESS)?;
     }

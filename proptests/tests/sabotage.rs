@@ -17,11 +17,12 @@ type Property = fn(&Case) -> Verdict;
 /// One after the other: a mistake is planted in the whole process.
 #[test]
 fn each_planted_mistake_is_caught() {
-    let calm: [(Mistake, &str, Property); 5] = [
+    let calm: [(Mistake, &str, Property); 6] = [
         (Mistake::UnrecordedMiss, "equivalence", projections::equivalence),
         (Mistake::UnrecordedMiss, "reads_are_complete", projections::reads_are_complete),
         (Mistake::BreakBeforeMake, "plan_reaches_desired", planner::plan_reaches_desired),
         (Mistake::NameBeforeAge, "plan_reaches_desired", planner::plan_reaches_desired),
+        (Mistake::OpenWithoutUsers, "plan_reaches_desired", planner::plan_reaches_desired),
         (Mistake::SavedAtWrite, "saved_is_safe", planner::saved_is_safe),
     ];
     for (mistake, name, property) in calm {

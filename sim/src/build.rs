@@ -96,6 +96,7 @@ pub fn secret(namespace: &str, name: &str, number: u8) -> Object {
             not_after: 4_000_000_000,
         })),
         authority: None,
+        users: None,
     }))
 }
 

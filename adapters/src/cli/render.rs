@@ -110,6 +110,9 @@ fn files(
     let mut text = String::new();
     render::crt_list(image, &mut text)?;
     add(crt_list::FILE, text);
+    if let Some((name, script)) = render::auth::file(&image.skeleton) {
+        add(&name, script);
+    }
     for (name, content) in render::files(image) {
         let content = if with_secrets {
             bytes(vault, &content)?

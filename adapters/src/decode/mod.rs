@@ -180,9 +180,7 @@ impl<'de> Record<'de> for Slim {
             "addressType" => self.address_type = take(cx, map, Text)?.good(),
             "items" => self.items = take(cx, map, Items)?.good().unwrap_or_default(),
             _ => {
-                let secret = cx.kind == KindHint::Ours(Kind::Secret);
-                let wanted = move |key: &str| !secret || secret::is_kept(key);
-                let pairs = take(cx, map, Pairs(wanted))?.good().unwrap_or_default();
+                let pairs = take(cx, map, Pairs(|_: &str| true))?.good().unwrap_or_default();
                 match key {
                     "data" => self.data = pairs,
                     _ => self.string_data = pairs,

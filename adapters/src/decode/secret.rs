@@ -1,5 +1,5 @@
-//! Decoding of `v1/Secret`: checks certificates and keys, hands their bytes to the vault and
-//! keeps only public facts.
+//! Decoding of `v1/Secret`: checks certificates, keys and lists of users, hands their bytes to the
+//! vault and keeps only public facts.
 //!
 //! A bundle for HAProxy is re-encoded from what was parsed: leaf first, then the rest of the
 //! chain, then the key; lines end in `\n`, and there are no blank lines, as a payload on HAProxy's
@@ -12,12 +12,16 @@ use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::SigningKey;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::{self, PemObject, SectionKind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use tidegate_core::world::object::{AuthorityFacts, CertificateFacts, KeyAlgorithm, Meta, Secret};
+use tidegate_core::world::object::{
+    AuthorityFacts, CertificateFacts, KeyAlgorithm, Meta, Secret, UserFacts,
+};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
+use crate::auth::list::{self, List};
 use crate::vault::Vault;
 
 const CERTIFICATE: &str = "tls.crt";
@@ -26,11 +30,6 @@ const AUTHORITY: &str = "ca.crt";
 
 /// Longest PEM text that is looked at, in bytes; a Secret holds at most 1 MiB.
 const PEM_BYTES_MAX: usize = 1 << 20;
-
-/// Whether the value under a key of a Secret is needed.
-pub(super) fn is_kept(key: &str) -> bool {
-    matches!(key, CERTIFICATE | KEY | AUTHORITY)
-}
 
 /// A certificate chain and its key, as HAProxy loads them, and the facts about them.
 pub struct CertificateBundle {
@@ -68,7 +67,25 @@ pub(super) fn secret(
         meta,
         authority: authority_of(authority, certificate.as_ref(), key.is_none(), vault),
         certificate: certificate_of(certificate, key, vault),
+        users: users_of(data, string_data, vault),
     }
+}
+
+/// The users of a Secret without certificates: any key may be one.
+fn users_of(
+    data: &[(Box<str>, Box<str>)],
+    string_data: &[(Box<str>, Box<str>)],
+    vault: &Vault,
+) -> Option<Result<UserFacts, Box<str>>> {
+    let keys: BTreeSet<&str> = data.iter().chain(string_data).map(|(key, _)| &**key).collect();
+    if keys.iter().any(|key| matches!(*key, CERTIFICATE | KEY | AUTHORITY)) {
+        return None;
+    }
+    let values = keys.into_iter().filter_map(|key| Some((key, value(data, string_data, key)?)));
+    Some(
+        list::read(&values.collect::<Vec<_>>())
+            .map(|List { text, refused }| UserFacts { digest: vault.admit(text), refused }),
+    )
 }
 
 /// The value of a key; `Err` when it is not base64.

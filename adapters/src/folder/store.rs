@@ -55,6 +55,7 @@ impl File {
             if let Object::Secret(secret) = object {
                 digests.extend(secret.certificate.iter().flatten().map(|facts| facts.digest));
                 digests.extend(secret.authority.iter().flatten().map(|facts| facts.digest));
+                digests.extend(secret.users.iter().flatten().map(|facts| facts.digest));
             }
         }
         digests

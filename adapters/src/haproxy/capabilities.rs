@@ -74,7 +74,7 @@ struct Trial {
     lines: &'static str,
 }
 
-const TRIALS: [Trial; 5] = [
+const TRIALS: [Trial; 7] = [
     Trial {
         ability: "headers_bin",
         what: "set-headers-bin, del-headers-bin",
@@ -112,6 +112,20 @@ const TRIALS: [Trial; 5] = [
         section: "backend",
         lines: " server s 127.0.0.1:1 ssl verify none no-sni-auto\n",
     },
+    Trial {
+        ability: "lua",
+        what: "Lua, for authentication",
+        since: Release(2, 6, 0),
+        section: "backend",
+        lines: "global\n lua-load /dev/null\n",
+    },
+    Trial {
+        ability: "lua_conversion",
+        what: "tune.lua.bool-sample-conversion",
+        since: Release(3, 1, 0),
+        section: "backend",
+        lines: "global\n tune.lua.bool-sample-conversion normal\n",
+    },
 ];
 
 impl Trial {
@@ -135,7 +149,7 @@ pub async fn of_binary(ports: &Ports, binary: &Path, scratch: &Path) -> io::Resu
         let text = format!("{} does not say that it is HAProxy", binary.display());
         io::Error::new(io::ErrorKind::InvalidData, text)
     })?;
-    let [one, two, three, four, five] = &TRIALS;
+    let [one, two, three, four, five, six, seven] = &TRIALS;
     let tried = tokio::try_join!(
         biased;
         try_config(ports, binary, scratch, one),
@@ -143,6 +157,8 @@ pub async fn of_binary(ports: &Ports, binary: &Path, scratch: &Path) -> io::Resu
         try_config(ports, binary, scratch, three),
         try_config(ports, binary, scratch, four),
         try_config(ports, binary, scratch, five),
+        try_config(ports, binary, scratch, six),
+        try_config(ports, binary, scratch, seven),
     )?;
     let descriptors = ports.processes.descriptors(None);
     Ok(discovery(version, descriptors, tried.into()))
@@ -176,7 +192,7 @@ async fn try_config(
     })
 }
 
-fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 5]) -> Discovery {
+fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 7]) -> Discovery {
     let release = Release::parse(version);
     let dynamic_backends = release.is_some_and(|release| release >= DYNAMIC_BACKENDS);
     let dynamic_servers = release.is_some_and(|release| release >= DYNAMIC_SERVERS);
@@ -196,7 +212,8 @@ fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 5]) -> Dis
                 .to_owned(),
         },
     ];
-    let [headers_bin, timeout_client, timeout_connect, balance_hash, sni_auto] = &tried;
+    let [headers_bin, timeout_client, timeout_connect, balance_hash, sni_auto, lua, conversion] =
+        &tried;
     let capabilities = Capabilities {
         version: version.into(),
         dynamic_backends,
@@ -207,6 +224,8 @@ fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 5]) -> Dis
         balance_hash: balance_hash.0,
         sni_auto: sni_auto.0,
         descriptors,
+        lua: lua.0,
+        lua_conversion: conversion.0,
     };
     for (trial, (present, reason)) in TRIALS.iter().zip(tried) {
         findings.push(Finding { ability: trial.ability, present, reason });

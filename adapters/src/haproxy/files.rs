@@ -234,6 +234,9 @@ impl Generations {
             self.write_text(&dir.join(map.file()), |out| render::map(image, map, out))?;
         }
         self.write_text(&dir.join(crt_list::FILE), |out| render::crt_list(image, out))?;
+        if let Some((name, script)) = render::auth::file(&image.skeleton) {
+            self.write_text(&dir.join(name), |out| out.write_str(&script))?;
+        }
         let digest = render::image_digest(image);
         self.write_text(&dir.join(DIGEST), |out| out.write_str(&digest.hex()))?;
         let path = dir.to_str().ok_or("the state folder's name is not UTF-8")?;

@@ -21,6 +21,7 @@ use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::problem::{Problem, Severity};
 use tidegate_core::world::object::Kind;
 
+use crate::auth;
 use crate::kube::Meters;
 pub use labels::command_label;
 use labels::{event_label, outcome_label, tell_label};
@@ -84,6 +85,7 @@ pub struct Metrics {
     resident: Gauge,
     started: Gauge<f64, AtomicU64>,
     cluster: Meters,
+    passwords: auth::Meters,
 }
 
 /// What the journal says of itself.
@@ -150,10 +152,12 @@ impl Metrics {
             resident: Gauge::default(),
             started: Gauge::default(),
             cluster: Meters::default(),
+            passwords: auth::Meters::default(),
         };
         metrics.register_changes();
         metrics.register_state();
         metrics.cluster.clone().register(&mut metrics);
+        metrics.passwords.clone().register(&mut metrics);
         metrics.register_process();
         // A counter that appears with its first reload would hide it from `increase()`.
         for reason in RELOAD_REASONS {
@@ -217,6 +221,12 @@ impl Metrics {
         self.add("process_resident_memory_bytes", "gauge", "", resident, self.resident.clone());
         let started = "Start of this process, in seconds since 1970";
         self.add("process_start_time_seconds", "gauge", "", started, self.started.clone());
+    }
+
+    /// The counters of the verifier.
+    #[must_use]
+    pub fn passwords(&self) -> auth::Meters {
+        self.passwords.clone()
     }
 
     /// The counters of the cluster adapter.

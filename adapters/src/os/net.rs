@@ -1,10 +1,15 @@
 //! Unix and TCP sockets through tokio.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::ports::{BoxFuture, BoxIo, Endpoint, Listener, Net};
+
+/// Mode of Unix sockets.
+const OWNER_ONLY: u32 = 0o600;
 
 /// The machine's network.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +40,9 @@ impl Net for OsNet {
                     if UnixStream::connect(path).await.is_err() {
                         let _ = std::fs::remove_file(path);
                     }
-                    Ok(Box::new(UnixListener::bind(path)?) as Box<dyn Listener>)
+                    let listener = UnixListener::bind(path)?;
+                    std::fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY))?;
+                    Ok(Box::new(listener) as Box<dyn Listener>)
                 }
                 Endpoint::Tcp(host, port) => {
                     let listener = TcpListener::bind((host.as_str(), *port)).await?;

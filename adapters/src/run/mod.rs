@@ -8,7 +8,7 @@ pub mod order;
 mod propagation;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Readiness, Status};
+use crate::auth::Verifier;
 use crate::haproxy::{Proxy, ProxyHandle};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
@@ -66,6 +67,8 @@ pub async fn run(
         .context("cannot use HAProxy")?;
     let (source_events, from_source) = mpsc::channel(SOURCE_QUEUE);
     let metrics = Arc::new(Metrics::new());
+    let mut servers = JoinSet::new();
+    serve_passwords(&ports, &state_dir, &vault, &metrics, &mut servers).await?;
     let source = Feed::start(&options, &ports, &vault, &metrics, source_events).await?;
     let now = Time(ports.clock.now_ms());
     let report = Report::new(Arc::new(Status::new()), metrics, vault);
@@ -82,7 +85,6 @@ pub async fn run(
         report,
         wake_at: None,
     };
-    let mut servers = JoinSet::new();
     serve_admin(&options, &ports, &shell.report, &mut servers).await?;
     let delay = options.drain_delay;
     let outcome = shell.serve(from_proxy, from_source, &mut servers, stop, delay).await;
@@ -105,6 +107,22 @@ fn open_journal(options: &RunOptions, ports: &Ports, now: Time) -> anyhow::Resul
         .context("cannot start the journal")?;
     journal.begin(&options.settings, now, ports.clock.unix_s() * 1000);
     Ok(Some(journal))
+}
+
+async fn serve_passwords(
+    ports: &Ports,
+    state_dir: &Path,
+    vault: &Arc<Vault>,
+    metrics: &Metrics,
+    servers: &mut JoinSet<std::io::Result<()>>,
+) -> anyhow::Result<()> {
+    let verifier = Verifier::start(Arc::clone(vault), metrics.passwords())
+        .context("cannot start the threads for passwords")?;
+    let listener = Verifier::listen(&*ports.net, state_dir)
+        .await
+        .context("cannot listen in the state folder for authentication")?;
+    servers.spawn(Arc::new(verifier).serve(listener));
+    Ok(())
 }
 
 async fn serve_admin(

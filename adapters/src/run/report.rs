@@ -181,7 +181,7 @@ fn sizes(controller: &Controller) -> Sizes {
     }
 }
 
-/// Everything that core's images refer to.
+/// Everything that core's images refer to, and what the Secrets hold that may be referred to next.
 fn live(controller: &Controller) -> BTreeSet<Digest> {
     let image = controller.desired().image();
     let mut live: BTreeSet<Digest> =
@@ -191,5 +191,6 @@ fn live(controller: &Controller) -> BTreeSet<Digest> {
         tidegate_core::desired::ServerFile::Authority(digest)
         | tidegate_core::desired::ServerFile::ClientCertificate(digest) => digest,
     }));
+    live.extend(controller.world().secret_digests());
     live
 }

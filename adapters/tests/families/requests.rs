@@ -178,25 +178,3 @@ pub fn broken_access(stage: &Stage) {
     stage.rig.wait("bad-allow.test", "/", 200, "app");
     stage.rig.wait_no_problem("\"name\":\"bad-allow\"");
 }
-
-/// There is no authentication yet, and so no route that asks for it.
-pub fn authentication(stage: &Stage) {
-    let rig = &stage.rig;
-    let keys = ["tidegate.io/auth-type", "haproxy.org/auth-secret", "haproxy.com/auth-realm"];
-    let objects = keys.iter().enumerate().map(|(number, key)| {
-        let name = format!("auth-{number}");
-        ingress(&name).all(&format!("{name}.test"), "app").annotation(key, "basic-auth").into()
-    });
-    rig.put("auth", &objects.collect::<Vec<Value>>());
-    for (number, key) in keys.iter().enumerate() {
-        rig.wait(&format!("auth-{number}.test"), "/", 503, "");
-        rig.wait_problem(&["FailedClosed", &format!("\"name\":\"auth-{number}\""), key]);
-    }
-    rig.wait("plain.test", "/", 200, "app");
-    rig.put("config", &[config_map(&[("auth-type", "basic-auth")])]);
-    rig.wait("plain.test", "/", 503, "");
-    rig.wait_problem(&["FailedClosed", "\"name\":\"tidegate\"", "data.auth-type"]);
-    rig.put("config", &[config_map(&[])]);
-    rig.wait("plain.test", "/", 200, "app");
-    rig.remove("auth");
-}

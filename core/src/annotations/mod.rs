@@ -4,9 +4,9 @@
 //!
 //! Adding a family: one file with a [`Family`], and its line in [`FAMILIES`].
 
-pub mod absent;
 pub mod access;
 pub mod affinity;
+pub mod auth;
 pub mod balance;
 pub mod check;
 pub mod client;
@@ -30,9 +30,11 @@ pub mod value;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::capability::Capabilities;
 use crate::desired::Skeleton;
+use crate::problem::Problem;
 use crate::world::lookup::Lookup;
 use crate::world::object::Meta;
 pub use draft::{BackendDraft, RouteDraft};
@@ -46,6 +48,7 @@ pub const FAMILIES: &[&Family] = &[
     &redirect::FAMILY,
     &cors::FAMILY,
     &rate::FAMILY,
+    &auth::FAMILY,
     &timeouts::FAMILY,
     &headers::FAMILY,
     &hsts::FAMILY,
@@ -170,6 +173,8 @@ pub struct Context<'l, 'w> {
     pub lookup: &'l mut Lookup<'w>,
     /// The object that carries the annotation; for the ConfigMap its own metadata.
     pub owner: &'l Meta,
+    /// What is wrong though the value can be used, such as a part of what it names.
+    pub problems: &'l mut Vec<Problem>,
 }
 
 /// A rule of the skeleton. In `text`, `{f:NAME}` stands for the sample expression of a policy
@@ -190,7 +195,7 @@ pub enum RuleText {
     /// A line.
     Line(&'static str),
     /// Lines that depend on the skeleton (a header name each).
-    Lines(fn(&Skeleton) -> alloc::vec::Vec<String>),
+    Lines(fn(&Skeleton) -> Vec<String>),
 }
 
 /// A place for rules.

@@ -148,7 +148,7 @@ fn name(text: &str, draft: &mut BackendDraft, _: &mut Context<'_, '_>) -> Result
 
 /// References stay in the namespace of the object that makes them; the operator's ConfigMap may
 /// name any.
-fn secret_name(text: &str, context: &Context<'_, '_>) -> Result<Name, Refusal> {
+pub(super) fn secret_name(text: &str, context: &Context<'_, '_>) -> Result<Name, Refusal> {
     let own = &context.owner.name.namespace;
     let operator = context.lookup.settings().config_map.as_ref() == Some(&context.owner.name);
     let (namespace, name) = match text.trim().split_once('/') {
@@ -170,7 +170,7 @@ fn secret_name(text: &str, context: &Context<'_, '_>) -> Result<Name, Refusal> {
     Ok(Name::new(namespace, name))
 }
 
-fn usable<'w>(
+pub(super) fn usable<'w>(
     context: &mut Context<'_, 'w>,
     name: &Name,
 ) -> Result<&'w crate::world::object::Secret, Refusal> {

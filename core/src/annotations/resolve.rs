@@ -33,7 +33,7 @@ impl<'w> Source<'w> {
         }
     }
 
-    pub(super) fn object(&self) -> ObjectRef {
+    fn object(&self) -> ObjectRef {
         let kind = match self {
             Source::ConfigMap(_) => Kind::ConfigMap,
             Source::Ingress(_) => Kind::Ingress,
@@ -157,10 +157,6 @@ pub fn apply(
         }
     }
     if target == Target::Route {
-        for problem in sources.iter().flat_map(super::absent::problems) {
-            resolved.closed = Some(problem.what.clone());
-            resolved.problems.push(problem);
-        }
         let capabilities = lookup.capabilities();
         for family in FAMILIES {
             if let Some(finish) = family.finish_route {
@@ -205,10 +201,11 @@ fn apply_one(
             "shorten it, or raise --annotation-bytes-max",
         ));
     }
-    let mut context = Context { lookup, owner };
+    let Resolved { route, backend, problems, closed: _ } = resolved;
+    let mut context = Context { lookup, owner, problems };
     match annotation.apply {
-        Apply::Route(apply) => apply(value, &mut resolved.route, &mut context),
-        Apply::Backend(apply) => apply(value, &mut resolved.backend, &mut context),
+        Apply::Route(apply) => apply(value, route, &mut context),
+        Apply::Backend(apply) => apply(value, backend, &mut context),
         Apply::Skeleton(_) => Ok(()),
     }
 }

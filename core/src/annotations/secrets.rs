@@ -8,7 +8,7 @@ use crate::world::object::Name;
 
 /// Keys whose values name a Secret: `NAME`, or `NAMESPACE/NAME` in the ConfigMap. A test reads the
 /// Secrets of every key's example and compares.
-pub const KEYS: &[&str] = &["server-ca", "server-certificate"];
+pub const KEYS: &[&str] = &["server-ca", "server-certificate", "auth-secret"];
 
 /// The Secrets that the keys of an object name; `operator` for the controller's own ConfigMap.
 /// More than are used is fine (a narrower scope may win), fewer is not.

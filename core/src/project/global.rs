@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
-use crate::annotations::{Apply, Registry, absent};
+use crate::annotations::{Apply, Registry};
 use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
@@ -23,7 +23,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
     if let Some(config) = lookup.config_map() {
         let reference = ObjectRef { kind: Kind::ConfigMap, name: config.meta.name.clone() };
         for key in config.data.keys() {
-            if registry.find_config(key).is_none() && !absent::is_absent(key) {
+            if registry.find_config(key).is_none() {
                 let field = format!("data.{key}");
                 piece.problems.push(object::unknown(&reference, field, key, registry));
             }

@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 
 use super::host::PathKey;
 use super::{Piece, class};
+use crate::annotations::Registry;
 use crate::annotations::resolve::Source;
 use crate::annotations::value::quoted;
-use crate::annotations::{Registry, absent};
 use crate::problem::{Problem, Reason, Severity};
 use crate::world::host;
 use crate::world::lookup::Lookup;
@@ -67,9 +67,6 @@ fn keys(
 ) {
     for (key, _) in &meta.annotations {
         let Some(found) = registry.find(key) else { continue };
-        if object.kind == Kind::Ingress && absent::is_absent(key) {
-            continue;
-        }
         let problem = match found.and_then(|row| registry.row(row)) {
             None => unknown(object, source.field(key), key, registry),
             Some(row) if !source.admits(row.scopes) => Problem {

@@ -24,8 +24,14 @@ use crate::world::object::{BackendRef, Ingress, Kind, Name, ObjectRef};
 
 /// Keys that close a route on error and are enforced for TLS that is passed through as well, or are
 /// not about who may come in.
-const HARMLESS: [&str; 5] =
-    ["allow-list", "deny-list", "tls-passthrough", "rate-limit-requests", "rate-limit-period"];
+const HARMLESS: [&str; 6] = [
+    "auth-realm",
+    "allow-list",
+    "deny-list",
+    "tls-passthrough",
+    "rate-limit-requests",
+    "rate-limit-period",
+];
 
 /// Whether the TLS of a host is passed through. Claims that do not hold are taken out.
 pub(super) fn settle(

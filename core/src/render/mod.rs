@@ -2,6 +2,7 @@
 //! here. What tenants wrote has been through the parser of its type, and goes through the encoder
 //! of its place.
 
+pub mod auth;
 pub mod backend;
 pub mod crt_list;
 pub mod maps;

@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::annotations::redirect::CODES;
-use crate::annotations::{FAMILIES, Family, RuleText, Section, field_position, flag_of, rate};
+use crate::annotations::{
+    FAMILIES, Family, RuleText, Section, auth, field_position, flag_of, rate,
+};
 use crate::desired::Skeleton;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
@@ -34,6 +36,7 @@ pub fn write(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) 
     super::profile::write_all(skeleton, out)?;
     super::profile::write_streams(out)?;
     rate_tables(skeleton, out)?;
+    super::auth::table(skeleton, out)?;
     frontend(skeleton, out)?;
     super::stream::write(skeleton, out)?;
     answers(skeleton, out)?;
@@ -63,6 +66,7 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
         let format = if *listen.log_target == *"stdout" { " format raw" } else { "" };
         writeln!(out, "  log {}{format} local0", listen.log_target)?;
     }
+    super::auth::global(skeleton, dir, out)?;
     out.write_str("  tune.bufsize 16384\n")?;
     out.write_str("  ssl-default-bind-options ssl-min-ver TLSv1.2\n\n")
 }
@@ -115,6 +119,11 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
          \x20 http-request set-var(txn.be) var(txn.be),field(2,|)\n\
          \x20 http-request set-var(txn.fl) var(txn.pol),field(1,|)\n",
     )?;
+    if skeleton.capabilities.lua {
+        for line in auth::EARLY {
+            writeln!(out, "  {}", expand(line))?;
+        }
+    }
     write_rules(skeleton, Section::Request, "http-request", out)?;
     write_rules(skeleton, Section::Response, "http-response", out)?;
     out.write_str("  use_backend %[var(txn.be)]\n  default_backend tidegate-503\n\n")
@@ -194,7 +203,7 @@ fn rules_of(family: &Family, skeleton: &Skeleton, section: Section) -> Vec<Strin
     lines
 }
 
-/// Replaces `{f:NAME}`, `{on:NAME}` and `{host}`.
+/// Replaces `{f:NAME}`, `{on:NAME}`, `{only:NAME}` and `{host}`.
 fn expand(line: &str) -> String {
     if !line.contains('{') {
         return line.into();
@@ -207,6 +216,10 @@ fn expand(line: &str) -> String {
         let position = field_position(field).unwrap_or(1);
         out = out
             .replace(&format!("{{f:{field}}}"), &format!("var(txn.pol),field({position},|)"))
+            .replace(
+                &format!("{{only:{field}}}"),
+                &format!("{{ var(txn.fl) -m str {} }}", flag_of(field)),
+            )
             .replace(
                 &format!("{{on:{field}}}"),
                 &format!("{{ var(txn.fl) -m sub {} }}", flag_of(field)),

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use crate::capability::Capabilities;
+use crate::digest::Digest;
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::shard::ShardMap;
@@ -137,6 +138,16 @@ impl World {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The digests under which the vault has what the Secrets hold.
+    pub fn secret_digests(&self) -> impl Iterator<Item = Digest> {
+        self.secrets.values().flat_map(|secret| {
+            let Secret { meta: _, certificate, authority, users } = &**secret;
+            let certificate = certificate.iter().flatten().map(|facts| facts.digest);
+            let authority = authority.iter().flatten().map(|facts| facts.digest);
+            certificate.chain(authority).chain(users.iter().flatten().map(|facts| facts.digest))
+        })
     }
 
     /// Every object, by kind and name.

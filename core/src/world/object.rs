@@ -251,6 +251,17 @@ pub struct Secret {
     pub certificate: Option<Result<CertificateFacts, Box<str>>>,
     /// What `ca.crt` holds (or `tls.crt` when it holds CA certificates only and there is no key).
     pub authority: Option<Result<AuthorityFacts, Box<str>>>,
+    /// The users in it; `None` when it holds certificates.
+    pub users: Option<Result<UserFacts, Box<str>>>,
+}
+
+/// A list of users with the hashes of their passwords. Neither is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserFacts {
+    /// Keyed digest of the list; the vault's key.
+    pub digest: Digest,
+    /// Entries that cannot be used: where they stand (`data.auth, line 3`), and why.
+    pub refused: Vec<(Box<str>, Box<str>)>,
 }
 
 /// A certificate chain with its matching private key.

@@ -114,6 +114,7 @@ pub fn secret(name: &str, content: &str) -> Object {
             not_after: i64::MAX,
         })),
         authority: None,
+        users: None,
     }))
 }
 

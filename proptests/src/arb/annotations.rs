@@ -42,6 +42,11 @@ const VALUES: &[&str] = &[
     "ca",
     "tls2",
     "a/tls",
+    "users",
+    "a/users",
+    "b/users",
+    "basic-auth",
+    "digest-auth",
     "b/ca",
     "none",
     "www.example.com",
@@ -103,12 +108,10 @@ fn annotation() -> BoxedStrategy<(String, String)> {
         keys.extend(row.haproxy.map(|key| format!("haproxy.com/{key}")));
         (select(keys), value(row))
     });
-    let absent = select(&["tidegate.io/auth-type", "haproxy.org/auth-secret"][..]);
     let unknown = select(&["tidegate.io/timeout-servr", "haproxy.org/x", "tidegate.io/"][..]);
     let class = select(&["tidegate", "nginx"][..]);
     prop_oneof![
         20 => known,
-        1 => (absent.prop_map(str::to_owned), Just("basic-auth".to_owned())),
         1 => (unknown.prop_map(str::to_owned), Just("1".to_owned())),
         1 => class.prop_map(|c| ("kubernetes.io/ingress.class".to_owned(), c.to_owned())),
     ]

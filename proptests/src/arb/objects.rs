@@ -12,6 +12,7 @@ use tidegate_core::world::object::{
     AuthorityFacts, BackendRef, CertificateFacts, ConfigMap, Endpoint, EndpointSlice, Ingress,
     IngressClass, KeyAlgorithm, Kind, Meta, Name, Namespace, Note, Object, ObjectRef, Path,
     PathType, PortRef, Rule, Secret, Service, ServicePort, ServiceSource, SlicePort, Tls,
+    UserFacts,
 };
 
 use super::annotations;
@@ -19,7 +20,7 @@ use super::annotations;
 const NAMESPACES: &[&str] = &["a", "b", "team"];
 const SERVICES: &[&str] = &["web", "api", "db", "s-4"];
 const INGRESSES: &[&str] = &["i1", "i2", "i3"];
-const SECRETS: &[&str] = &["tls", "tls2", "ca"];
+const SECRETS: &[&str] = &["tls", "tls2", "ca", "users"];
 const CLASSES: &[&str] = &["ours", "theirs"];
 const OURS: &str = "tidegate.io/ingress-controller";
 
@@ -256,10 +257,20 @@ fn secret() -> impl Strategy<Value = Object> {
         1 => Just(Some(Err("no certificate in it".into()))),
         2 => Just(None),
     ];
-    (namespace(), select(SECRETS), certificate, authority).prop_map(
-        |(namespace, name, certificate, authority)| {
+    let refused = prop_oneof![
+        3 => Just(Vec::new()),
+        1 => Just(vec![("data.auth, line 2".into(), "it has no colon".into())])
+    ];
+    let users = prop_oneof![
+        6 => (40_u8..43, refused)
+            .prop_map(|(n, refused)| Some(Ok(UserFacts { digest: Digest([n; 16]), refused }))),
+        1 => Just(Some(Err("no usable user".into()))),
+        2 => Just(None),
+    ];
+    (namespace(), select(SECRETS), certificate, authority, users).prop_map(
+        |(namespace, name, certificate, authority, users)| {
             let meta = meta(namespace, name, 0, BTreeMap::new());
-            Object::Secret(Arc::new(Secret { meta, certificate, authority }))
+            Object::Secret(Arc::new(Secret { meta, certificate, authority, users }))
         },
     )
 }
@@ -397,6 +408,7 @@ pub fn furniture() -> Vec<Object> {
         meta: plain("a", "tls"),
         certificate: Some(Ok(certificate(1, KeyAlgorithm::Rsa))),
         authority: None,
+        users: None,
     })));
     for (name, host, service) in [("i1", "foo.com", "web"), ("i2", "*.foo.com", "api")] {
         let port = PortRef::Number(80);

@@ -276,6 +276,10 @@ fn answers_by_the_rules(drive: &Drive, case: &Case) -> Verdict {
         if let Some(wanted) = facts.answer(host, path).filter(|wanted| *wanted != has) {
             return Err(format!("{host}{path} meets {has:?}, and by the rules {wanted:?}"));
         }
+        let (held, rules) = (worker.memory.users(host, path), facts.users(host, path));
+        if matches!(has, Answer::Servers(_)) && rules.is_some_and(|rules| rules != held) {
+            return Err(format!("{host}{path} is for users {held:?}, and by the rules {rules:?}"));
+        }
         let (has, wanted) = (worker.memory.sni(host), facts.sni(host));
         if has != wanted {
             return Err(format!("TLS of {host} meets {has:?}, and by the rules {wanted:?}"));

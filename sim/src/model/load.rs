@@ -25,6 +25,8 @@ pub struct Generation {
     pub crt_list: String,
     /// Files that exist.
     pub files: BTreeSet<String>,
+    /// Other texts by file name.
+    pub texts: BTreeMap<String, String>,
 }
 
 /// Folder of the generation in the text.
@@ -66,7 +68,8 @@ pub fn generation(image: &Image) -> Generation {
     let mut crt_list = String::new();
     let _ = render::crt_list(image, &mut crt_list);
     let files = render::files(image).into_iter().map(|(name, _)| name.to_string()).collect();
-    Generation { config, maps, crt_list, files }
+    let texts = render::auth::file(&image.skeleton).into_iter().collect();
+    Generation { config, maps, crt_list, files, texts }
 }
 
 /// A worker that has loaded the rendering of an image.

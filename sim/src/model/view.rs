@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 
 use tidegate_core::action::MapId;
+use tidegate_core::digest::Digest;
 use tidegate_core::event::{Observed, ObservedBackend, ObservedServer};
 
 use super::haproxy::{Admin, Answer, Backend, Haproxy, Server};
@@ -100,6 +101,15 @@ impl Haproxy {
             !id.is_empty() && lists.is_some_and(|l| l.iter().any(|(key, _)| entry(key)))
         };
         value.split('|').skip(1).any(has_entries)
+    }
+
+    /// The list of users that a request is held against, by its digest: a field of the route's
+    /// policy of the form `LIST:REALM`.
+    #[must_use]
+    pub fn users(&self, host: &str, path: &str) -> Option<Digest> {
+        let policy = self.record(host, path)?.strip_prefix('|')?.split('|').nth(1)?;
+        let mut fields = self.entry(MapId::Policy, policy)?.split('|').skip(1);
+        fields.find_map(|field| Digest::from_hex(field.split_once(':')?.0))
     }
 
     /// The certificate file presented for a name: that of the line that names it, else of one

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use tidegate_core::digest::Digest;
 use tidegate_core::world::object::{Ingress, Name, Service};
 
 use super::routing::Facts;
@@ -56,11 +57,12 @@ pub fn passes(facts: &Facts<'_>, ingress: &Ingress) -> bool {
 }
 
 /// Whether a policy of this Ingress takes requests to enforce, which nobody sees when TLS is passed
-/// through: lists of addresses that a header tells.
+/// through: lists of addresses that a header tells, and passwords.
 #[must_use]
 pub fn needs_requests(facts: &Facts<'_>, ingress: &Ingress) -> bool {
     let has = |key: &str| first(facts, Some(ingress), &(key, key)).is_some();
-    (has("allow-list") || has("deny-list")) && has("src-ip-header")
+    let lists = (has("allow-list") || has("deny-list")) && has("src-ip-header");
+    lists || has("auth-type") || has("auth-secret")
 }
 
 /// Whether a key of the route closes it.
@@ -70,7 +72,7 @@ pub fn closes_route(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
         // A value that cannot be read is never skipped for that of a wider scope.
         first(facts, ingress, keys).is_some_and(|value| !fits(keys.0, value))
     });
-    broken || wants_authentication(facts, ingress)
+    broken || lacks_authentication(facts, ingress)
 }
 
 /// Whether a key of the backend closes it.
@@ -86,13 +88,39 @@ pub fn closes_backend(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Se
     })
 }
 
-/// Keys of basic authentication, which there is not: any of them closes.
-fn wants_authentication(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
-    ["auth-type", "auth-secret", "auth-realm"].into_iter().any(|key| {
-        let keys = (key, key);
-        ingress.is_some_and(|i| !written(&i.meta, &keys).is_empty())
-            || !configured(facts, &keys).is_empty()
+/// What the users of this Ingress must be in, if it asks for authentication: the digest of a list,
+/// or `Err` where there is none that can be used.
+#[must_use]
+pub fn guard(facts: &Facts<'_>, ingress: Option<&Ingress>) -> Option<Result<Digest, ()>> {
+    let own = |key| ingress.map(|i| written(&i.meta, &(key, key))).unwrap_or_default();
+    let global = |key| configured(facts, &(key, key));
+    let first = |key| own(key).into_iter().chain(global(key)).next();
+    let (secret, kind, realm) = (first("auth-secret"), first("auth-type"), first("auth-realm"));
+    let asks = secret.is_some() || kind.is_some() || !own("auth-realm").is_empty();
+    let clean = |realm: &Found<'_>| {
+        let realm = realm.value.trim();
+        realm.len() <= 256 && !realm.chars().any(char::is_control)
+    };
+    let is_broken = kind.is_some_and(|kind| !["basic-auth", "basic"].contains(&kind.value.trim()))
+        || realm.is_some_and(|realm| !realm.operator && !clean(&realm));
+    if !asks && !is_broken {
+        return None;
+    }
+    let Some(secret) = secret.filter(|_| !is_broken) else { return Some(Err(())) };
+    let value = secret.value.trim();
+    let (namespace, name) = value.split_once('/').unwrap_or((secret.namespace, value));
+    if !secret.operator && namespace != secret.namespace {
+        return Some(Err(()));
+    }
+    let found = facts.secrets.get(&Name::new(namespace, name));
+    Some(match found.and_then(|secret| secret.users.as_ref()) {
+        Some(Ok(users)) => Ok(users.digest),
+        Some(Err(_)) | None => Err(()),
     })
+}
+
+fn lacks_authentication(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
+    matches!(guard(facts, ingress), Some(Err(())))
 }
 
 /// Whether a key that shapes the route can be used.

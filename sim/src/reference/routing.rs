@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use tidegate_core::digest::Digest;
 use tidegate_core::settings::Settings;
 use tidegate_core::world::object::{
     BackendRef, ConfigMap, EndpointSlice, Ingress, IngressClass, Name, Object, Path, PathType,
@@ -84,6 +85,24 @@ impl<'a> Facts<'a> {
     /// The answer to a request; `None` where the rules leave it open.
     #[must_use]
     pub fn answer(&self, host: &str, path: &str) -> Option<Answer> {
+        self.among(host, |is_passed, claims| {
+            if is_passed { self.plain_of_passed(claims) } else { self.choose(claims, path) }
+        })
+    }
+
+    /// The list of users that a request that is served must have been held against, by the
+    /// digest; the outer `None` where the rules leave the route open.
+    #[must_use]
+    pub fn users(&self, host: &str, path: &str) -> Option<Option<Digest>> {
+        self.among(host, |_, claims| {
+            let ingress = best(claims, path).map(|claim| claim.ingress);
+            annotations::guard(self, ingress).and_then(Result::ok)
+        })
+    }
+
+    /// Looks at the claims on the host of a request, from the oldest Ingress to the newest, and at
+    /// whether its TLS is passed through.
+    fn among<T>(&self, host: &str, look: impl Fn(bool, &[Claim<'_>]) -> T) -> Option<T> {
         let host = host.to_ascii_lowercase();
         let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let mut ours: Vec<_> = self.ingresses.iter().filter(|i| self.is_ours(i)).collect();
@@ -97,17 +116,13 @@ impl<'a> Facts<'a> {
             }
             if !claims.is_empty() {
                 let (is_passed, claims) = self.one_way(claims);
-                return Some(if is_passed {
-                    self.plain_of_passed(&claims)
-                } else {
-                    self.choose(&claims, path)
-                });
+                return Some(look(is_passed, &claims));
             }
         }
         let mut claims: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, "")).collect();
         // Without a host there is no SNI to know it by.
         claims.retain(|claim| !annotations::passes(self, claim.ingress));
-        Some(self.choose(&claims, path))
+        Some(look(false, &claims))
     }
 
     /// Whether TLS of a host is passed through, and the claims that agree with the oldest.
@@ -193,14 +208,7 @@ impl<'a> Facts<'a> {
 
     /// The best claim, or the controller's default.
     fn choose(&self, claims: &[Claim<'_>], path: &str) -> Answer {
-        let mut best: Option<&Claim<'_>> = None;
-        for claim in claims.iter().filter(|c| c.matches(path)) {
-            // Claims come from the oldest Ingress first: only a better one replaces.
-            if best.is_none_or(|b| claim.goodness() > b.goodness()) {
-                best = Some(claim);
-            }
-        }
-        match best {
+        match best(claims, path) {
             Some(claim) => self.backend(Some(claim.ingress), claim.backend),
             None => match &self.settings.default_backend {
                 Some((name, port)) => match self.services.get(name) {
@@ -285,6 +293,18 @@ impl<'a> Facts<'a> {
         }
         if ready.is_empty() { leaving } else { ready }
     }
+}
+
+/// The best claim on a path, if there is any.
+fn best<'c, 'a>(claims: &'c [Claim<'a>], path: &str) -> Option<&'c Claim<'a>> {
+    let mut best: Option<&Claim<'_>> = None;
+    for claim in claims.iter().filter(|c| c.matches(path)) {
+        // Claims come from the oldest Ingress first: only a better one replaces.
+        if best.is_none_or(|b| claim.goodness() > b.goodness()) {
+            best = Some(claim);
+        }
+    }
+    best
 }
 
 /// A path of an Ingress for a host.
