@@ -20,6 +20,7 @@ pub mod haproxy;
 pub mod journal;
 pub mod kube;
 pub mod metrics;
+pub mod migrate;
 pub mod options;
 pub mod os;
 pub mod ports;

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use tidegate_core::annotations::dialect::{Carry, Dialect, Target, Verdict, guide};
+use tidegate_core::annotations::dialect::{
+    Carry, Dialect, Target, Verdict, custom_resources, guide,
+};
 use tidegate_core::annotations::{FAMILIES, Registry};
 
 fn path(path: &str) -> PathBuf {
@@ -35,9 +37,13 @@ fn every_key_has_one_verdict_that_can_be_acted_on() {
         let table = dialect.table();
         let missing: Vec<_> = listed.iter().filter(|key| !table.contains_key(*key)).collect();
         assert!(missing.is_empty(), "{name}: without a verdict: {missing:?}");
-        for (key, entry) in table {
+        for (key, entry) in &table {
             let read_here = dialect == Dialect::Haproxytech && entry.carry == Carry::AsIs;
             assert!(listed.contains(key) || read_here, "{name}: {key} is not in the list of keys");
+        }
+        for (key, entry) in
+            table.into_iter().chain(dialect.config_table()).chain(custom_resources())
+        {
             if let Target::Key(target) = entry.target {
                 assert!(ours.contains(target), "{name}: {key} names {target}, which is no key");
             }
@@ -82,7 +88,7 @@ fn the_verdicts_on_haproxytech_are_those_of_the_tables() {
 fn same_means_the_same_name_and_a_key_there_is_cannot_be_missing() {
     let ours = ours();
     for dialect in [Dialect::HaproxyIngress, Dialect::IngressNginx] {
-        for (key, entry) in dialect.table() {
+        for (key, entry) in dialect.table().into_iter().chain(dialect.config_table()) {
             let (name, is) = (dialect.name(), entry.verdict.as_str());
             if matches!(entry.verdict, Verdict::Same | Verdict::Better) {
                 assert_eq!(entry.target, Target::Key(key), "{name}: {key}");

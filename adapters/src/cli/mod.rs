@@ -7,6 +7,7 @@ pub mod accept;
 pub mod args;
 pub mod capabilities;
 pub mod check;
+pub mod migrate;
 pub mod offline;
 pub mod output;
 pub mod places;
@@ -56,6 +57,8 @@ pub enum Verb {
     Render(Box<render::RenderArgs>),
     /// Show what a change would do: the runtime commands, or the reload and its reasons
     Plan(Box<plan::PlanArgs>),
+    /// Show what becomes of the keys of another controller, and write manifests with ours
+    Migrate(Box<migrate::MigrateArgs>),
     /// Run a journal again: prove that the same input gives the same actions, or show where not
     Replay(ReplayArgs),
     /// Show what tidegate must be allowed to do in a cluster, under the same flags as `run`
@@ -100,6 +103,7 @@ async fn perform(verb: Verb, form: Output) -> anyhow::Result<End> {
         Verb::Check(args) => check::check(&args, form),
         Verb::Render(args) => render::render(&args, form),
         Verb::Plan(args) => plan::plan(&args, form).await,
+        Verb::Migrate(args) => migrate::migrate(*args, form).await,
         Verb::Replay(args) => replay(args, form),
         Verb::Rbac(args) => rbac::rbac(*args, form),
         Verb::AcceptDeletions(args) => {

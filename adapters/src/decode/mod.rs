@@ -267,6 +267,14 @@ impl Slim {
         self.empty
     }
 
+    /// What it is, when it is one of haproxytech's custom resources, which are read by `migrate`
+    /// only.
+    #[must_use]
+    pub fn haproxytech(&self) -> Option<String> {
+        let theirs = HAPROXYTECH_GROUPS.iter().any(|group| self.api_version.starts_with(group));
+        theirs.then(|| format!("{} of {}", self.kind, self.api_version))
+    }
+
     /// `metadata.resourceVersion`, for a watch.
     #[must_use]
     pub fn resource_version(&self) -> Option<&str> {
@@ -397,6 +405,10 @@ impl Slim {
         })
     }
 }
+
+/// API groups of haproxytech's custom resources, with the slash after them.
+pub const HAPROXYTECH_GROUPS: [&str; 3] =
+    ["ingress.v1.haproxy.org/", "ingress.v3.haproxy.org/", "core.haproxy.org/"];
 
 fn kind_of(name: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.name() == name)

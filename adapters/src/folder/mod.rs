@@ -143,6 +143,43 @@ pub fn read(settings: &FolderSettings, vault: &Vault) -> Result<Vec<Event>, Fold
     Ok(events)
 }
 
+/// Reads texts as if they were the files of a folder: the same events as the first batch of
+/// [`Folder::start`].
+pub(crate) fn read_texts<'t>(
+    texts: impl Iterator<Item = (&'t Path, &'t str)>,
+    config_map: Option<&Name>,
+    vault: &Vault,
+) -> Vec<Event> {
+    let by = Reader { vault, config_map };
+    let mut store = Store::default();
+    for (path, text) in texts {
+        let documents = yaml::documents(&yaml::pieces(text), &[], by);
+        store.file_read(&path.into(), documents, vault, &mut Vec::new());
+    }
+    let mut events = store.relisted();
+    events.extend(store.changed_problems());
+    events
+}
+
+/// The manifests of a folder as they are: path from the folder, and text.
+///
+/// # Errors
+/// When the folder is missing, or something in it cannot be read: half of it would be misleading.
+pub(crate) fn texts(folder: &Path) -> Result<Vec<(PathBuf, String)>, FolderError> {
+    check(folder)?;
+    let unreadable = |path: PathBuf| move |source| FolderError::Unreadable { path, source };
+    let found = scan::walk(folder, &mut |_, _| {}).map_err(unreadable(folder.to_owned()))?;
+    if let Some((path, source)) = found.unreadable.into_iter().next() {
+        return Err(FolderError::Unreadable { path: folder.join(path), source });
+    }
+    let mut texts = Vec::new();
+    for path in found.files.into_keys() {
+        let (text, _) = load::text(&folder.join(&path)).map_err(unreadable(folder.join(&path)))?;
+        texts.push((path.to_path_buf(), text));
+    }
+    Ok(texts)
+}
+
 fn check(path: &Path) -> Result<(), FolderError> {
     let not_folder = || io::Error::new(io::ErrorKind::NotADirectory, "not a folder");
     std::fs::metadata(path)

@@ -228,7 +228,7 @@ fn owner(path: &Path) -> String {
 }
 
 fn is_nameless(fault: &Fault) -> bool {
-    fault.object.as_ref().is_none_or(|object| object.name.name.is_empty())
+    !fault.foreign && fault.object.as_ref().is_none_or(|object| object.name.name.is_empty())
 }
 
 fn problem_of(
@@ -237,7 +237,7 @@ fn problem_of(
     kept_all: bool,
     served: &BTreeMap<ObjectRef, &Object>,
 ) -> Problem {
-    let Fault { line, column, object, what, fix, broken: _ } = fault;
+    let Fault { line, column, object, what, fix, broken: _, foreign } = fault;
     let place = if column > 0 {
         format!("{}:{line}:{column}", path.display())
     } else {
@@ -245,6 +245,7 @@ fn problem_of(
     };
     let kept = object.as_ref().is_some_and(|object| served.contains_key(object));
     let (severity, instead) = match (kept_all, kept) {
+        (_, _) if foreign => (Severity::Warning, "it is left out"),
         (true, _) => (Severity::Warning, "the last good version of the whole file stays in force"),
         (false, true) => (Severity::Warning, "the last good version of the object stays in force"),
         (false, false) => (Severity::Error, "it is left out"),

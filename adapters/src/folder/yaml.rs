@@ -51,6 +51,8 @@ pub(super) struct Fault {
     pub fix: String,
     /// Whether the text itself is broken, so that nothing is known about what it holds.
     pub broken: bool,
+    /// Whether it is about something that is none of ours, so that nothing of ours is lost.
+    pub foreign: bool,
 }
 
 /// A piece of a file that is decoded on its own.
@@ -136,6 +138,7 @@ pub(super) fn document(piece: Piece<'_>, by: Reader<'_>) -> Document {
                 what,
                 fix: "correct the text; the file is read again when it changes".to_owned(),
                 broken: true,
+                foreign: false,
             });
             slims
         }
@@ -146,11 +149,14 @@ pub(super) fn document(piece: Piece<'_>, by: Reader<'_>) -> Document {
             continue;
         }
         for item in slim.into_items() {
+            let haproxytech = item.haproxytech();
             match item.finish(None, by.vault) {
                 Decoded::Object(Object::ConfigMap(map))
                     if !by.config_maps.contains(&map.meta.name) => {}
                 Decoded::Object(object) => document.objects.push(object),
-                Decoded::Foreign => {}
+                Decoded::Foreign => {
+                    document.faults.extend(haproxytech.map(|what| custom_at(piece, &what)));
+                }
                 Decoded::Refused(Refusal { object, what, fix }) => {
                     document.faults.push(fault_at(piece, Some(object), &what, &fix));
                 }
@@ -161,6 +167,13 @@ pub(super) fn document(piece: Piece<'_>, by: Reader<'_>) -> Document {
     document
 }
 
+/// A custom resource of haproxytech's, which somebody may count on.
+fn custom_at(piece: Piece<'_>, what: &str) -> Fault {
+    let what = format!("a {what} is not read");
+    let fix = "`tidegate migrate` names the keys that say the same, field by field";
+    Fault { foreign: true, ..fault_at(piece, None, &what, fix) }
+}
+
 fn fault_at(piece: Piece<'_>, object: Option<ObjectRef>, what: &str, fix: &str) -> Fault {
     let object = object.map(with_namespace);
     let blank = piece.text.lines().take_while(|line| {
@@ -169,7 +182,7 @@ fn fault_at(piece: Piece<'_>, object: Option<ObjectRef>, what: &str, fix: &str) 
     });
     let line = piece.lines_before + blank.count() + 1;
     let (what, fix) = (what.to_owned(), fix.to_owned());
-    Fault { line, column: 0, object, what, fix, broken: false }
+    Fault { line, column: 0, object, what, fix, broken: false, foreign: false }
 }
 
 /// Fills in the default namespace, as the decoder does for objects that are used.

@@ -24,6 +24,7 @@ mod objects;
 mod resource;
 mod secrets;
 pub mod server;
+pub mod survey;
 mod watch;
 mod write;
 

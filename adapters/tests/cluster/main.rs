@@ -9,6 +9,7 @@ mod common;
 mod conformance;
 mod emptied;
 mod faults;
+mod moving;
 mod replicas;
 mod rights;
 mod rolling;

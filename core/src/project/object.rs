@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::host::PathKey;
 use super::{Piece, class};
 use crate::annotations::Registry;
+use crate::annotations::dialect::{Dialect, Entry, Target, Verdict};
 use crate::annotations::resolve::Source;
 use crate::annotations::value::quoted;
 use crate::problem::{Problem, Reason, Severity};
@@ -84,21 +85,54 @@ fn keys(
     }
 }
 
-/// The Problem for an unknown key, with the nearest known one.
+/// The Problem for an unknown key: what says the same here, for a key of haproxytech's, or the
+/// nearest known key.
 #[must_use]
 pub fn unknown(object: &ObjectRef, field: String, key: &str, registry: &Registry) -> Problem {
-    let fix = match registry.nearest(key) {
-        Some(nearest) => format!("did you mean {nearest}?"),
-        None => "see the annotation reference for the keys there are".to_string(),
+    let name = match key.split_once('/') {
+        Some(("tidegate.io", _)) => "",
+        Some((_, name)) => name,
+        None => key,
+    };
+    let (what, fix) = match Dialect::Haproxytech.entry(name) {
+        Some(entry) => elsewhere(key, &entry),
+        None => {
+            let fix = match registry.nearest(key) {
+                Some(nearest) => format!("did you mean {nearest}?"),
+                None => "see the annotation reference for the keys there are".to_string(),
+            };
+            (format!("{} is not a known key", quoted(key)), fix)
+        }
     };
     Problem {
         object: object.clone(),
         field: field.into(),
         reason: Reason::UnknownKey,
         severity: Severity::Warning,
-        what: format!("{} is not a known key", quoted(key)),
+        what,
         instead: "it is ignored".to_string(),
         fix,
+    }
+}
+
+/// What is wrong with a key that means something to haproxytech's controller only, and what says
+/// the same here.
+fn elsewhere(key: &str, entry: &Entry) -> (String, String) {
+    let key = quoted(key);
+    let what = match entry.verdict {
+        Verdict::Never => format!("{key} has no meaning here"),
+        Verdict::NotYet => format!("{key} is not in this version"),
+        Verdict::Same | Verdict::Better | Verdict::OtherKey => format!("{key} is not read"),
+    };
+    let fix = match (entry.verdict, entry.target) {
+        (_, Target::Key(target)) => format!("write tidegate.io/{target}"),
+        (_, Target::Flag(flag)) => format!("use the flag {flag} of `tidegate run`"),
+        (Verdict::NotYet, Target::Nothing) => "`tidegate migrate` tells of all keys".to_string(),
+        (_, Target::Nothing) => "remove it".to_string(),
+    };
+    match entry.remark {
+        "" => (what, fix),
+        remark => (what, format!("{fix}; {remark}")),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The tables of keys in `docs/migrating-from-*.md`, as Markdown. A test keeps them current.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
-use super::{Dialect, Target, Verdict};
+use super::{Dialect, Entry, Target, Verdict};
 
 /// The line before a generated table.
 pub const BEGIN: &str =
@@ -14,8 +16,20 @@ pub const END: &str = "<!-- End of the generated table. -->";
 /// The table of a dialect, with a line of counts before it.
 #[must_use]
 pub fn table(dialect: Dialect) -> String {
-    let entries = dialect.table();
-    let counts: alloc::vec::Vec<String> = Verdict::ALL
+    let mut out = rows(&dialect.table());
+    if dialect == Dialect::Haproxytech {
+        out.push_str("\n### Fields of its custom resources\n\n");
+        out.push_str(&rows(&super::custom_resources()));
+    }
+    if dialect == Dialect::IngressNginx {
+        out.push_str("\n### Keys of its ConfigMap\n\n");
+        out.push_str(&rows(&dialect.config_table()));
+    }
+    out
+}
+
+fn rows(entries: &BTreeMap<&'static str, Entry>) -> String {
+    let counts: Vec<String> = Verdict::ALL
         .into_iter()
         .map(|v| format!("{} {}", entries.values().filter(|e| e.verdict == v).count(), v.as_str()))
         .collect();

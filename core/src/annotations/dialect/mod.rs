@@ -24,7 +24,8 @@
 
 pub mod guide;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use super::{FAMILIES, HAPROXY_PREFIXES, OnError};
 
@@ -74,6 +75,34 @@ impl Dialect {
         }
     }
 
+    /// What the dialect's own table says of a key: not of those that the tables of annotations
+    /// name.
+    #[must_use]
+    pub fn entry(self, key: &str) -> Option<Entry> {
+        entries(self.text()).find(|entry| entry.key == key)
+    }
+
+    /// The name that its documentation gives to its ConfigMap.
+    #[must_use]
+    pub fn config_name(self) -> &'static str {
+        match self {
+            Dialect::Haproxytech => "haproxy-kubernetes-ingress",
+            Dialect::HaproxyIngress => "haproxy-ingress",
+            Dialect::IngressNginx => "ingress-nginx-controller",
+        }
+    }
+
+    /// Every key of its ConfigMap: those of its annotations, but for ingress-nginx.
+    #[must_use]
+    pub fn config_table(self) -> BTreeMap<&'static str, Entry> {
+        match self {
+            Dialect::Haproxytech | Dialect::HaproxyIngress => self.table(),
+            Dialect::IngressNginx => {
+                entries(NGINX_CONFIG).map(|entry| (entry.key, entry)).collect()
+            }
+        }
+    }
+
     fn text(self) -> &'static str {
         match self {
             Dialect::Haproxytech => include_str!("haproxytech.txt"),
@@ -94,8 +123,7 @@ impl Dialect {
             let entry = Entry { key, protects, verdict, target, carry: Carry::AsIs, remark: "" };
             table.insert(key, entry);
         }
-        for line in self.text().lines().filter(|line| !line.starts_with('#')) {
-            let Some(mut entry) = Entry::parse(line) else { continue };
+        for mut entry in entries(self.text()) {
             if let Some(known) = table.get(entry.key) {
                 entry.protects |= known.protects;
                 if entry.target == Target::Nothing {
@@ -107,13 +135,36 @@ impl Dialect {
         table
     }
 
-    /// The lines of the table that cannot be read, and keys that have two. Empty; a test asks.
+    /// The lines of its tables that cannot be read, and keys that have two. Empty; a test asks.
     #[must_use]
-    pub fn faults(self) -> alloc::vec::Vec<&'static str> {
-        let mut seen = alloc::collections::BTreeSet::new();
-        let lines = self.text().lines().filter(|line| !line.starts_with('#'));
-        lines.filter(|line| !Entry::parse(line).is_some_and(|e| seen.insert(e.key))).collect()
+    pub fn faults(self) -> Vec<&'static str> {
+        let second = match self {
+            Dialect::Haproxytech => CUSTOM_RESOURCES,
+            Dialect::HaproxyIngress => "",
+            Dialect::IngressNginx => NGINX_CONFIG,
+        };
+        let mut faults = Vec::new();
+        for text in [self.text(), second] {
+            let mut seen = BTreeSet::new();
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            faults.extend(lines.filter(|l| !Entry::parse(l).is_some_and(|e| seen.insert(e.key))));
+        }
+        faults
     }
+}
+
+/// The fields of haproxytech's custom resources, by `Kind.field.field`.
+#[must_use]
+pub fn custom_resources() -> BTreeMap<&'static str, Entry> {
+    entries(CUSTOM_RESOURCES).map(|entry| (entry.key, entry)).collect()
+}
+
+const CUSTOM_RESOURCES: &str = include_str!("haproxytech-resources.txt");
+
+const NGINX_CONFIG: &str = include_str!("ingress-nginx-config.txt");
+
+fn entries(text: &'static str) -> impl Iterator<Item = Entry> {
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(Entry::parse)
 }
 
 /// What becomes of a key.
@@ -173,6 +224,8 @@ pub enum Carry {
     Networks,
     /// Unchanged if it is one word.
     OneWord,
+    /// `enabled` becomes `true`, `disabled` becomes `false`.
+    Enabled,
     /// `Name: value` per line becomes `Name value`.
     Headers,
     /// A list with commas becomes lines.
@@ -209,6 +262,7 @@ impl Carry {
             "seconds" => Carry::Seconds,
             "networks" => Carry::Networks,
             "one word" => Carry::OneWord,
+            "enabled" => Carry::Enabled,
             "headers" => Carry::Headers,
             "lines" => Carry::Lines,
             "host" => Carry::Host,
