@@ -147,10 +147,10 @@ pub fn read(settings: &FolderSettings, vault: &Vault) -> Result<Vec<Event>, Fold
 /// [`Folder::start`].
 pub(crate) fn read_texts<'t>(
     texts: impl Iterator<Item = (&'t Path, &'t str)>,
-    config_map: Option<&Name>,
+    config_maps: &[Name],
     vault: &Vault,
 ) -> Vec<Event> {
-    let by = Reader { vault, config_map };
+    let by = Reader { vault, config_maps };
     let mut store = Store::default();
     for (path, text) in texts {
         let documents = yaml::documents(&yaml::pieces(text), &[], by);

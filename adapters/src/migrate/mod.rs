@@ -197,10 +197,10 @@ fn problems(
     settings.classless = true;
     settings.config_map = config_map;
     settings.scope.secrets_on_demand = options.without_secrets;
-    let config_map = settings.config_map.clone();
+    let config_maps: Vec<Name> = settings.config_maps().cloned().collect();
     let mut offline = Offline::new(settings, capabilities.clone());
     let texts = texts.iter().map(|text| (text.path.as_path(), text.text.as_str()));
-    let mut events = folder::read_texts(texts, config_map.as_ref(), &offline.vault);
+    let mut events = folder::read_texts(texts, &config_maps, &offline.vault);
     for event in &mut events {
         let Event::Relisted { kind, objects } = event else { continue };
         if *kind == Kind::IngressClass {
