@@ -6,7 +6,7 @@
 #
 #   deploy/test.sh
 #
-# TIDEGATE_CASES scales the property tests (12 makes more than 100,000 cases);
+# TIDEGATE_CASES scales the property tests (4 makes more than 100,000 cases);
 # TIDEGATE_HAPROXY_DIR and TIDEGATE_KUBE_DIR say where HAProxy and kube-apiserver are or go.
 set -euo pipefail
 cd "$(dirname "$0")/.."

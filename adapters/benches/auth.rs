@@ -150,26 +150,18 @@ impl Town {
         others.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
 
-    /// What a request costs that HAProxy has to ask about, the first time and once tidegate
-    /// remembers the hash.
+    /// What a request costs that HAProxy has to ask about. All users have the same hash, so that it
+    /// is computed once; what a hash costs is measured with bcrypt.
     fn first_requests(&self, report: &mut Report) {
         let mut client = Client::connect(self.http).unwrap();
-        let (mut hashed, mut asked) = (Vec::new(), Vec::new());
+        let mut asked = Vec::new();
         for number in 0..self.users.min(self.apps) {
             let user = format!("user-{number}");
             let begin = Instant::now();
             self.ask(&mut client, &host("safe", number), &user, 200);
-            hashed.push(ms(begin.elapsed()));
-        }
-        // Another realm is another policy: HAProxy asks, and tidegate remembers the hash.
-        for number in 0..self.users.min(self.apps) {
-            let other = (number + 1) % self.apps;
-            let begin = Instant::now();
-            self.ask(&mut client, &host("safe", other), &format!("user-{number}"), 200);
             asked.push(ms(begin.elapsed()));
         }
-        report.add("first request of a user, md5-crypt, ms", spread(hashed));
-        report.add("first after that on another route, ms", spread(asked));
+        report.add("first request of a user, without the hash, ms", spread(asked));
     }
 
     fn ask(&self, client: &mut Client, host: &str, user: &str, status: u16) {

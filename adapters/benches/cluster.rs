@@ -1,6 +1,6 @@
 //! A fleet of applications in a real cluster: etcd, kube-apiserver, tidegate and HAProxy 3.4 in a
 //! network namespace. `cargo bench -p tidegate --bench cluster -- --apps 10000 [--output json]
-//! [--only endpoints,busy,apps,routes]`.
+//! [--only endpoints,busy,apps,routes,rollout,churn] [--churn-minutes 60]`.
 //!
 //! Time runs from the answer of the API server to a write until the first right answer of
 //! HAProxy. What is measured and what bounds it: `docs/benchmarks.md`. Needs root and what
@@ -12,6 +12,9 @@ mod bed;
 mod common;
 #[path = "common.rs"]
 mod tools;
+#[path = "../tests/cluster/town.rs"]
+#[allow(dead_code, reason = "a town has more than this benchmark needs")]
+mod town;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -22,8 +25,10 @@ use bed::plane::{ADMIN, PORT};
 use bed::{Bed, crowd};
 use common::manifest::{classes, endpoint, ingress, service, slice_of};
 use common::rig::Rig;
+use common::traffic::Traffic;
 use serde_json::{Value, json};
 use tools::{Arguments, Client, Report, cpu_of, memory_mib, ms, rounded, spread};
+use town::Town;
 
 /// Endpoints of each application.
 const ENDPOINTS: usize = 10;
@@ -31,13 +36,16 @@ const ENDPOINTS: usize = 10;
 const PROBES: usize = 20;
 /// Hosts asked after the start.
 const SAMPLED: usize = 500;
+/// Pods that are replaced in a rollout.
+const ROLLED: usize = 20;
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() {
     let arguments = Arguments::read();
     let apps = arguments.number("--apps", 10_000).max(PROBES + SAMPLED);
-    let only = arguments.text("--only").unwrap_or("endpoints,busy,apps,routes").to_owned();
+    let all = "endpoints,busy,apps,routes,rollout,churn";
+    let only = arguments.text("--only").unwrap_or(all).to_owned();
     let mut report = Report::new(&arguments);
     let bed = Bed::start();
     crowd::gather();
@@ -49,6 +57,8 @@ fn main() {
             "busy" => fleet.busy(&mut report),
             "apps" => fleet.new_apps(arguments.number("--new-apps", 300), &mut report),
             "routes" => fleet.routes(arguments.number("--routes", 3_000), &mut report),
+            "rollout" => fleet.rollout(&bed, &mut report),
+            "churn" => fleet.churn(arguments.number("--churn-minutes", 1), &mut report),
             _ => {}
         }
     }
@@ -184,12 +194,7 @@ impl Fleet {
         let (own, begin) = (cpu_of(self.rig.pid()), Instant::now());
         for change in 0..seconds * 20 {
             wait_until(begin + Duration::from_millis(change as u64 * 50));
-            let name = format!("app-{}", PROBES + 2 + change % 200);
-            let addresses = self.addresses(ENDPOINTS);
-            self.api.apply(&slice(&name, &addresses));
-            if change % 20 == 0 {
-                self.change_route(change / 20);
-            }
+            self.disturb(change);
         }
         wait_until(begin + Duration::from_secs(seconds as u64));
         let spent = cpu_of(self.rig.pid()).saturating_sub(own).as_secs_f64();
@@ -198,6 +203,73 @@ impl Fleet {
             "20 endpoint changes and 1 route change a second",
             json!({"tidegate % of a processor": share}),
         );
+    }
+
+    /// One of the changes that go on all the time.
+    fn disturb(&mut self, turn: usize) {
+        let name = format!("app-{}", PROBES + 2 + turn % 200);
+        let addresses = self.addresses(ENDPOINTS);
+        self.api.apply(&slice(&name, &addresses));
+        if turn.is_multiple_of(20) {
+            self.change_route(turn / 20);
+        }
+    }
+
+    /// Twenty pods are replaced one by one, each refusing connections a second after the API said
+    /// that it leaves, while other applications change.
+    fn rollout(&mut self, bed: &Bed, report: &mut Report) {
+        let town = Town::new(bed);
+        let mut app = town.app("rollout", 20);
+        let rig = &self.rig;
+        rig.wait(&app.host, "/", 200, &app.name);
+        std::thread::sleep(Duration::from_secs(2));
+        town.ledger.ask(&app.host, "/");
+        let pause = Duration::from_millis(1);
+        let traffic = Traffic::by_ledger(&[rig.http], 3, 3, pause, &town.ledger);
+        let begin = Instant::now();
+        for turn in 0..ROLLED * 10 {
+            if turn.is_multiple_of(10) {
+                town.roll(&mut app);
+            }
+            self.disturb(turn);
+            wait_until(begin + Duration::from_millis(turn as u64 * 50));
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        let figures = json!({"pods": ROLLED, "requests": traffic.sent(), "lost": traffic.failed(),
+            "seconds": rounded(begin.elapsed().as_secs_f64()), "words": traffic.words()});
+        report.add("rollout of 20 pods under churn", figures);
+    }
+
+    /// Everything that changes in a cluster, for a while: endpoints, routes, applications that come
+    /// and go, certificates of hosts. On 3.4 nothing of it reloads.
+    fn churn(&mut self, minutes: usize, report: &mut Report) {
+        let (before, begin) = (self.rig.reload_count(), Instant::now());
+        let mut turn = 0;
+        while begin.elapsed() < Duration::from_secs(60) * minutes as u32 {
+            self.disturb(turn);
+            if turn.is_multiple_of(40) {
+                let name = format!("churn-{}", turn / 40);
+                let fresh = self.addresses(1);
+                self.api.create(&service(&name));
+                self.api.create(&slice(&name, &fresh));
+                self.api.create(&ingress(&name).all(&host(&name), &name).into());
+            }
+            if turn % 40 == 20 && turn > 400 {
+                let name = format!("churn-{}", turn / 40 - 10);
+                for (kind, name) in [
+                    ("Ingress", name.clone()),
+                    ("Service", name.clone()),
+                    ("EndpointSlice", format!("{name}-1")),
+                ] {
+                    self.api.delete(kind, "test", &name);
+                }
+            }
+            turn += 1;
+            wait_until(begin + Duration::from_millis(turn as u64 * 50));
+        }
+        let figures = json!({"minutes": minutes, "changes": turn,
+            "reloads": self.rig.reload_count() - before});
+        report.add("churn", figures);
     }
 
     fn new_apps(&mut self, count: usize, report: &mut Report) {

@@ -30,6 +30,9 @@ pub enum Readiness {
     Waiting(String),
     /// Yes: HAProxy serves a complete table.
     Serving,
+    /// Yes: HAProxy serves the complete table that a process before this one saved, and why not a
+    /// newer one.
+    ServingFiles(String),
     /// No longer: we are stopping, and what arrives is still served for a while.
     Draining,
 }
@@ -131,6 +134,7 @@ impl From<&Problem> for ProblemView {
             severity: match severity {
                 Severity::Warning => "warning",
                 Severity::Error => "error",
+                Severity::Info => "info",
             },
             what: what.clone(),
             instead: instead.clone(),
@@ -178,6 +182,7 @@ fn router(shared: Shared) -> Router {
 async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
     match shared.status.readiness() {
         Readiness::Serving => (StatusCode::OK, "ok\n".to_owned()),
+        Readiness::ServingFiles(why) => (StatusCode::OK, format!("ok, but {why}\n")),
         Readiness::Waiting(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
     }

@@ -27,5 +27,6 @@ pub mod ports;
 pub mod relay;
 pub mod resolve;
 pub mod run;
+pub mod sabotage;
 pub mod telemetry;
 pub mod vault;

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use tidegate::cli::{Cli, execute};
+use tidegate::cli::{execute, parse};
 
 fn main() -> ExitCode {
-    execute(Cli::parse())
+    execute(parse())
 }

@@ -5,9 +5,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegate_core::problem::Problem;
 use tidegate_core::settings::Settings;
 
 use crate::haproxy::{Mode, ProxyOptions, StopMode};
+use crate::journal::Writing;
 use crate::kube::server::Server;
 use crate::ports::Endpoint;
 
@@ -32,6 +34,8 @@ pub struct RunOptions {
     pub drain_delay: Duration,
     /// What becomes of HAProxy at a clean stop.
     pub stop: StopMode,
+    /// What is to be told of the command line.
+    pub notes: Vec<Problem>,
 }
 
 /// Where objects come from, and whom what became of them is told.
@@ -50,6 +54,8 @@ pub struct JournalOptions {
     pub dir: PathBuf,
     /// Most bytes of all segments.
     pub bytes_max: u64,
+    /// Who writes it.
+    pub writing: Writing,
 }
 
 impl RunOptions {

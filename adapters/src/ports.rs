@@ -183,6 +183,12 @@ pub trait Processes: Send + Sync {
     /// How many descriptors a process may open at most: that of a running one, or of one that
     /// this process would start. 0 when unknown.
     fn descriptors(&self, pid: Option<u32>) -> u64;
+
+    /// How many bytes of memory a process may use at most: that of a running one, or of one that
+    /// this process starts. 0 when unknown.
+    fn memory(&self, _pid: Option<u32>) -> u64 {
+        0
+    }
 }
 
 /// Clocks.

@@ -70,6 +70,20 @@ fn what_cannot_be_done_has_its_own_exit_code() {
 }
 
 #[test]
+fn the_command_line_of_haproxytechs_controller_is_read() {
+    let code = |arguments: &[&str]| tidegate(arguments).status.code();
+    assert_eq!(code(&["--job-check-crd"]), Some(0));
+    for wrong in [&["--namespace-blacklist=a"][..], &["--configmap=a/b", "--sink-period=5s"]] {
+        assert_eq!(code(wrong), Some(2), "{wrong:?}");
+    }
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/migrating-from-haproxytech.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    for (name, _) in tidegate::cli::theirs::ARGUMENTS {
+        assert!(guide.contains(&format!("`--{name}`")), "the guide says nothing about --{name}");
+    }
+}
+
+#[test]
 fn a_new_application_is_planned_without_a_reload_where_that_is_possible() {
     let (old, new) = (samples(&[]), samples(&["blog"]));
     let plan = |version: &str| {

@@ -48,6 +48,19 @@ fn service(spec: &Value) -> Service {
     (*service).clone()
 }
 
+#[test]
+fn a_service_says_where_its_node_ports_answer() {
+    let spec = |policy: Value| {
+        let ports = json!([{"name": "http", "port": 80, "nodePort": 30080}]);
+        service(&json!({"type": "NodePort", "ports": ports, "externalTrafficPolicy": policy}))
+    };
+    assert_eq!(spec(json!("Local")).ports[0].node_port, Some(30080));
+    assert!(spec(json!("Local")).local_traffic);
+    assert!(!spec(json!("Cluster")).local_traffic);
+    assert!(!spec(Value::Null).local_traffic);
+    assert!(!service(&json!({"type": "ClusterIP"})).local_traffic);
+}
+
 fn slice(fields: &Value) -> EndpointSlice {
     let mut value = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",

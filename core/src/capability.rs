@@ -29,6 +29,8 @@ pub struct Capabilities {
     pub lua: bool,
     /// `tune.lua.bool-sample-conversion` (3.1), without which such a HAProxy warns of Lua.
     pub lua_conversion: bool,
+    /// Bytes of memory that HAProxy and its successor at a reload may use together; 0 when unknown.
+    pub memory: u64,
 }
 
 /// The three tiers of the design; for documents and reports. Plans look at single abilities.
@@ -71,6 +73,7 @@ impl Capabilities {
             descriptors: 0,
             lua: true,
             lua_conversion: true,
+            memory: 0,
         }
     }
 

@@ -207,9 +207,11 @@ impl Controller {
         &self.registry
     }
 
-    /// The problems there are.
+    /// The problems there are. Before the first table, those of the source.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.projections.problems()
+        let early: &[Problem] =
+            if self.held.is_empty() { &[] } else { &self.world.source_problems };
+        early.iter().chain(self.projections.problems())
     }
 
     /// Whether what runs is what is wanted and no action is open.
@@ -227,6 +229,13 @@ impl Controller {
     #[must_use]
     pub fn is_serving(&self) -> bool {
         self.world.is_synced() && self.running.is_some()
+    }
+
+    /// Whether a worker serves the files of a process before this one: a complete table, if an
+    /// older one, while the first lists are not there yet.
+    #[must_use]
+    pub fn is_serving_files(&self) -> bool {
+        !self.world.is_synced() && self.running.is_some() && self.saved.is_some()
     }
 
     /// Whether a worker's memory must be read back before anything else is sent to it.
@@ -253,10 +262,16 @@ impl Controller {
             Event::Stopping => self.stop_telling(),
             Event::Listed(listing) => self.world.list(listing, self.now, changed),
             Event::DeletionsAccepted => self.world.accept_deletions(changed),
+            Event::Remembered(memory) => self.world.remember(*memory, self.now, changed),
             Event::SourceProblems(problems) => {
                 if self.world.source_problems != problems {
-                    self.world.source_problems = problems;
+                    let before = core::mem::replace(&mut self.world.source_problems, problems);
                     changed.insert(Fact::Source);
+                    if !self.held.is_empty() {
+                        // Nothing is projected yet, and why is just what people ask then.
+                        step.closed.extend(before);
+                        step.opened.extend(self.world.source_problems.iter().cloned());
+                    }
                 }
             }
             Event::Resolved { name, addresses } => self.world.resolve(name, addresses, changed),
@@ -310,7 +325,12 @@ impl Controller {
     fn refresh(&mut self, mut changed: BTreeSet<Fact>, step: &mut Step) {
         if !self.world.is_synced() {
             self.held.extend(changed);
+            project::cancel_out(&mut step.opened, &mut step.closed);
             return;
+        }
+        if !self.held.is_empty() {
+            // They are told by the first table from now on.
+            step.closed.extend(self.world.source_problems.iter().cloned());
         }
         changed.append(&mut self.held);
         if changed.is_empty() {
@@ -323,6 +343,7 @@ impl Controller {
         let Refreshed { pieces, opened, closed } = refreshed;
         step.opened.extend(opened);
         step.closed.extend(closed);
+        project::cancel_out(&mut step.opened, &mut step.closed);
         step.trace.pieces = pieces;
         step.trace.facts = changed;
         if self.desired.image().version != version {

@@ -13,6 +13,7 @@ use crate::capability::Capabilities;
 use crate::digest::Digest;
 use crate::problem::Problem;
 use crate::tell::LeaseRecord;
+use crate::world::memory::Memory;
 use crate::world::object::{Kind, Object, ObjectRef};
 
 /// A fact that arrived.
@@ -68,6 +69,9 @@ pub enum Event {
     Stopping,
     /// An operator says that everything absent is gone: what is held is given up now.
     DeletionsAccepted,
+    /// What a process before this one knew of the cluster. Comes before any list, or counts for
+    /// nothing.
+    Remembered(Box<Memory>),
 }
 
 /// A complete list of one kind, with what tells a real mass deletion from a store that was
@@ -106,6 +110,10 @@ pub struct Ack {
     /// For a reload that is done: the worker that now serves, having loaded the action's files.
     pub worker: Option<WorkerId>,
 }
+
+/// Beginning of the words of a refused reload whose files HAProxy had accepted when asked ahead: the
+/// start failed for a reason of the machine, such as a port that is taken, and no object is at fault.
+pub const START: &str = "start: ";
 
 /// What is known about something that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use crate::action::ActionBody;
 use crate::applied::Running;
 use crate::controller::{Controller, FilesFlight, Step, next_trouble};
 use crate::desired::{Image, Key};
-use crate::event::{Outcome, WorkerId};
+use crate::event::{Outcome, START, WorkerId};
 use crate::plan::remedy::ReloadReason;
 use crate::plan::{Trouble, mark_changes};
 use crate::quarantine::Search;
@@ -123,7 +123,7 @@ impl Controller {
                 self.delay_reload("the outcome of the reload is unknown".into());
             }
             (Outcome::Refused(why), _) => {
-                if !why.starts_with("files: ") {
+                if !why.starts_with("files: ") && !why.starts_with(START) {
                     self.search =
                         Search::begin(&self.world, &self.projections, &self.registry, &why);
                 }

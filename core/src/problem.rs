@@ -15,6 +15,8 @@ pub enum Severity {
     Warning,
     /// Part of the object is not served.
     Error,
+    /// Served as it should be; there is only something to know.
+    Info,
 }
 
 /// Why, in the CamelCase form of a Kubernetes Event's `reason`.

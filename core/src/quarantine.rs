@@ -17,8 +17,9 @@ use crate::controller::{Controller, next_trouble};
 use crate::desired::{Contribution, Image, Key, ServerFile};
 use crate::digest::Digest;
 use crate::plan::{Command, Phase};
-use crate::project::{self, PieceKey, Projections};
+use crate::project::{self, PieceKey, Projections, global, route};
 use crate::render::crt_list;
+use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, Name, ObjectRef};
 use crate::world::{Fact, World};
 
@@ -160,7 +161,8 @@ fn ingresses_with(
 /// the Service by its annotations, else the controller's ConfigMap.
 fn of_fallback(world: &World, registry: &Registry) -> BTreeMap<Contribution, ObjectRef> {
     let mut owned = BTreeMap::new();
-    let Some((service, _)) = world.settings.default_backend.clone() else { return owned };
+    let chosen = route::default_backend(&mut Lookup::new(world), registry);
+    let Some((service, _)) = chosen else { return owned };
     let mut alone = World::new(world.settings.clone());
     alone.capabilities = world.capabilities.clone();
     alone.services = world.services.clone();
@@ -269,6 +271,7 @@ impl Search {
                 suspects.extend(owners);
             }
         }
+        suspects.extend(global::risky_parts(&mut Lookup::new(world), registry));
         let free = |object: &ObjectRef| !world.quarantined.contains_key(object);
         let others: Vec<ObjectRef> = suspects.into_iter().filter(free).collect();
         let named: Vec<ObjectRef> = named.into_iter().filter(free).collect();

@@ -18,7 +18,7 @@ pub struct Settings {
     pub classless: bool,
     /// The controller's own ConfigMap, if it has one.
     pub config_map: Option<Name>,
-    /// Service that answers what no rule matches; else 404.
+    /// Service that answers what no rule matches; else 404. Port 0 is the Service's first one.
     pub default_backend: Option<(Name, u16)>,
     /// Secret with the certificate for hosts that have none; else a self-signed one.
     pub default_certificate: Option<Name>,

@@ -6,6 +6,8 @@ mod common;
 mod absence;
 #[path = "cluster/lists.rs"]
 mod lists;
+#[path = "cluster/memory.rs"]
+mod memory;
 #[path = "cluster/nodes.rs"]
 mod nodes;
 #[path = "cluster/secrets.rs"]

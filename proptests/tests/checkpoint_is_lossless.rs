@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn checkpoint_is_lossless() {
-    holds("checkpoint_is_lossless", 200, || case(TIERS, Flavour::Rough, 1..16), property);
+    holds("checkpoint_is_lossless", 350, || case(TIERS, Flavour::Rough, 1..16), property);
 }

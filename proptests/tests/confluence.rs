@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn confluence() {
-    holds("confluence", 600, || case(TIERS, Flavour::Calm, 1..20), property);
+    holds("confluence", 2_500, || case(TIERS, Flavour::Calm, 1..20), property);
 }

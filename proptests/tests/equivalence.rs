@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn equivalence() {
-    holds("equivalence", 600, || case(TIERS, Flavour::Calm, 1..14), property);
+    holds("equivalence", 2_500, || case(TIERS, Flavour::Calm, 1..14), property);
 }

@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn idempotence() {
-    holds("idempotence", 150, || case(TIERS, Flavour::Calm, 1..8), property);
+    holds("idempotence", 250, || case(TIERS, Flavour::Calm, 1..8), property);
 }

@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn locality() {
-    holds("locality", 1_000, || case(TIERS, Flavour::Calm, 1..20), property);
+    holds("locality", 4_000, || case(TIERS, Flavour::Calm, 1..20), property);
 }

@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn one_writer() {
-    holds("one_writer", 150, case, property);
+    holds("one_writer", 40, case, property);
 }

@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn parsers_are_total() {
-    holds("parsers_are_total", 2_500, writing, property);
+    holds("parsers_are_total", 10_000, writing, property);
 }

@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn plan_reaches_desired() {
-    holds("plan_reaches_desired", 300, || case(TIERS, Flavour::Calm, 1..16), property);
+    holds("plan_reaches_desired", 600, || case(TIERS, Flavour::Calm, 1..16), property);
 }

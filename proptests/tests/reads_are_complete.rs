@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn reads_are_complete() {
-    holds("reads_are_complete", 400, || case(TIERS, Flavour::Calm, 1..12), property);
+    holds("reads_are_complete", 2_500, || case(TIERS, Flavour::Calm, 1..12), property);
 }

@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn reload_only_if_needed() {
-    holds("reload_only_if_needed", 200, || case(TIERS, Flavour::Calm, 1..16), property);
+    holds("reload_only_if_needed", 300, || case(TIERS, Flavour::Calm, 1..16), property);
 }

@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn replay_is_identical() {
-    holds("replay_is_identical", 200, || case(TIERS, Flavour::Rough, 1..20), property);
+    holds("replay_is_identical", 350, || case(TIERS, Flavour::Rough, 1..20), property);
 }

@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn roundtrip() {
-    holds("roundtrip", 150, || case(TIERS, Flavour::Calm, 1..8), property);
+    holds("roundtrip", 300, || case(TIERS, Flavour::Calm, 1..8), property);
 }

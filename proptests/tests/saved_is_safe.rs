@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn saved_is_safe() {
-    holds("saved_is_safe", 150, || case(TIERS, Flavour::Calm, 1..10), property);
+    holds("saved_is_safe", 250, || case(TIERS, Flavour::Calm, 1..10), property);
 }

@@ -6,5 +6,5 @@ use tidegate_proptests::run::holds;
 
 #[test]
 fn unknown_ack_recovers() {
-    holds("unknown_ack_recovers", 300, || case(TIERS, Flavour::Rough, 1..20), property);
+    holds("unknown_ack_recovers", 600, || case(TIERS, Flavour::Rough, 1..20), property);
 }

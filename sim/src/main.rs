@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tidegate_core::capability::Capabilities;
+use tidegate_sim::network;
 use tidegate_sim::small::explore::{Plan, Report, explore};
 use tidegate_sim::small::state::Budget;
 use tidegate_sim::swarm::run::{Outcomes, run};
@@ -42,7 +43,8 @@ enum Verb {
         /// The seed.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// What HAProxy can do: A (3.4), B (3.0, 3.2) or C (2.6).
+        /// What HAProxy can do: A (3.4), B (3.0, 3.2) or C (2.6); or 1 for the real adapters on a
+        /// simulated network.
         #[arg(long, default_value = "A")]
         tier: String,
         /// Print the schedule instead of running it.
@@ -66,6 +68,9 @@ enum Verb {
         /// Folder for failures.
         #[arg(long, default_value = "sim-failures")]
         failures: PathBuf,
+        /// 0 for the core alone, 1 for the real adapters on a simulated network (one thread).
+        #[arg(long, default_value = "0")]
+        tier: String,
     },
     /// Runs a schedule from a file: a failure, or your own.
     Replay {
@@ -125,6 +130,15 @@ fn main() -> ExitCode {
 
 fn act(Arguments { output, verb }: &Arguments) -> Result<bool, String> {
     match verb {
+        Verb::Run { seed, tier, print, timeline } if tier == "1" => {
+            let schedule = network::generate::schedule(*seed);
+            let title = format!("seed {seed}");
+            if *print {
+                print!("{}", schedule.to_text(&title));
+                return Ok(true);
+            }
+            network::cli::one(*output == Output::Json, &title, &schedule, timeline.as_deref())
+        }
         Verb::Run { seed, tier: name, print, timeline } => {
             let entries = generate::schedule(*seed);
             if *print {
@@ -135,11 +149,28 @@ fn act(Arguments { output, verb }: &Arguments) -> Result<bool, String> {
             one(*output, &title, &entries, &tier(name)?, timeline.as_deref())
         }
         Verb::Replay { file, timeline } => {
+            if let Some(schedule) = network_schedule(file)? {
+                let title = file.display().to_string();
+                let json = *output == Output::Json;
+                return network::cli::one(json, &title, &schedule, timeline.as_deref());
+            }
             let (name, entries) = read(file)?;
             let title = file.display().to_string();
             one(*output, &title, &entries, &tier(&name)?, timeline.as_deref())
         }
         Verb::Shrink { file, runs } => {
+            if let Some(schedule) = network_schedule(file)? {
+                return Ok(match network::shrink::shrink(&schedule, *runs) {
+                    None => {
+                        println!("# every promise holds");
+                        true
+                    }
+                    Some((small, broken)) => {
+                        print!("{}", small.to_text(&broken.to_string()));
+                        false
+                    }
+                });
+            }
             let (name, entries) = read(file)?;
             match shrink(&entries, &tier(&name)?, *runs) {
                 None => {
@@ -188,10 +219,22 @@ fn act(Arguments { output, verb }: &Arguments) -> Result<bool, String> {
                 }
             }
         }
-        Verb::Swarm { from, seeds, jobs, failures } => {
+        Verb::Swarm { from, seeds, failures, tier, .. } if tier == "1" => {
+            network::cli::swarm(*output == Output::Json, *from, *seeds, failures)
+        }
+        Verb::Swarm { from, seeds, jobs, failures, tier: _ } => {
             swarm(*output, *from, *seeds, *jobs, failures)
         }
     }
+}
+
+/// The schedule in a file, if it is one of tier 1.
+fn network_schedule(file: &Path) -> Result<Option<network::schedule::Schedule>, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    if !network::schedule::Schedule::is_one(&text) {
+        return Ok(None);
+    }
+    network::schedule::Schedule::from_text(&text).map(Some)
 }
 
 fn read(file: &Path) -> Result<(String, Vec<Entry>), String> {

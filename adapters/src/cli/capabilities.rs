@@ -139,7 +139,7 @@ fn reloads(row: &Annotation, capabilities: &Capabilities) -> &'static str {
         Mechanism::Record if row.key.ends_with("-header") && !capabilities.headers_bin => {
             "for a header name that no route used before"
         }
-        Mechanism::Record | Mechanism::Map | Mechanism::List => "never",
+        Mechanism::Record | Mechanism::Map | Mechanism::List | Mechanism::Nothing => "never",
     }
 }
 

@@ -14,6 +14,7 @@ pub mod places;
 pub mod plan;
 pub mod rbac;
 pub mod render;
+pub mod theirs;
 pub mod value;
 
 use std::process::ExitCode;
@@ -67,6 +68,34 @@ pub enum Verb {
     AcceptDeletions(accept::AcceptArgs),
     /// Show what the HAProxy at hand can do, and what reloads on it
     Capabilities(capabilities::CapabilitiesArgs),
+}
+
+/// Reads the process's arguments, in our words or in those of haproxytech's controller. What is
+/// no command line ends the process, as clap does.
+#[must_use]
+pub fn parse() -> Cli {
+    let arguments: Vec<String> =
+        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let has_ipv6 = std::path::Path::new("/proc/net/if_inet6").exists();
+    let home = std::env::var("HOME").ok();
+    match theirs::read(&arguments, has_ipv6, home.as_deref()) {
+        theirs::Reading::Ours => Cli::parse(),
+        theirs::Reading::Theirs(arguments, notes) => {
+            let mut cli = Cli::parse_from(arguments);
+            if let Verb::Run(run) = &mut cli.verb {
+                run.notes = notes;
+            }
+            cli
+        }
+        theirs::Reading::Done(why) => {
+            eprintln!("tidegate: {why}");
+            std::process::exit(0);
+        }
+        theirs::Reading::Refused(why) => {
+            eprintln!("tidegate: {why}");
+            std::process::exit(2);
+        }
+    }
 }
 
 /// Runs a command line.

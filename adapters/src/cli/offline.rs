@@ -51,7 +51,7 @@ impl Assumed {
                 2 => format!("{version}.99"),
                 _ => version.clone(),
             };
-            let found = capabilities::of_version(&full, 0).capabilities;
+            let found = capabilities::of_version(&full, (0, 0)).capabilities;
             return Ok(Capabilities { version: version.as_str().into(), ..found });
         }
         Ok(match tier {

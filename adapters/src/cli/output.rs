@@ -57,12 +57,17 @@ pub fn problems_json(problems: &[&Problem]) -> serde_json::Value {
 /// Prints problems, the worst first.
 pub fn problems_text(problems: &[&Problem]) {
     let mut sorted = problems.to_vec();
-    sorted.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
+    sorted.sort_by_key(|problem| match problem.severity {
+        Severity::Error => 0,
+        Severity::Warning => 1,
+        Severity::Info => 2,
+    });
     for problem in sorted {
         let Problem { object, field, reason, severity, what, instead, fix } = problem;
         let severity = match severity {
             Severity::Warning => "warning",
             Severity::Error => "ERROR",
+            Severity::Info => "info",
         };
         let field = if field.is_empty() { String::new() } else { format!("  {field}") };
         line(format_args!("{severity:<8} {object}{field}  ({})", reason.as_str()));

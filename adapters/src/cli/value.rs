@@ -26,14 +26,17 @@ pub fn name(text: &str) -> Result<Name, String> {
     }
 }
 
-/// `namespace/name:port`.
+/// `namespace/name:port`, or without a port for the Service's first one, which is port 0 here.
 ///
 /// # Errors
 /// A sentence for the user.
 pub fn backend(text: &str) -> Result<Backend, String> {
     let wrong = || "write NAMESPACE/NAME:PORT".to_owned();
-    let (object, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    Ok(Backend(name(object).map_err(|_| wrong())?, port.parse().map_err(|_| wrong())?))
+    let (object, port) = match text.rsplit_once(':') {
+        Some((object, port)) => (object, port.parse().map_err(|_| wrong())?),
+        None => (text, 0),
+    };
+    Ok(Backend(name(object).map_err(|_| wrong())?, port))
 }
 
 /// Most ports that are reserved: each takes a descriptor of HAProxy per address.
@@ -158,7 +161,8 @@ mod tests {
         assert_eq!(backend("a/b:80"), Ok(Backend(Name::new("a", "b"), 80)));
         assert_eq!(ports("20000-20099"), Ok((20_000, 20_099)));
         assert!(ports("2-1").is_err() && ports("0-9").is_err() && ports("1-60000").is_err());
-        assert!(backend("a/b").is_err() && backend("b:80").is_err() && name("a/b/c").is_err());
+        assert_eq!(backend("a/b"), Ok(Backend(Name::new("a", "b"), 0)), "the first port");
+        assert!(backend("a/b:x").is_err() && backend("b:80").is_err() && name("a/b/c").is_err());
         assert_eq!(endpoint("[::1]:80"), Ok(Endpoint::Tcp("::1".into(), 80)));
         assert_eq!(endpoint("/run/x"), Ok(Endpoint::Unix("/run/x".into())));
         assert!(endpoint("x").is_err() && endpoint(":80").is_err());

@@ -144,6 +144,7 @@ fn is_kept(key: &str) -> bool {
     key == LEGACY_CLASS
         || key == IS_DEFAULT_CLASS
         || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+        || tidegate_core::annotations::is_theirs(key)
 }
 
 /// A map of text to text; keys that fail the test are skipped. Sorted by key, the last of equal

@@ -19,8 +19,8 @@ mod status;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use tidegate_core::world::object::{
-    Address, BackendRef, Endpoint, Ingress, Kind, Note, Object, ObjectRef, Rule, ServicePort,
-    SlicePort, Tls,
+    Address, BackendRef, Endpoint, Ingress, Kind, Note, Object, ObjectRef, Rule, Service,
+    ServicePort, SlicePort, Tls,
 };
 
 use crate::vault::Vault;
@@ -131,6 +131,7 @@ struct Spec {
     external_ips: Vec<Address>,
     cluster_ips: Vec<Address>,
     cluster_ip: Option<Address>,
+    external_traffic: Option<Box<str>>,
     controller: Option<Box<str>>,
 }
 
@@ -203,6 +204,7 @@ impl<'de> Record<'de> for Spec {
         "externalIPs",
         "clusterIPs",
         "clusterIP",
+        "externalTrafficPolicy",
         "controller",
     ];
     fn field<A: MapAccess<'de>>(
@@ -234,6 +236,7 @@ impl<'de> Record<'de> for Spec {
             "externalIPs" => self.external_ips = take_list(cx, map, status::IpField)?,
             "clusterIPs" => self.cluster_ips = take_list(cx, map, status::IpOrNone)?,
             "clusterIP" => self.cluster_ip = take(cx, map, status::IpOrNone)?.good(),
+            "externalTrafficPolicy" => self.external_traffic = take(cx, map, Text)?.good(),
             _ => self.controller = take(cx, map, Text)?.good(),
         }
         Ok(())
@@ -389,9 +392,10 @@ impl Slim {
             Kind::Service => {
                 let addresses =
                     status.service(spec.external_ips, spec.cluster_ips, spec.cluster_ip);
-                let Spec { service_type, external_name, ports, .. } = spec;
+                let Spec { service_type, external_name, ports, external_traffic, .. } = spec;
+                let local = external_traffic.as_deref() == Some("Local");
                 let service = service::service(meta, service_type, external_name, ports, addresses);
-                Object::Service(service.into())
+                Object::Service(Service { local_traffic: local, ..service }.into())
             }
             Kind::EndpointSlice => Object::EndpointSlice(
                 endpoints::endpoint_slice(meta, service, address_type, slice_ports, endpoints)

@@ -59,7 +59,7 @@ pub async fn demo(args: DemoArgs, form: Output) -> anyhow::Result<End> {
     let text = ports.processes.version(&haproxy).await;
     let text = text.with_context(|| format!("cannot run {}", haproxy.display()))?;
     let version = capabilities::version_in(&text).context("that is not HAProxy")?.to_owned();
-    let tier = capabilities::of_version(&version, 0).capabilities.tier();
+    let tier = capabilities::of_version(&version, (0, 0)).capabilities.tier();
     let root = std::env::temp_dir().join(format!("tidegate-demo-{}", std::process::id()));
     let [http, https, admin] = free_ports()?;
     let places = Places { root: root.clone(), haproxy, http, https, admin };

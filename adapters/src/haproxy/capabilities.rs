@@ -160,20 +160,21 @@ pub async fn of_binary(ports: &Ports, binary: &Path, scratch: &Path) -> io::Resu
         try_config(ports, binary, scratch, six),
         try_config(ports, binary, scratch, seven),
     )?;
-    let descriptors = ports.processes.descriptors(None);
-    Ok(discovery(version, descriptors, tried.into()))
+    let limits = (ports.processes.descriptors(None), ports.processes.memory(None));
+    Ok(discovery(version, limits, tried.into()))
 }
 
-/// Finds the abilities of a running worker without its binary at hand: by version alone.
+/// Finds the abilities of a running worker without its binary at hand: by version alone. The limits
+/// are its descriptors and its bytes of memory, 0 when unknown.
 #[must_use]
-pub fn of_version(version: &str, descriptors: u64) -> Discovery {
+pub fn of_version(version: &str, limits: (u64, u64)) -> Discovery {
     let release = Release::parse(version);
     let tried = TRIALS.map(|trial| {
         let Trial { ability: _, what, since, section: _, lines: _ } = trial;
         let present = release.is_some_and(|release| release >= since);
         (present, format!("{what}: since {}.{}", since.0, since.1))
     });
-    discovery(version, descriptors, tried)
+    discovery(version, limits, tried)
 }
 
 async fn try_config(
@@ -192,7 +193,8 @@ async fn try_config(
     })
 }
 
-fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 7]) -> Discovery {
+fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 7]) -> Discovery {
+    let (descriptors, memory) = limits;
     let release = Release::parse(version);
     let dynamic_backends = release.is_some_and(|release| release >= DYNAMIC_BACKENDS);
     let dynamic_servers = release.is_some_and(|release| release >= DYNAMIC_SERVERS);
@@ -226,6 +228,7 @@ fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 7]) -> Dis
         descriptors,
         lua: lua.0,
         lua_conversion: conversion.0,
+        memory,
     };
     for (trial, (present, reason)) in TRIALS.iter().zip(tried) {
         findings.push(Finding { ability: trial.ability, present, reason });
@@ -236,6 +239,14 @@ fn discovery(version: &str, descriptors: u64, tried: [(bool, String); 7]) -> Dis
         reason: match descriptors {
             0 => "the process's limit cannot be read".to_owned(),
             count => format!("{count} open files at most"),
+        },
+    });
+    findings.push(Finding {
+        ability: "memory",
+        present: memory > 0,
+        reason: match memory {
+            0 => "the limit cannot be read".to_owned(),
+            bytes => format!("{} MiB at most, for two workers during a reload", bytes >> 20),
         },
     });
     Discovery { capabilities, findings }
@@ -263,7 +274,7 @@ mod tests {
             ("3.0.11-1+deb13u5", Tier::B),
             ("2.6.12-1+deb12u4", Tier::C),
         ] {
-            assert_eq!(of_version(version, 0).capabilities.tier(), tier, "{version}");
+            assert_eq!(of_version(version, (0, 0)).capabilities.tier(), tier, "{version}");
         }
     }
 }

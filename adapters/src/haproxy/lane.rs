@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tidegate_core::action::{Action, ActionBody};
 use tidegate_core::desired::Image;
-use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
+use tidegate_core::event::{Ack, Event, Outcome, START, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::ProxyOptions;
@@ -78,7 +78,7 @@ impl FilesLane {
     async fn check(&self, image: Arc<Image>) -> Outcome {
         let written = self.off(move |generations, vault| generations.write_trial(&image, vault));
         let outcome = match written.await {
-            Ok(config) => self.validate(config).await,
+            Ok(config) => self.validate(config).await.map(|_| ()),
             Err(text) => Err(files_refused(&text)),
         };
         self.generations.remove_trial();
@@ -88,12 +88,13 @@ impl FilesLane {
         }
     }
 
-    /// `haproxy -c`. Where there is no binary to ask, the reload itself will tell.
-    async fn validate(&self, config: PathBuf) -> Result<(), Outcome> {
+    /// `haproxy -c`. Where there is no binary to ask, the reload itself will tell; gives whether it
+    /// was asked.
+    async fn validate(&self, config: PathBuf) -> Result<bool, Outcome> {
         match self.ports.processes.validate(&self.options.binary, &config).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(true),
             Ok(Err(words)) => Err(Outcome::Refused(reload::words(&words).into())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => {
                 tracing::warn!(%error, "haproxy -c could not be run");
                 Err(Outcome::Unknown)
@@ -109,11 +110,15 @@ impl FilesLane {
         };
         let previous = self.generations.current();
         // With nothing to lose the start itself is the check.
-        if previous.is_some()
-            && let Err(outcome) = self.validate(self.generations.config_of(generation)).await
-        {
-            self.generations.discard(generation);
-            return (outcome, None);
+        let mut accepted = false;
+        if previous.is_some() {
+            match self.validate(self.generations.config_of(generation)).await {
+                Ok(asked) => accepted = asked,
+                Err(outcome) => {
+                    self.generations.discard(generation);
+                    return (outcome, None);
+                }
+            }
         }
         if let Err(error) = self.generations.point(generation) {
             self.generations.discard(generation);
@@ -128,6 +133,8 @@ impl FilesLane {
             Reloaded::Serving(worker) => (Outcome::Done, Some((worker, generation))),
             Reloaded::Refused(words) => {
                 self.go_back(generation, previous);
+                // What was accepted ahead, and then not started, is no object's fault.
+                let words = if accepted { format!("{START}{words}") } else { words };
                 (Outcome::Refused(words.into()), None)
             }
             Reloaded::Unknown => (Outcome::Unknown, None),

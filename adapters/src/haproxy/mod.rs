@@ -13,6 +13,7 @@ pub mod command;
 pub mod files;
 mod lane;
 mod launch;
+pub mod leftover;
 pub mod readback;
 pub mod reload;
 pub mod reply;
@@ -209,21 +210,22 @@ impl ProxyHandle {
         self.tasks.join_next().await.unwrap_or(Ok(()))
     }
 
-    /// Ends the adapter, and HAProxy if asked for.
+    /// Ends the adapter, and HAProxy if asked for. Whether connections had to be cut.
     ///
     /// # Errors
     /// When a task panicked.
-    pub async fn stop(self, mode: StopMode) -> Result<(), JoinError> {
+    pub async fn stop(self, mode: StopMode) -> Result<bool, JoinError> {
         let ProxyHandle { runtime, files, orders, mut tasks, discovery: _, _lock } = self;
         let (reply, stopped) = oneshot::channel();
-        if orders.send(Order::Stop(mode, reply)).await.is_ok() {
-            let _ = stopped.await;
-        }
+        let was_cut = match orders.send(Order::Stop(mode, reply)).await {
+            Ok(()) => stopped.await.unwrap_or(false),
+            Err(_) => false,
+        };
         drop((runtime, files, orders));
         while let Some(joined) = tasks.join_next().await {
             joined?;
         }
-        Ok(())
+        Ok(was_cut)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::ports::{BoxIo, Endpoint, Net};
 /// Longest text kept of HAProxy's log, in bytes.
 const WORDS_MAX: usize = 4_000;
 /// Longest answer read from the master, in bytes.
-const ANSWER_MAX: usize = 4 * 1024 * 1024;
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
 /// What the master said about a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub async fn family(net: &dyn Net, master: &Endpoint) -> io::Result<Family> {
 
 /// One question. The answer ends with an empty line (2.6 to 3.4) or with the connection; a
 /// reload's log may have empty lines, so there the connection decides.
-async fn converse(mut stream: BoxIo, line: &str) -> io::Result<String> {
+pub(super) async fn converse(mut stream: BoxIo, line: &str) -> io::Result<String> {
     stream.write_all(format!("{line}\n").as_bytes()).await?;
     stream.flush().await?;
     let mut answer = Vec::new();
@@ -120,6 +120,16 @@ pub fn words(log: &str) -> String {
         out.push('…');
     }
     out
+}
+
+/// The process ids of the workers in an answer to `show proc`, old ones included.
+pub(super) fn workers(answer: &str) -> Vec<u32> {
+    let worker = |line: &str| {
+        let mut words = line.split_whitespace();
+        let pid = words.next()?.parse().ok()?;
+        (words.next()? == "worker").then_some(pid)
+    };
+    answer.lines().filter_map(worker).collect()
 }
 
 /// Parses `show proc`.

@@ -36,8 +36,8 @@ const STEADY: Duration = Duration::from_secs(10);
 pub(super) enum Order {
     /// Have HAProxy load what the link points to.
     Reload(oneshot::Sender<Reloaded>),
-    /// Clean end.
-    Stop(StopMode, oneshot::Sender<()>),
+    /// Clean end. Answered by whether connections had to be cut.
+    Stop(StopMode, oneshot::Sender<bool>),
 }
 
 /// Outcome of a reload or first start.
@@ -100,8 +100,7 @@ impl Supervisor {
                         continue;
                     }
                     Some(Order::Stop(mode, reply)) => {
-                        self.stop(mode).await;
-                        let _ = reply.send(());
+                        let _ = reply.send(self.stop(mode).await);
                         return;
                     }
                     None => return,
@@ -261,8 +260,11 @@ impl Supervisor {
             Some(discovery) => discovery.capabilities.clone(),
             None => {
                 let pid = self.state.master;
-                let descriptors = pid.map_or(0, |pid| self.ports.processes.descriptors(Some(pid)));
-                capabilities::of_version(version, descriptors).capabilities
+                let processes = &self.ports.processes;
+                let limits = pid.map_or((0, 0), |pid| {
+                    (processes.descriptors(Some(pid)), processes.memory(Some(pid)))
+                });
+                capabilities::of_version(version, limits).capabilities
             }
         };
         self.announce(capabilities).await
@@ -293,14 +295,15 @@ impl Supervisor {
         self.state.master.is_some_and(|pid| self.ports.processes.alive(pid))
     }
 
-    async fn stop(&mut self, mode: StopMode) {
-        let StopMode::Soft { within } = mode else { return };
+    /// Whether connections had to be cut.
+    async fn stop(&mut self, mode: StopMode) -> bool {
+        let StopMode::Soft { within } = mode else { return false };
         if self.state.master.is_none() {
             self.learn_master().await;
         }
-        let Some(pid) = self.state.master else { return };
+        let Some(pid) = self.state.master else { return false };
         if self.options.mode != Mode::Spawn {
-            return;
+            return false;
         }
         let steps = [
             (Signal::SoftStop, within),
@@ -308,17 +311,19 @@ impl Supervisor {
             (Signal::Kill, Duration::from_secs(1)),
         ];
         for (signal, patience) in steps {
+            let was_cut = signal != Signal::SoftStop;
             if self.ports.processes.signal(pid, signal).is_err() {
-                return;
+                return was_cut;
             }
             let deadline = Instant::now() + patience;
             while Instant::now() < deadline {
                 if !self.ports.processes.alive(pid) {
-                    return;
+                    return was_cut;
                 }
                 sleep(LOOK_SPAWN).await;
             }
         }
+        true
     }
 }
 
@@ -330,7 +335,9 @@ impl ProxyOptions {
         }
     }
 
-    pub(super) fn master_endpoint(&self) -> Option<Endpoint> {
+    /// Where the master is asked; `None` in attach mode without one.
+    #[must_use]
+    pub fn master_endpoint(&self) -> Option<Endpoint> {
         match &self.mode {
             Mode::Spawn => Some(Endpoint::Unix(self.run_dir().join("master.sock"))),
             Mode::Attach { master, worker: _ } => master.clone(),

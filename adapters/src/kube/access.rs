@@ -89,6 +89,13 @@ pub fn rules(settings: &Settings) -> Vec<Rule> {
                 add(namespace, &EVENTS, "", &[], &["create", "patch"], why);
             }
         }
+        let own = settings.config_map.as_ref().map(|name| &*name.namespace);
+        let is_watched = |own: &&str| settings.scope.namespaces.iter().any(|n| **n == **own);
+        let beside = !settings.scope.namespaces.is_empty();
+        if let Some(own) = own.filter(|own| telling.events && beside && !is_watched(own)) {
+            let why = "problems of a kind as a whole, as Events about the ConfigMap";
+            add(Some(own), &EVENTS, "", &[], &["create", "patch"], why);
+        }
         if let Some(election) = &telling.election {
             let (namespace, name) = (Some(&*election.lease.namespace), &*election.lease.name);
             let why = "which replica writes";

@@ -2,6 +2,7 @@
 //!
 //! Inputs: small calls from the client, the watches and the writes. Outputs: samples.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -30,6 +31,26 @@ pub struct Meters {
     listed: Family<Labels<1>, Gauge>,
     undecodable: Gauge,
     secrets: Gauge,
+    synced: Gauge,
+    held: Family<Labels<1>, Gauge>,
+    leader: Gauge,
+    holder: Family<[(&'static str, String); 1], Gauge>,
+    statuses: Gauge,
+}
+
+/// What core says about the cluster, as of now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether the first complete lists were there.
+    pub synced: bool,
+    /// Objects that lists did not have and that are served on, by kind.
+    pub held: BTreeMap<Kind, usize>,
+    /// Whether this replica writes to the API server.
+    pub leader: bool,
+    /// Who holds the Lease, as last seen; `None` without an election, or while nobody does.
+    pub holder: Option<String>,
+    /// Ingresses of ours whose status is not what it should be.
+    pub statuses_pending: usize,
 }
 
 impl Default for Meters {
@@ -46,6 +67,11 @@ impl Default for Meters {
             listed: Family::default(),
             undecodable: Gauge::default(),
             secrets: Gauge::default(),
+            synced: Gauge::default(),
+            held: Family::default(),
+            leader: Gauge::default(),
+            holder: Family::default(),
+            statuses: Gauge::default(),
         }
     }
 }
@@ -80,6 +106,39 @@ impl Meters {
         metrics.add("undecodable_objects", "gauge", "", about, self.undecodable.clone());
         let about = "Secrets that are followed because something refers to them";
         metrics.add("followed_secrets", "gauge", "", about, self.secrets.clone());
+        self.register_standing(metrics);
+    }
+
+    fn register_standing(&self, metrics: &mut Metrics) {
+        let about = "1 once the first complete lists were there; 0 while HAProxy serves the files of \
+                     before, or nothing";
+        metrics.add("synced", "gauge", "", about, self.synced.clone());
+        let about = "Objects that a complete list did not have and that are served on (see \
+                     --absence-hold and accept-deletions), by kind";
+        metrics.add("held_objects", "gauge", "kind", about, self.held.clone());
+        let about = "1 while this replica is the one that writes to the API server";
+        metrics.add("leader", "gauge", "", about, self.leader.clone());
+        let about = "Always 1; the label says who holds the Lease, as this replica last saw it";
+        metrics.add("lease_holder", "gauge", "holder", about, self.holder.clone());
+        let about = "Ingresses whose status is not what it should be; the leader writes it";
+        metrics.add("statuses_pending", "gauge", "", about, self.statuses.clone());
+    }
+
+    /// What core says now.
+    pub fn stands(&self, standing: &Standing) {
+        let Standing { synced, held, leader, holder, statuses_pending } = standing;
+        self.synced.set(i64::from(*synced));
+        for kind in Kind::ALL {
+            let count = held.get(&kind).copied().unwrap_or(0);
+            let gauge = self.held.get_or_create(&[("kind", kind.name())]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.leader.set(i64::from(*leader));
+        self.holder.clear();
+        if let Some(holder) = holder {
+            self.holder.get_or_create(&[("holder", holder.clone())]).set(1);
+        }
+        self.statuses.set(i64::try_from(*statuses_pending).unwrap_or(i64::MAX));
     }
 
     /// A request was answered or not.

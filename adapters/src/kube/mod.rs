@@ -35,7 +35,7 @@ use std::time::Duration;
 use tidegate_core::action::{Action, ActionBody};
 use tidegate_core::event::Event;
 use tidegate_core::settings::{Publish, Settings};
-use tidegate_core::world::object::{Kind, Name};
+use tidegate_core::world::object::{Kind, Name, Object};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -44,7 +44,7 @@ use crate::ports::Ports;
 use crate::vault::Vault;
 use client::{Client, Patience};
 use health::Health;
-pub use meters::Meters;
+pub use meters::{Meters, Standing};
 use objects::Objects;
 use secrets::{Followed, SecretNames};
 use server::Server;
@@ -53,6 +53,16 @@ use write::Writer;
 
 /// Longest time for the last writes at the end.
 const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// Where a cluster source begins.
+pub struct Origin {
+    /// The API server, and as whom it is asked.
+    pub server: Server,
+    /// How long what may take.
+    pub patience: Patience,
+    /// Secrets that a process before this one knew: lists are held against them.
+    pub remembered: Vec<Object>,
+}
 
 /// A running cluster source. Dropping it ends its tasks.
 pub struct Cluster {
@@ -69,14 +79,14 @@ impl Cluster {
     /// # Errors
     /// When the kubeconfig or the service account cannot be read or used.
     pub async fn start(
-        server: Server,
-        patience: Patience,
+        origin: Origin,
         settings: &Settings,
         ports: &Ports,
         vault: Arc<Vault>,
         meters: Meters,
         events: mpsc::Sender<Vec<Event>>,
     ) -> anyhow::Result<Cluster> {
+        let Origin { server, patience, remembered } = origin;
         let net = Arc::clone(&ports.net);
         let client = Client::new(server, net, patience, meters.clone()).await?;
         let shared = Shared {
@@ -87,7 +97,7 @@ impl Cluster {
             events: events.clone(),
             seed: ports.seed,
         };
-        let followed = Arc::new(Followed::new());
+        let followed = Arc::new(Followed::new(remembered, Arc::clone(&vault)));
         let mut tasks = JoinSet::new();
         let mut relists: BTreeMap<Kind, Vec<Arc<Notify>>> = BTreeMap::new();
         for target in targets(settings) {

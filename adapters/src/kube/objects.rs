@@ -113,7 +113,7 @@ impl Sink for Objects {
     }
 
     fn complete(&mut self, list: Whole<'_>) -> usize {
-        let Whole { version, watched, cluster, asked: _ } = list;
+        let Whole { version, watched, cluster } = list;
         let objects = std::mem::take(&mut self.listing);
         let count = objects.len();
         self.events.push(Event::Listed(Listing {

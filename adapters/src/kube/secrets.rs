@@ -1,8 +1,8 @@
 //! Secrets: all of them are watched by their metadata only, the followed ones are read in full.
 //!
 //! Inputs: names to follow, the metadata watch. Outputs: `Upserted` and `Deleted` for every name
-//! asked for, and after that for its changes; `Listed` when followed Secrets are absent from a
-//! complete list, which core judges. The bytes go to the vault while an answer is decoded, and
+//! asked for, and after that for its changes; `Listed` with those that a complete list has, which core
+//! judges. The bytes go to the vault while an answer is decoded, and
 //! nowhere else. Secrets that nothing refers to cost their metadata on the wire, and no memory.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_core::event::{Event, Listing};
-use tidegate_core::world::object::{Kind, Name, Object, ObjectRef};
+use tidegate_core::world::object::{Kind, Name, Object, ObjectRef, Secret};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -35,10 +35,12 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 /// Lists of them.
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
-/// The followed Secrets, shared by the metadata watches and the reader.
+/// The followed Secrets, shared by the metadata watches and the reader. Their bytes are held in the
+/// vault for as long as they are followed, also while nothing that is served needs them.
 pub struct Followed {
     state: Mutex<BTreeMap<Name, Entry>>,
     wake: Notify,
+    vault: Arc<Vault>,
 }
 
 /// A followed Secret.
@@ -60,32 +62,51 @@ struct Entry {
     failures: u32,
     /// Which following this is: an answer to an earlier one is void.
     epoch: u64,
+    /// Not followed yet: a process before this one told it. Lists are held against it.
+    remembered: bool,
 }
 
 impl Followed {
-    /// None yet.
+    /// None yet, but for what a process before this one has told.
     #[must_use]
-    pub fn new() -> Followed {
-        Followed { state: Mutex::default(), wake: Notify::new() }
+    pub fn new(remembered: Vec<Object>, vault: Arc<Vault>) -> Followed {
+        let entry = |told: Object| {
+            let name = told.object_ref().name;
+            (name, Entry { told: Some(told), remembered: true, ..Entry::default() })
+        };
+        let state = remembered.into_iter().map(entry).collect();
+        Followed { state: Mutex::new(state), wake: Notify::new(), vault }
+    }
+
+    /// Holds the bytes of a Secret, or those of none.
+    fn hold(&self, name: &Name, secret: Option<&Object>) {
+        let mut digests = Vec::new();
+        if let Some(Object::Secret(secret)) = secret {
+            let Secret { meta: _, certificate, authority, users } = &**secret;
+            digests.extend(certificate.iter().flatten().map(|facts| facts.digest));
+            digests.extend(authority.iter().flatten().map(|facts| facts.digest));
+            digests.extend(users.iter().flatten().map(|facts| facts.digest));
+        }
+        self.vault.hold(&format!("followed:{name}"), digests);
     }
 
     /// Follows names anew, and others no longer. Returns how many are followed.
     pub fn follow(&self, add: Vec<Name>, drop: Vec<Name>, epoch: u64) -> usize {
         let mut state = self.state.lock();
         for name in drop {
+            self.hold(&name, None);
             state.remove(&name);
         }
         for name in add {
-            state.insert(name, Entry { due: true, epoch, ..Entry::default() });
+            // A remembered one stays what it was until it is read, or known to be gone.
+            let before = state.remove(&name).filter(|entry| entry.remembered).unwrap_or_default();
+            let Entry { told, in_list, .. } = before;
+            state.insert(name, Entry { due: true, epoch, told, in_list, ..Entry::default() });
         }
+        // Core has asked for all that it needs: the others are referred to no more.
+        state.retain(|_, entry| !entry.remembered);
         self.wake.notify_one();
         state.len()
-    }
-}
-
-impl Default for Followed {
-    fn default() -> Self {
-        Followed::new()
     }
 }
 
@@ -131,37 +152,34 @@ impl Sink for SecretNames {
         if entry.in_list.is_some() {
             entry.in_list = Some(true);
         }
-        if entry.version.as_ref() != Some(&resource_version) {
+        if !entry.remembered && entry.version.as_ref() != Some(&resource_version) {
             entry.due = true;
             self.followed.wake.notify_one();
         }
     }
 
     fn complete(&mut self, list: Whole<'_>) -> usize {
-        let Whole { version, watched, cluster, asked } = list;
+        let Whole { version, watched, cluster } = list;
         let state = self.followed.state.lock();
         let namespace = self.namespace.as_deref();
         let ours = state.iter().filter(|(name, _)| SecretNames::is_ours(namespace, name));
         let mut objects = Vec::new();
-        let mut absent = false;
         for (_, entry) in ours {
             match (&entry.told, entry.in_list) {
-                (Some(_), Some(false)) => absent = true,
+                (Some(_), Some(false)) | (None, _) => {}
                 (Some(object), _) => objects.push(object.clone()),
-                (None, _) => {}
             }
         }
-        if absent || asked {
-            self.events.push(Event::Listed(Listing {
-                kind: Kind::Secret,
-                namespace: self.namespace.clone(),
-                cluster,
-                revision: version.parse().unwrap_or(0),
-                watched,
-                objects,
-                name: None,
-            }));
-        }
+        // Also when nothing is missing: core then knows which store it was.
+        self.events.push(Event::Listed(Listing {
+            kind: Kind::Secret,
+            namespace: self.namespace.clone(),
+            cluster,
+            revision: version.parse().unwrap_or(0),
+            watched,
+            objects,
+            name: None,
+        }));
         self.count
     }
 
@@ -169,6 +187,7 @@ impl Sink for SecretNames {
         let Head { namespace, name, resource_version, .. } = head(json);
         let mut state = self.followed.state.lock();
         if let Some(entry) = state.get_mut(&Name::new(&namespace, &name))
+            && !entry.remembered
             && entry.version.as_ref() != Some(&resource_version)
         {
             entry.due = true;
@@ -182,6 +201,7 @@ impl Sink for SecretNames {
         let mut state = self.followed.state.lock();
         if let Some(entry) = state.get_mut(&Name::new(&namespace, &name)) {
             (entry.version, entry.told, entry.void) = (None, None, entry.reading);
+            self.followed.hold(&Name::new(&namespace, &name), None);
             self.events.push(Event::Deleted(ObjectRef::new(Kind::Secret, &namespace, &name)));
         }
         Some(resource_version).filter(|version| !version.is_empty())
@@ -297,6 +317,7 @@ fn settle(shared: &Shared, followed: &Followed, read: Read) -> Option<Event> {
             shared.health.settled(&object);
             (entry.failures, entry.version) = (0, Some(version));
             entry.told = Some(secret.clone());
+            followed.hold(&name, Some(&secret));
             Some(Event::Upserted(secret))
         }
         Ok(None) => {

@@ -25,6 +25,7 @@ use super::identity::{self, Store};
 use super::meters::Meters;
 use super::{list, resource};
 use crate::ports::Clock;
+use crate::sabotage::{Mistake, is_planted};
 
 /// Shortest time that a server may keep a watch open, in seconds; the longest is twice that.
 const WATCH_SECONDS: u64 = 290;
@@ -87,8 +88,6 @@ pub struct Whole<'a> {
     pub watched: u64,
     /// The store.
     pub cluster: Box<str>,
-    /// Whether core asked for it.
-    pub asked: bool,
 }
 
 /// What becomes of the objects of a watch.
@@ -249,6 +248,17 @@ impl<S: Sink> Watch<S> {
                 Ok(false) => End::Closed,
                 Err(failure) => End::Failed(failure),
             },
+            Err(_) if is_planted(Mistake::FailureIsEmpty) => {
+                self.sink.begin();
+                match identity::store(&self.shared.client, &self.target).await {
+                    Ok(store) => match self.complete(&store.revision.to_string(), started).await {
+                        Ok(true) => End::Fine,
+                        Ok(false) => End::Closed,
+                        Err(failure) => End::Failed(failure),
+                    },
+                    Err(failure) => End::Failed(failure),
+                }
+            }
             Err(failure) => End::Failed(failure),
         }
     }
@@ -258,9 +268,8 @@ impl<S: Sink> Watch<S> {
         let Store { cluster, revision: _ } =
             identity::store(&self.shared.client, &self.target).await?;
         self.cluster = Some(cluster.clone());
-        let asked = self.reason == "asked";
         let watched = std::mem::replace(&mut self.watched, 0);
-        let count = self.sink.complete(Whole { version, watched, cluster, asked });
+        let count = self.sink.complete(Whole { version, watched, cluster });
         self.shared.meters.listed(self.target.kind, self.reason, count, started.elapsed());
         tracing::info!(
             watch = self.target.label(),

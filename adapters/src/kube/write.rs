@@ -132,7 +132,7 @@ impl Writer {
             Err(failure) if failure.code() == Some(404) => {}
             done_or_failed => return done_or_failed,
         }
-        let Notice { about, uid, reason, severity: _, note } = notice;
+        let Notice { about, uid, reason, severity: _, note, of: _ } = notice;
         let body = json!({
             "apiVersion": EVENTS.api_version(),
             "kind": "Event",
@@ -215,7 +215,7 @@ fn entry(address: &Address) -> Value {
 
 /// The name of the Event of an object and a reason: at most 253 bytes.
 fn event_name(notice: &Notice) -> String {
-    let key = format!("{}/{}/{}", notice.about, notice.uid, notice.reason.as_str());
+    let key = format!("{}/{}/{}", notice.of, notice.uid, notice.reason.as_str());
     let digest = tidegate_core::digest::Digest::of(key.as_bytes()).to_string();
     let name = notice.about.name.name.get(..200).unwrap_or(&notice.about.name.name);
     let name = name.trim_end_matches(['.', '-']);
@@ -251,6 +251,7 @@ mod tests {
             reason,
             severity: Severity::Warning,
             note: String::new(),
+            of: ObjectRef::new(Kind::Ingress, "a", name),
         };
         let one = event_name(&notice("web", "1", Reason::BadValue));
         assert!(one.starts_with("web.") && one.len() == 20, "{one}");

@@ -32,6 +32,7 @@ pub(super) fn event_label(event: &Event) -> &'static str {
         Event::LeaseSeen(_) => "lease-seen",
         Event::DeletionsAccepted => "deletions-accepted",
         Event::Stopping => "stopping",
+        Event::Remembered(_) => "remembered",
     }
 }
 

@@ -38,6 +38,9 @@ const STEP: [f64; 12] = [1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 1e-3, 1e-2, 0.1
 const RELOAD_REASONS: [&str; 6] =
     ["first-start", "static-part", "new-backend", "slots-exhausted", "bulk", "refused"];
 
+/// Backends with connections left that are named while we stop.
+const DRAINING_MAX: usize = 50;
+
 /// Label names with their values.
 pub(crate) type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -78,6 +81,7 @@ pub struct Metrics {
     backends: Gauge,
     servers: Gauge,
     ready: Gauge,
+    draining: Family<[(&'static str, String); 1], Gauge>,
     worker_changes: Counter,
     unsaved: Gauge<f64, AtomicU64>,
     audits: Counter,
@@ -145,6 +149,7 @@ impl Metrics {
             backends: Gauge::default(),
             servers: Gauge::default(),
             ready: Gauge::default(),
+            draining: Family::default(),
             worker_changes: Counter::default(),
             unsaved: Gauge::default(),
             audits: Counter::default(),
@@ -195,6 +200,9 @@ impl Metrics {
         self.add("servers", "gauge", "", "Servers wanted, over all backends", self.servers.clone());
         let ready = "1 while /readyz says yes";
         self.add("ready", "gauge", "", ready, self.ready.clone());
+        let draining = "Connections open in each backend while this instance is being stopped, the \
+                        others summed up as others; looked at once a second";
+        self.add("draining_connections", "gauge", "backend", draining, self.draining.clone());
         let unsaved = "Seconds for which the files, which a restarted HAProxy loads, have been \
                        behind what runs; 0 when they are not";
         self.add("unsaved_seconds", "gauge", "", unsaved, self.unsaved.clone());
@@ -312,6 +320,7 @@ impl Metrics {
             let severity = match problem.severity {
                 Severity::Warning => "warning",
                 Severity::Error => "error",
+                Severity::Info => "info",
             };
             [("reason", problem.reason.as_str()), ("severity", severity)]
         };
@@ -357,6 +366,18 @@ impl Metrics {
         self.journal_segments.set(signed(segments));
         self.journal_lossy.set(i64::from(lossy));
         self.journal_stopped.set(i64::from(stopped));
+    }
+
+    /// While we stop: connections that are left, by backend.
+    pub fn draining(&self, sessions: &BTreeMap<String, u64>) {
+        let mut most: Vec<(&String, u64)> = sessions.iter().map(|(n, count)| (n, *count)).collect();
+        most.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
+        let others: u64 = most.iter().skip(DRAINING_MAX).map(|(_, count)| count).sum();
+        self.draining.clear();
+        for (name, count) in most.into_iter().take(DRAINING_MAX) {
+            self.draining.get_or_create(&[("backend", name.clone())]).set(signed(count));
+        }
+        self.draining.get_or_create(&[("backend", "others".to_owned())]).set(signed(others));
     }
 
     /// Whether `/readyz` says yes.

@@ -102,6 +102,33 @@ impl Processes for OsProcesses {
         };
         hard.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX)
     }
+
+    fn memory(&self, pid: Option<u32>) -> u64 {
+        let owner = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+        let machine = std::fs::read_to_string("/proc/meminfo").ok();
+        let machine = machine.as_deref().and_then(total_memory);
+        let group = std::fs::read_to_string(format!("/proc/{owner}/cgroup")).unwrap_or_default();
+        let limits = group_folders(&group).filter_map(|folder| {
+            std::fs::read_to_string(format!("{folder}/memory.max")).ok()?.trim().parse().ok()
+        });
+        limits.chain(machine).min().unwrap_or(0)
+    }
+}
+
+/// The bytes in the first line of `/proc/meminfo`.
+fn total_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// The folders that may limit a process, from the text of `/proc/PID/cgroup` (version 2): its group
+/// and all groups around it. In a container the group's own path is the root.
+fn group_folders(cgroup: &str) -> impl Iterator<Item = String> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let path = std::path::Path::new(path).to_owned();
+    let ancestors: Vec<_> = path.ancestors().map(std::path::Path::to_owned).collect();
+    ancestors.into_iter().map(|path| format!("/sys/fs/cgroup{}", path.display()))
 }
 
 /// The hard limit in the text of `/proc/PID/limits`; `None` for unlimited.
@@ -119,6 +146,16 @@ async fn bounded<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) 
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn limits_of_memory_are_read_from_the_kernels_texts() {
+        let meminfo = "MemTotal:       24576000 kB\nMemFree: 1 kB\n";
+        assert_eq!(super::total_memory(meminfo), Some(24_576_000 * 1024));
+        assert_eq!(super::total_memory("nonsense"), None);
+        let folders: Vec<_> = super::group_folders("0::/a.slice/b.scope\n").collect();
+        let expected = ["/a.slice/b.scope", "/a.slice", "/"].map(|p| format!("/sys/fs/cgroup{p}"));
+        assert_eq!(folders, expected);
+    }
+
     use super::*;
 
     #[test]

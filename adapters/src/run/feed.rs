@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tidegate_core::action::Action;
 use tidegate_core::event::Event;
+use tidegate_core::world::object::Object;
 use tokio::sync::mpsc;
 
 use crate::folder::{Folder, FolderSettings};
-use crate::kube::Cluster;
 use crate::kube::client::Patience;
+use crate::kube::{Cluster, Origin};
 use crate::metrics::Metrics;
 use crate::options::{RunOptions, Source};
 use crate::ports::Ports;
@@ -26,7 +27,8 @@ pub enum Feed {
 }
 
 impl Feed {
-    /// Starts the source of these options.
+    /// Starts the source of these options; `remembered` are the Secrets that a process before this
+    /// one knew.
     ///
     /// # Errors
     /// When the folder or the credentials cannot be used.
@@ -35,6 +37,7 @@ impl Feed {
         ports: &Ports,
         vault: &Arc<Vault>,
         metrics: &Metrics,
+        remembered: Vec<Object>,
         events: mpsc::Sender<Vec<Event>>,
     ) -> anyhow::Result<Feed> {
         let (settings, vault) = (&options.settings, Arc::clone(vault));
@@ -46,10 +49,9 @@ impl Feed {
             }
             Source::Cluster(server) => {
                 let (meters, patience) = (metrics.cluster(), Patience::DOCUMENTED);
-                let server = server.clone();
+                let origin = Origin { server: server.clone(), patience, remembered };
                 let cluster =
-                    Cluster::start(server, patience, settings, ports, vault, meters, events)
-                        .await?;
+                    Cluster::start(origin, settings, ports, vault, meters, events).await?;
                 Ok(Feed::Cluster(cluster))
             }
         }

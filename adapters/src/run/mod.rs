@@ -3,7 +3,9 @@
 //!
 //! Inputs: options, seams, a stop signal. Outputs: a serving HAProxy. Not here: any decision.
 
+mod drain;
 mod feed;
+mod memory;
 pub mod order;
 mod propagation;
 mod report;
@@ -16,6 +18,7 @@ use anyhow::Context as _;
 use tidegate_core::action::{Action, ActionBody};
 use tidegate_core::controller::{Controller, Step};
 use tidegate_core::event::Event;
+use tidegate_core::problem::Problem;
 use tidegate_core::time::Time;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -25,12 +28,14 @@ use crate::auth::Verifier;
 use crate::haproxy::{Proxy, ProxyHandle};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
-use crate::options::RunOptions;
-use crate::ports::Ports;
+use crate::options::{RunOptions, Source};
+use crate::ports::{Endpoint, Ports};
 use crate::relay::Relay;
 use crate::resolve::Resolver;
 use crate::vault::Vault;
+use drain::Drain;
 use feed::Feed;
+use memory::Keeper;
 use propagation::Propagation;
 use report::Report;
 
@@ -67,9 +72,14 @@ pub async fn run(
         .context("cannot use HAProxy")?;
     let (source_events, from_source) = mpsc::channel(SOURCE_QUEUE);
     let metrics = Arc::new(Metrics::new());
+    // A folder is at hand whenever we are; an API server may come back without what it had.
+    let in_cluster = matches!(options.source, Source::Cluster(_));
+    let keeper = in_cluster.then(|| Keeper::new(Arc::clone(&ports.files), &state_dir));
+    let memory = keeper.as_ref().and_then(|keeper| keeper.recall(&vault));
+    let secrets = memory.as_ref().map(memory::secrets).unwrap_or_default();
     let mut servers = JoinSet::new();
     serve_passwords(&ports, &state_dir, &vault, &metrics, &mut servers).await?;
-    let source = Feed::start(&options, &ports, &vault, &metrics, source_events).await?;
+    let source = Feed::start(&options, &ports, &vault, &metrics, secrets, source_events).await?;
     let now = Time(ports.clock.now_ms());
     let report = Report::new(Arc::new(Status::new()), metrics, vault);
     report.metrics.started_at(ports.clock.unix_s());
@@ -83,18 +93,36 @@ pub async fn run(
         ports: ports.clone(),
         state_dir,
         report,
+        keeper,
+        master: options.proxy().master_endpoint(),
+        drain: None,
+        notes: options.notes.clone(),
         wake_at: None,
     };
+    if let Some(memory) = memory {
+        shell.step(vec![Event::Remembered(Box::new(memory))]);
+    }
+    if !shell.notes.is_empty() {
+        shell.step(vec![Event::SourceProblems(shell.notes.clone())]);
+    }
     serve_admin(&options, &ports, &shell.report, &mut servers).await?;
     let delay = options.drain_delay;
     let outcome = shell.serve(from_proxy, from_source, &mut servers, stop, delay).await;
-    let Shell { proxy, journal, source, .. } = shell;
+    let Shell { proxy, journal, source, keeper, controller, drain, report: _report, .. } = shell;
     source.finish().await;
+    if let Some(keeper) = keeper {
+        keeper.finish(&controller).await;
+    }
     if let Some(journal) = journal {
         journal.close();
     }
+    // Whoever asks how many connections are left is answered to the end.
+    let stopped = proxy.stop(options.stop).await;
+    let was_cut = stopped.context("a task of the HAProxy adapter panicked")?;
+    if let Some(drain) = drain {
+        drain.end(was_cut);
+    }
     servers.shutdown().await;
-    proxy.stop(options.stop).await.context("a task of the HAProxy adapter panicked")?;
     outcome
 }
 
@@ -102,6 +130,7 @@ fn open_journal(options: &RunOptions, ports: &Ports, now: Time) -> anyhow::Resul
     let Some(wanted) = &options.journal else { return Ok(None) };
     let mut documented = journal::Options::documented(wanted.dir.clone());
     documented.total_bytes_max = wanted.bytes_max;
+    documented.writing = wanted.writing;
     documented.segment_bytes = documented.segment_bytes.min((wanted.bytes_max / 4).max(1 << 16));
     let mut journal = Journal::open(ports.files.clone(), ports.clock.clone(), documented)
         .context("cannot start the journal")?;
@@ -154,6 +183,12 @@ struct Shell {
     ports: Ports,
     state_dir: PathBuf,
     report: Report,
+    keeper: Option<Keeper>,
+    /// HAProxy's master, where there is one to ask.
+    master: Option<Endpoint>,
+    drain: Option<Drain>,
+    /// Problems of the command line, told with those of the source.
+    notes: Vec<Problem>,
     wake_at: Option<Time>,
 }
 
@@ -180,6 +215,7 @@ impl Shell {
                 // A dropped sender is a stop too.
                 _ = stop.wait_for(|stop| *stop), if drained.is_none() => {
                     self.report.readiness(Readiness::Draining);
+                    self.drain = Some(self.watch_drain());
                     tracing::info!(delay_s = drain_delay.as_secs(), "draining");
                     drained = Some(tokio::time::Instant::now() + drain_delay);
                     events.push(Event::Stopping);
@@ -204,13 +240,16 @@ impl Shell {
                     events.push(event.context("the HAProxy adapter ended")?);
                 }
                 batch = from_source.recv() => {
-                    let batch = batch.context("the source of objects ended")?;
-                    self.seen(&batch);
+                    let mut batch = batch.context("the source of objects ended")?;
+                    self.seen(&mut batch);
                     events.extend(batch);
                 }
                 () = tokio::time::sleep(wake) => events.push(Event::Ticked),
                 _ = tidy.tick() => {
                     self.report.tidy(&self.controller, &self.ports, self.journal.as_ref());
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.tidy(&self.controller, self.report.vault());
+                    }
                     if !order::take(&*self.ports.files, &self.state_dir) {
                         continue;
                     }
@@ -220,8 +259,8 @@ impl Shell {
             }
             for _ in 0..BATCHES_PER_STEP {
                 match from_source.try_recv() {
-                    Ok(batch) => {
-                        self.seen(&batch);
+                    Ok(mut batch) => {
+                        self.seen(&mut batch);
                         events.extend(batch);
                     }
                     Err(_) => break,
@@ -234,14 +273,27 @@ impl Shell {
         }
     }
 
+    fn watch_drain(&self) -> Drain {
+        let (net, metrics) = (Arc::clone(&self.ports.net), Arc::clone(&self.report.metrics));
+        Drain::begin(net, self.master.clone(), metrics)
+    }
+
     fn until_wake(&self) -> Duration {
         let now = self.ports.clock.now_ms();
         let ms = self.wake_at.map_or(60_000, |at| at.0.saturating_sub(now));
         Duration::from_millis(ms)
     }
 
-    fn seen(&mut self, batch: &[Event]) {
+    fn seen(&mut self, batch: &mut [Event]) {
+        for event in batch.iter_mut() {
+            if let Event::SourceProblems(problems) = event {
+                problems.extend(self.notes.iter().cloned());
+            }
+        }
         self.report.metrics.events_arrived(batch);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.seen(batch);
+        }
         self.propagation.seen(batch);
     }
 
@@ -287,7 +339,7 @@ impl Shell {
         } else if effective_but_static {
             self.propagation.effective_but_static(&self.report.metrics);
         }
-        self.report.stepped(&self.controller, &opened, &closed);
+        self.report.stepped(&self.controller, &opened, &closed, now.0);
         self.wake_at = wake_at.map(|wake| wake.at);
         if let Some(journal) = &mut self.journal
             && journal.wants_checkpoint()

@@ -12,9 +12,14 @@ use tidegate_core::problem::{Problem, Severity};
 
 use crate::admin::{Counts, Readiness, Status};
 use crate::journal::{Journal, State};
+use crate::kube::Standing;
 use crate::metrics::{JournalState, Metrics, Sizes};
 use crate::ports::Ports;
 use crate::vault::Vault;
+
+/// Time after which readiness counts what HAProxy serves from the files of before, in milliseconds
+/// since the start: lists that come usually come sooner, and a fresh table is better.
+const FILES_COUNT_AFTER_MS: u64 = 10_000;
 
 /// The telling side of the loop.
 pub struct Report {
@@ -25,19 +30,42 @@ pub struct Report {
     vault: Arc<Vault>,
     /// Actions that are not acked, for metrics.
     open: BTreeMap<ActionId, ActionBody>,
-    serving: bool,
+    readiness: Readiness,
 }
 
 impl Report {
     /// A report on nothing yet.
     pub fn new(status: Arc<Status>, metrics: Arc<Metrics>, vault: Arc<Vault>) -> Report {
-        Report { status, metrics, vault, open: BTreeMap::new(), serving: false }
+        let readiness = status.readiness();
+        Report { status, metrics, vault, open: BTreeMap::new(), readiness }
+    }
+
+    /// Where secret bytes are.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// Sets readiness.
-    pub fn readiness(&self, readiness: Readiness) {
-        self.metrics.ready(readiness == Readiness::Serving);
-        self.status.set_readiness(readiness);
+    pub fn readiness(&mut self, readiness: Readiness) {
+        let yes = matches!(readiness, Readiness::Serving | Readiness::ServingFiles(_));
+        self.metrics.ready(yes);
+        self.status.set_readiness(readiness.clone());
+        self.readiness = readiness;
+    }
+
+    /// Sets readiness to what is true, unless we are stopping.
+    fn settle_readiness(&mut self, controller: &Controller, now_ms: u64) {
+        let now = readiness(controller, now_ms);
+        if self.readiness == Readiness::Draining || self.readiness == now {
+            return;
+        }
+        match &now {
+            Readiness::Serving => tracing::info!("serving"),
+            Readiness::ServingFiles(why) => tracing::warn!(%why, "serving the files of before"),
+            Readiness::Waiting(why) => tracing::info!(%why, "not ready"),
+            Readiness::Draining => {}
+        }
+        self.readiness(now);
     }
 
     /// An action goes out.
@@ -112,11 +140,18 @@ impl Report {
     }
 
     /// A step was taken.
-    pub fn stepped(&mut self, controller: &Controller, opened: &[Problem], closed: &[Problem]) {
+    pub fn stepped(
+        &mut self,
+        controller: &Controller,
+        opened: &[Problem],
+        closed: &[Problem],
+        now_ms: u64,
+    ) {
         for problem in opened {
             match problem.severity {
                 Severity::Error => tracing::warn!(%problem, "problem"),
                 Severity::Warning => tracing::info!(%problem, "problem"),
+                Severity::Info => tracing::info!(%problem, "problem"),
             }
         }
         for problem in closed {
@@ -126,20 +161,13 @@ impl Report {
             self.metrics.problems_changed(opened, closed);
             self.status.problems_changed(opened, closed);
         }
-        let draining = self.status.readiness() == Readiness::Draining;
-        if !draining && self.serving != controller.is_serving() {
-            self.serving = controller.is_serving();
-            self.readiness(if self.serving {
-                tracing::info!("serving");
-                Readiness::Serving
-            } else {
-                Readiness::Waiting("no HAProxy worker serves a complete table".into())
-            });
-        }
+        self.settle_readiness(controller, now_ms);
     }
 
     /// Sizes, memory and what else is only looked at now and then.
-    pub fn tidy(&self, controller: &Controller, ports: &Ports, journal: Option<&Journal>) {
+    pub fn tidy(&mut self, controller: &Controller, ports: &Ports, journal: Option<&Journal>) {
+        self.settle_readiness(controller, ports.clock.now_ms());
+        self.metrics.cluster().stands(&standing(controller));
         let sizes = sizes(controller);
         self.metrics.sized(&sizes);
         let version = controller.capabilities().version.to_string();
@@ -166,6 +194,38 @@ impl Report {
         let unsaved = controller.unsaved_ms(ports.clock.now_ms());
         self.metrics.unsaved_for(unsaved as f64 / 1000.0);
         self.vault.sweep(&live(controller));
+    }
+}
+
+fn readiness(controller: &Controller, now_ms: u64) -> Readiness {
+    if controller.is_serving() {
+        return Readiness::Serving;
+    }
+    let world = controller.world();
+    if world.is_synced() {
+        return Readiness::Waiting("no HAProxy worker serves a complete table".to_owned());
+    }
+    let kinds: Vec<&str> = world.awaited().into_iter().map(|kind| kind.name()).collect();
+    let waits = match kinds.is_empty() {
+        true => "it waits for the first Secrets".to_owned(),
+        false => format!("it waits for the first complete lists: {}", kinds.join(", ")),
+    };
+    if controller.is_serving_files() && now_ms >= FILES_COUNT_AFTER_MS {
+        return Readiness::ServingFiles(format!("from the files of before: {waits}"));
+    }
+    Readiness::Waiting(waits)
+}
+
+fn standing(controller: &Controller) -> Standing {
+    let world = controller.world();
+    let teller = controller.telling().map(|(teller, _)| teller);
+    let holder = teller.map(|teller| teller.lease_holder().to_owned());
+    Standing {
+        synced: world.is_synced(),
+        held: world.held(),
+        leader: controller.is_leader(),
+        holder: holder.filter(|holder| !holder.is_empty()),
+        statuses_pending: teller.map_or(0, |teller| teller.statuses_pending()),
     }
 }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::kube::client::Patience;
-use tidegate::kube::{Cluster, Meters};
+use tidegate::kube::{Cluster, Meters, Origin};
 use tidegate::vault::Vault;
 use tidegate_core::event::{Event, Listing};
 use tidegate_core::settings::{Settings, Telling};
-use tidegate_core::world::object::Kind;
+use tidegate_core::world::object::{Kind, Object};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -50,14 +50,29 @@ impl Rig {
         Rig::at(server, settings).await
     }
 
+    /// One after a process that knew these Secrets.
+    async fn remembering(server: &Server, settings: &Settings, known: Vec<Object>) -> Rig {
+        let uri = format!("http://127.0.0.1:{}", server.port).parse().unwrap();
+        let server = tidegate::kube::server::Server::Given(Box::new(kube::Config::new(uri)));
+        Rig::from(server, settings, known).await
+    }
+
     async fn at(server: tidegate::kube::server::Server, settings: &Settings) -> Rig {
+        Rig::from(server, settings, Vec::new()).await
+    }
+
+    async fn from(
+        server: tidegate::kube::server::Server,
+        settings: &Settings,
+        remembered: Vec<Object>,
+    ) -> Rig {
         let ports = tidegate::os::ports().unwrap();
         let (sender, events) = mpsc::channel(64);
         let vault = Arc::new(Vault::new([7; 32]));
         let meters = Meters::default();
-        let cluster = Cluster::start(server, PATIENCE, settings, &ports, vault, meters, sender)
-            .await
-            .unwrap();
+        let origin = Origin { server, patience: PATIENCE, remembered };
+        let cluster =
+            Cluster::start(origin, settings, &ports, vault, meters, sender).await.unwrap();
         Rig { cluster, events, ahead: Vec::new() }
     }
 
@@ -92,7 +107,6 @@ impl Rig {
 
     /// The next change of a slice: its name, and the address if it is not deleted.
     async fn changed(&mut self) -> (String, Option<String>) {
-        use tidegate_core::world::object::Object;
         self.until("a change of a slice", |event| match event {
             Event::Upserted(Object::EndpointSlice(slice)) => {
                 let address = slice.endpoints.first().map(|e| e.address.to_string());

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate::decode::{Decoded, object_from};
+use tidegate::vault::Vault;
 use tidegate_core::action::{Action, ActionBody, ActionId};
 use tidegate_core::event::{Event, Listing};
 use tidegate_core::world::object::{Kind, Name};
 
-use super::server::{Piece, Reply, Server, answer, bookmark, event, line, refused};
+use super::server::{Piece, Reply, Server, answer, bookmark, event, events, line, refused};
 use super::{Rig, settings};
 
 fn metadata(name: &str, version: u64) -> Value {
@@ -109,7 +111,7 @@ async fn followed_secrets_that_a_list_lacks_are_for_core_to_judge() {
             if lists == 1 {
                 pieces.push(line(&event("ADDED", metadata("a", 2))));
             }
-            pieces.push(line(&bookmark(3, true)));
+            pieces.push(line(&bookmark(2 + lists, true)));
             pieces.push(Piece::Wait(Duration::from_millis(300)));
             if lists > 1 {
                 pieces.push(Piece::Hang);
@@ -126,7 +128,7 @@ async fn followed_secrets_that_a_list_lacks_are_for_core_to_judge() {
     follow(&rig, 1, &["a"]);
     assert_eq!(answered(&mut rig).await, ("a".into(), true));
     rig.until("a list", |event| match event {
-        Event::Listed(Listing { kind: Kind::Secret, objects, .. }) => {
+        Event::Listed(Listing { kind: Kind::Secret, revision: 4, objects, .. }) => {
             assert!(objects.is_empty());
             Some(())
         }
@@ -134,4 +136,55 @@ async fn followed_secrets_that_a_list_lacks_are_for_core_to_judge() {
         _ => None,
     })
     .await;
+}
+
+/// What a process before this one knew is absent, not deleted, when it cannot be found.
+#[tokio::test]
+async fn remembered_secrets_are_held_against_the_first_list() {
+    let server = Server::start(|asked| {
+        if asked.streams("secrets") {
+            return Some(events(&[event("ADDED", metadata("here", 2)), bookmark(3, true)]));
+        }
+        match asked.path.as_str() {
+            "/api/v1/namespaces/test/secrets/here" => Some(answer(200, &metadata("here", 2))),
+            path if path.contains("/secrets/") => Some(refused(404, "not found")),
+            _ => None,
+        }
+    })
+    .await;
+    let known = ["here", "lost", "unused"].map(|name| {
+        let meta = json!({"apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "namespace": "test"}});
+        let vault = Vault::new([7; 32]);
+        match object_from(Kind::Secret, &meta, &vault).unwrap() {
+            Decoded::Object(object) => object,
+            other => panic!("{other:?}"),
+        }
+    });
+    let mut rig = Rig::remembering(&server, &settings(), known.to_vec()).await;
+    let listed = rig
+        .until("the first list", |event| match event {
+            Event::Listed(Listing { kind: Kind::Secret, objects, .. }) => Some(objects),
+            _ => None,
+        })
+        .await;
+    let names: Vec<_> = listed.iter().map(|object| object.meta().name.name.to_string()).collect();
+    assert_eq!(names, ["here"]);
+    follow(&rig, 1, &["here", "lost"]);
+    assert_eq!(answered(&mut rig).await, ("here".into(), true));
+    // Reads of the other come to nothing, and a list that is asked for says so once more.
+    while server.count(|asked| asked.path.ends_with("/secrets/lost")) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    rig.cluster.send(Action { id: ActionId(2), body: ActionBody::Relist { kind: Kind::Secret } });
+    rig.until("the list again", |event| match event {
+        Event::Listed(Listing { kind: Kind::Secret, objects, .. }) => {
+            assert_eq!(objects.len(), 1);
+            Some(())
+        }
+        Event::Deleted(object) => panic!("{object} was not deleted"),
+        _ => None,
+    })
+    .await;
+    assert_eq!(server.count(|asked| asked.path.ends_with("/secrets/unused")), 0);
 }

@@ -103,6 +103,7 @@ async fn an_event_is_created_once_and_then_refreshed() {
             reason: Reason::NotFound,
             severity: Severity::Error,
             note: "there is no Service".to_owned(),
+            of: ObjectRef::new(Kind::Ingress, "test", "web"),
         })
     };
     tell(&rig, 1, notice());

@@ -15,7 +15,6 @@ const ADDRESS: &str = "203.0.113.7";
 const FOREIGN: [&str; 3] = ["theirs", "unknown", "classless"];
 
 #[test]
-#[ignore = "core does not ask for Secrets of an API server yet"]
 fn conformance_through_the_api() {
     let bed = Bed::start();
     let rig = bed.rig("3.4").arguments(&["--publish-address", ADDRESS]);

@@ -13,8 +13,10 @@ mod moving;
 mod replicas;
 mod rights;
 mod rolling;
+mod scopes;
 #[path = "../conformance/suite/mod.rs"]
 mod suite;
 mod the_bed;
 mod town;
+mod upgrade;
 mod watching;

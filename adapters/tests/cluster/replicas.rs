@@ -9,7 +9,7 @@ use crate::bed::plane::PORT;
 use crate::bed::wire::{State, Wire};
 use crate::common::rig::Rig;
 use crate::common::traffic::Traffic;
-use crate::common::{Scenarios, ensure, eventually_within};
+use crate::common::{Scenarios, ensure, eventually, eventually_within};
 use crate::town::{SOON, Town, soon};
 
 const PAUSE: Duration = Duration::from_millis(2);
@@ -43,6 +43,7 @@ fn one_of_two_replicas_writes() {
     scenarios.run("one is elected", || {
         wait_status(&bed, "shop", TERM);
         println!("{} writes", holder(&bed));
+        metrics_tell(&bed, &replicas);
     });
     scenarios.run("the leader is killed", || {
         let leader = leader(&bed, &replicas);
@@ -74,6 +75,7 @@ fn one_of_two_replicas_writes() {
         });
         std::thread::sleep(SOON);
         assert_eq!(holder(&bed), replicas[1 - leader].name, "nobody takes it back");
+        metrics_tell(&bed, &replicas);
     });
     scenarios.run("one writer at a time", || one_writer(&bed));
     scenarios.run("nothing lost", || {
@@ -106,6 +108,21 @@ fn leader(bed: &Bed, replicas: &[Replica; 2]) -> usize {
     let holder = holder(bed);
     let leader = replicas.iter().position(|replica| replica.name == holder);
     leader.unwrap_or_else(|| panic!("'{holder}' leads"))
+}
+
+/// Each replica says whether it is the leader, and who is.
+fn metrics_tell(bed: &Bed, replicas: &[Replica; 2]) {
+    let holder = holder(bed);
+    eventually("metrics say who leads", || {
+        for Replica { name, rig, .. } in replicas {
+            let (leads, holders) =
+                (rig.metric("tidegate_leader"), rig.metric("tidegate_lease_holder"));
+            let right = leads.get("") == Some(&f64::from(u8::from(holder == *name)))
+                && holders.keys().any(|labels| labels.contains(&holder));
+            ensure(right, || format!("{name}: {leads:?} {holders:?}, and {holder} leads"))?;
+        }
+        Ok(())
+    });
 }
 
 fn wait_status(bed: &Bed, name: &str, time: Duration) {

@@ -37,7 +37,6 @@ fn words(value: &Value) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "core does not ask for Secrets of an API server yet"]
 fn rights_are_those_that_are_used() {
     let bed = Bed::with(&[], true);
     let objects = read(&manifests().join("single.yaml"));

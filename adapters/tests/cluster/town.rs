@@ -174,7 +174,7 @@ pub fn within(
     took
 }
 
-/// A length of time: the first as CI has it, the second when `TIDEGATE_LONG` is set.
-pub fn length(usual: Duration, long: Duration) -> Duration {
+/// A length of time or a number: the first as CI has it, the second when `TIDEGATE_LONG` is set.
+pub fn length<T>(usual: T, long: T) -> T {
     if std::env::var_os("TIDEGATE_LONG").is_some() { long } else { usual }
 }

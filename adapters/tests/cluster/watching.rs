@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
-use crate::bed::api::{self, Api};
+use crate::bed::api;
 use crate::bed::plane::{ADMIN, PORT};
 use crate::bed::wire::State;
 use crate::common::manifest::{endpoint, secret, slice_of};
@@ -100,28 +100,30 @@ fn silent(bed: &Bed, rig: &Rig, town: &Town, shop: &mut App) {
     println!("silent for 3 s: right after {took:?}");
 }
 
-/// As many changes as the server takes, of objects that nobody refers to.
+/// Changes a second in the flood, and how many come at once.
+const FLOOD: (u64, u64) = (2_000, 100);
+
+/// Changes of objects that nobody refers to, written past the API server, which could not take so
+/// many; every watch has them all the same.
 fn flood(bed: &Bed, rig: &Rig, town: &Town, shop: &mut App) {
     let (stop, changes) = (AtomicBool::new(false), AtomicU64::new(0));
-    let begin = Instant::now();
+    let seen = || rig.metric("tidegate_events_total").values().sum::<f64>();
+    let (begin, before) = (Instant::now(), seen());
     let time = length(Duration::from_secs(8), Duration::from_secs(60));
     let mut times = Vec::new();
     std::thread::scope(|scope| {
-        for worker in 0..4 {
-            let (stop, changes) = (&stop, &changes);
-            let access = bed.plane.access(PORT, ADMIN);
-            scope.spawn(move || {
-                let mut api = Api::new(&access);
-                for turn in 0_u64.. {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    api.apply(&unrelated(worker, turn));
-                    changes.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        // The threads must end also when this fails.
+        let (stop, changes, plane) = (&stop, &changes, &bed.plane);
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let first = changes.load(Ordering::Relaxed);
+                let batch: Vec<_> = (first..first + FLOOD.1).map(unrelated).collect();
+                plane.put(&batch);
+                let sent = changes.fetch_add(FLOOD.1, Ordering::Relaxed) + FLOOD.1;
+                let due = Duration::from_secs(sent) / u32::try_from(FLOOD.0).unwrap();
+                std::thread::sleep(due.saturating_sub(begin.elapsed()));
+            }
+        });
+        // The thread must end also when this fails.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             while begin.elapsed() < time {
                 times.push(new_pod(rig, town, shop, SOON));
@@ -132,34 +134,43 @@ fn flood(bed: &Bed, rig: &Rig, town: &Town, shop: &mut App) {
         done.unwrap_or_else(|why| std::panic::resume_unwind(why));
     });
     times.sort();
-    let rate = changes.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64();
+    let rate = |count: f64| count / begin.elapsed().as_secs_f64();
+    let (written, arrived) = (rate(changes.load(Ordering::Relaxed) as f64), rate(seen() - before));
     println!(
-        "{rate:.0} unrelated changes a second: a pod answers after {:?} (middle), {:?} (longest)",
+        "{written:.0} unrelated changes a second, {arrived:.0} arrived as events: a pod answers \
+         after {:?} (middle), {:?} (longest)",
         times[times.len() / 2],
         times[times.len() - 1]
     );
-    assert!(rate > 50.0, "that was no flood: {rate:.0} changes a second");
+    assert!(written > 0.5 * FLOOD.0 as f64, "that was no flood: {written:.0} changes a second");
+    assert!(arrived > 0.3 * written, "the flood did not arrive: {arrived:.0} a second");
 }
 
-fn unrelated(worker: u64, turn: u64) -> Value {
-    let name = format!("noise{worker}-{}", turn % 50);
-    match turn % 3 {
-        0 => json!({"apiVersion": "v1", "kind": "Secret", "data": {},
-            "metadata": {"name": name, "namespace": "test", "labels": {"turn": turn.to_string()}}}),
-        1 => json!({"apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": name, "namespace": "test"}, "data": {"turn": turn.to_string()}}),
+/// Where an object is in etcd, and the object.
+fn unrelated(turn: u64) -> (String, Value) {
+    let name = format!("noise{}", turn % 250);
+    let (plural, mut object) = match turn % 2 {
+        0 => (
+            "secrets",
+            json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata":
+                {"name": name, "namespace": "test", "labels": {"turn": turn.to_string()}}}),
+        ),
         _ => {
             let address =
                 std::net::Ipv4Addr::new(10, 127, (turn / 250 % 250) as u8, (turn % 250) as u8);
             let one = endpoint(address.into(), json!({"ready": true}));
-            slice_of(&name, &name, json!([{"name": "http", "port": 80}]), vec![one])
+            let ports = json!([{"name": "http", "port": 80}]);
+            ("endpointslices", slice_of(&name, &name, ports, vec![one]))
         }
-    }
+    };
+    object["metadata"]["uid"] = json!(format!("00000000-0000-4000-8000-{:012}", turn % 250));
+    object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    (format!("/registry/{plural}/test/{name}"), object)
 }
 
 /// Secrets that no Ingress refers to are not even fetched.
 fn large_secrets(bed: &Bed, rig: &Rig, town: &Town) {
-    let count = 200;
+    let count = length(200, 5_000);
     let text = "x".repeat(100_000);
     let secrets: Vec<Value> =
         (0..count).map(|n| secret(&format!("large{n}"), &[("text", &text)])).collect();

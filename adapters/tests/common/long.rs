@@ -26,9 +26,18 @@ struct Shared {
 impl Long {
     /// Keeps two streams of this length and one tunnel open at any time.
     pub fn start(port: u16, host: &str, length: Duration) -> Long {
+        Long::several(port, host, length, 0)
+    }
+
+    /// Keeps two streams of this length open at any time.
+    pub fn streams(port: u16, host: &str, length: Duration) -> Long {
+        Long::several(port, host, length, 1)
+    }
+
+    fn several(port: u16, host: &str, length: Duration, first: usize) -> Long {
         let shared = Arc::new(Shared::default());
         let mut threads = Vec::new();
-        for number in 0..3 {
+        for number in first..3 {
             let (shared, host) = (Arc::clone(&shared), host.to_owned());
             threads.push(std::thread::spawn(move || {
                 while !shared.stop.load(Ordering::Relaxed) {

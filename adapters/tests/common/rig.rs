@@ -165,7 +165,7 @@ impl Rig {
             .arg(self.path("journal"))
             .arg("--haproxy")
             .arg(self.binary.clone().unwrap_or_else(|| haproxy(self.version)))
-            .args(["--bind", "127.0.0.1", "--stats-port", "0", "--stop-within", "500ms"])
+            .args(["--bind", "127.0.0.1", "--stats-port", "0"])
             .args(["--threads", "2"])
             .args(["--http-port", &self.http.to_string()])
             .args(["--https-port", &self.https.to_string()])
@@ -175,6 +175,9 @@ impl Rig {
         let own = |argument: &String| argument.split('=').next() == Some("--configmap");
         if !self.arguments.iter().any(own) {
             command.args(["--configmap", "test/tidegate"]);
+        }
+        if !self.arguments.iter().any(|argument| argument == "--stop-within") {
+            command.args(["--stop-within", "500ms"]);
         }
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
@@ -232,6 +235,23 @@ impl Rig {
         }
         let _ = child.kill();
         let _ = child.wait();
+    }
+
+    /// Waits until tidegate, which was told to, has ended well.
+    pub fn wait_end(&mut self, patience: Duration) {
+        let mut child = self.child.take().expect("tidegate runs");
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success(), "tidegate ended with {status}\n{}", self.tail());
+                return;
+            }
+            if begin.elapsed() > patience {
+                let _ = (child.kill(), child.wait());
+                panic!("tidegate has not ended after {patience:?}\n{}", self.tail());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Puts a set of objects in place; a file of manifests is replaced at once.

@@ -7,7 +7,9 @@ mod clients;
 mod common;
 mod protocol;
 mod requests;
+mod theirs;
 mod traffic;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -70,11 +72,23 @@ fn families(version: &'static str) {
     scenarios.run("TLS to pods", || protocol::tls(stage));
     scenarios.run("mutual TLS to pods", || protocol::mutual_tls(stage));
     scenarios.run("authorities that cannot be used", || protocol::broken_authority(stage));
+    scenarios.run("host and client", || theirs::forwarding(stage));
+    scenarios.run("redirects by tls block", || theirs::redirects_by_tls(stage));
+    scenarios.run("names", || theirs::names(stage));
+    scenarios.run("proxies in front", || whole::proxies(stage));
+    scenarios.run("default backend", || whole::fallback(stage));
+    scenarios.run("annotations of the ConfigMap", || whole::annotated(stage));
     scenarios.run("precedence", || precedence(stage));
     scenarios.run("unknown keys", || unknown_keys(stage));
     scenarios.run("examples", || examples(stage));
     scenarios.run("no reloads", || stage.rig.assert_no_reloads_on_3_4("families"));
     scenarios.run("static timeouts", || traffic::static_timeouts(stage));
+    scenarios.run("logs", || whole::logs(stage));
+    scenarios.run("connections", || whole::connections(stage));
+    scenarios.run("abortion", || whole::abortion(stage));
+    scenarios.run("process", || whole::process(stage));
+    scenarios.run("timeouts for all", || whole::timeouts(stage));
+    scenarios.run("costs", || whole::costs(stage));
     scenarios.finish();
 }
 
@@ -149,6 +163,8 @@ fn is_unsupported(version: &str, row: &Annotation) -> bool {
     match row.key {
         "timeout-client" => version == "2.6",
         "timeout-connect" | "timeout-queue" => version != "3.4",
+        // Told, as it has no meaning.
+        "scale-server-slots" => true,
         _ => false,
     }
 }

@@ -136,7 +136,7 @@ pub fn bad_entries(stage: &Stage) {
     rig.wait_problem(&["BadField", "data.http"]);
     rig.wait_problem(&["Forbidden", "data.443"]);
     rig.wait_problem(&["Forbidden", &format!("data.{own}")]);
-    rig.wait_problem(&["NotSupported", "log-format-tcp", "--access-log"]);
+    rig.wait_problem(&["NotSupported", "log-format-tcp", "controller's own ConfigMap"]);
     wait_service(stage, stage.first, "db");
     for number in 1..4 {
         wait_refused(stage, stage.first + number);

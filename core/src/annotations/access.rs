@@ -84,14 +84,23 @@ fn deny(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(
     list("deny", text, draft)
 }
 
-/// Puts a list into the map of networks and its id into a field.
-pub(super) fn list(field: &'static str, text: &str, draft: &mut RouteDraft) -> Result<(), Refusal> {
+/// The networks of a list as they stand in the map, after its id: sorted, each once.
+///
+/// # Errors
+/// Those of [`value::networks`].
+pub(super) fn prefixes(text: &str) -> Result<Vec<String>, Refusal> {
     let mut prefixes: Vec<String> = Vec::new();
     for network in value::networks(text)? {
         prefixes.extend(hex_prefixes(&network));
     }
     prefixes.sort_unstable();
     prefixes.dedup();
+    Ok(prefixes)
+}
+
+/// Puts a list into the map of networks and its id into a field.
+pub(super) fn list(field: &'static str, text: &str, draft: &mut RouteDraft) -> Result<(), Refusal> {
+    let prefixes = prefixes(text)?;
     let id = Digest::of_parts(prefixes.iter().map(|p| p.as_bytes())).short();
     for prefix in prefixes {
         draft.entry(MapId::Access, format!("{id}:{prefix}"), "1");

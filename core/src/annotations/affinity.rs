@@ -45,7 +45,7 @@ pub const FAMILY: Family = Family {
             syntax: "8 to 64 letters and digits",
             default: "the same in every installation",
             about: "Key of the cookies' values. With one of your own, a value does not tell which \
-                    address a pod has.",
+                    address a pod has. HAProxy has it in named defaults, which are static.",
             example: "k3y0fTh1sInstallation",
             mechanism: Mechanism::Skeleton,
             on_error: OnError::Default,

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::value::{self, quoted};
 use super::{
     Annotation, Apply, Context, Family, Mechanism, OnError, Refusal, RouteDraft, Rule, RuleText,
-    Scopes, Section,
+    Scopes, Section, forward,
 };
 use crate::action::MapId;
 use crate::capability::Capabilities;
@@ -155,6 +155,10 @@ fn apply(
 ) -> Result<(), Refusal> {
     let removes = field.ends_with("del");
     let headers = parse(text, removes)?;
+    // Who says what the pods see there, means it.
+    if matches!(field, "rq-set" | "rq-del") && headers.iter().any(|(n, _)| n == "x-forwarded-for") {
+        draft.set(forward::UNTOLD, "1");
+    }
     if context.lookup.capabilities().headers_bin {
         draft.set(field, STANDARD.encode(binary(&headers, removes)));
         return Ok(());

@@ -10,14 +10,20 @@ pub mod auth;
 pub mod balance;
 pub mod check;
 pub mod client;
+pub mod connection;
 pub mod cors;
 pub mod dialect;
 pub mod draft;
+pub mod forward;
 pub mod headers;
 pub mod hsts;
+pub mod inert;
 pub mod limits;
+pub mod logs;
+pub mod names;
 pub mod nearest;
 pub mod passthrough;
+pub mod process;
 pub mod protocol;
 pub mod rate;
 pub mod redirect;
@@ -32,6 +38,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::action::MapId;
 use crate::capability::Capabilities;
 use crate::desired::Skeleton;
 use crate::problem::Problem;
@@ -43,6 +50,7 @@ pub use draft::{BackendDraft, RouteDraft};
 /// rules up to the last family it uses. In the frontend stand those that may answer instead of a
 /// pod, in the backends those that shape what the pod sees, so that neither pays for the other.
 pub const FAMILIES: &[&Family] = &[
+    &logs::FAMILY,
     &client::FAMILY,
     &access::FAMILY,
     &redirect::FAMILY,
@@ -58,6 +66,10 @@ pub const FAMILIES: &[&Family] = &[
     &protocol::FAMILY,
     &affinity::FAMILY,
     &rewrite::FAMILY,
+    &forward::FAMILY,
+    &connection::FAMILY,
+    &process::FAMILY,
+    &inert::FAMILY,
     &passthrough::FAMILY,
 ];
 
@@ -112,6 +124,21 @@ pub enum Apply {
     Backend(fn(&str, &mut BackendDraft, &mut Context<'_, '_>) -> Result<(), Refusal>),
     /// An option of the static part: directive and encoded value.
     Skeleton(fn(&str) -> Result<(&'static str, String), Refusal>),
+    /// Entries of maps that belong to no route.
+    Entries(fn(&str) -> Result<Vec<(MapId, String, String)>, Refusal>),
+    /// Read by whoever needs it; this only judges the value.
+    Judged(fn(&str) -> Result<(), Refusal>),
+    /// Has no meaning here: why, unless the value asks for what is so anyway.
+    Inert(fn(&str) -> Option<Inertness>),
+}
+
+/// Why a key has no meaning here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inertness {
+    /// Whether something that it asks for is not there.
+    pub lacks: bool,
+    /// Why, in words.
+    pub why: &'static str,
 }
 
 /// Where a key may stand. The narrower scope wins: Service, then Ingress, then ConfigMap.
@@ -140,6 +167,8 @@ pub enum Mechanism {
     ServerKeyword,
     /// The static part: changing it reloads.
     Skeleton,
+    /// None: the key is known and has no meaning here.
+    Nothing,
 }
 
 /// What a value that cannot be used means.
@@ -224,6 +253,8 @@ pub fn always(_: &Capabilities) -> bool {
 pub struct Registry {
     tidegate: BTreeMap<&'static str, (usize, usize)>,
     haproxy: BTreeMap<&'static str, (usize, usize)>,
+    /// Old names of theirs.
+    old: BTreeMap<&'static str, (usize, usize)>,
 }
 
 /// Prefixes of annotations in haproxytech's dialect.
@@ -248,6 +279,11 @@ impl Registry {
                 }
             }
         }
+        for (old, name) in names::OLD {
+            if let Some(row) = registry.haproxy.get(name).copied() {
+                registry.old.insert(old, row);
+            }
+        }
         registry
     }
 
@@ -258,20 +294,45 @@ impl Registry {
     }
 
     /// The row of a full annotation key. `None` when the prefix is not ours; the inner `None`
-    /// when the prefix is and the key is unknown.
+    /// when the prefix is and the key is unknown. A key without any prefix is haproxytech's if
+    /// that controller knows it, and else nobody's.
     #[must_use]
     pub fn find(&self, full_key: &str) -> Option<Option<RowId>> {
         if let Some(key) = full_key.strip_prefix(PREFIX) {
             return Some(self.tidegate.get(key).copied());
         }
+        if !full_key.contains('/') {
+            return self.theirs(full_key).map(Some);
+        }
         let key = HAPROXY_PREFIXES.iter().find_map(|p| full_key.strip_prefix(p))?;
-        Some(self.haproxy.get(key).copied())
+        Some(self.theirs(key))
+    }
+
+    fn theirs(&self, key: &str) -> Option<RowId> {
+        self.haproxy.get(key).or_else(|| self.old.get(key)).copied()
+    }
+
+    /// How near a spelling is to our own; of several for one row on one object the lowest wins:
+    /// ours, theirs by prefix, their old names, theirs without a prefix. In the ConfigMap, where
+    /// nothing has a prefix, its data come before its annotations.
+    #[must_use]
+    pub fn spelling(&self, key: &str, in_data: bool) -> usize {
+        let bare = key.rsplit('/').next().unwrap_or(key);
+        let old = self.old.contains_key(bare) && !self.haproxy.contains_key(bare);
+        if in_data {
+            return if self.tidegate.contains_key(bare) { 0 } else { 1 + usize::from(old) };
+        }
+        if key.starts_with(PREFIX) {
+            return 3;
+        }
+        let prefix = HAPROXY_PREFIXES.iter().position(|p| key.starts_with(p));
+        4 + prefix.unwrap_or(HAPROXY_PREFIXES.len()) + if old { 10 } else { 0 }
     }
 
     /// The row of a ConfigMap key, in either spelling.
     #[must_use]
     pub fn find_config(&self, key: &str) -> Option<RowId> {
-        self.tidegate.get(key).or_else(|| self.haproxy.get(key)).copied()
+        self.tidegate.get(key).copied().or_else(|| self.theirs(key))
     }
 
     /// The known key nearest to an unknown one, spelled with the same prefix.
@@ -287,12 +348,27 @@ impl Registry {
     }
 }
 
-/// Whether a ConfigMap key, in either spelling, is of the static part and of nothing else.
+/// Whether a text is the whole name of a key of haproxytech's controller, which takes keys without
+/// any prefix too.
+#[must_use]
+pub fn is_theirs(key: &str) -> bool {
+    let mut rows = FAMILIES.iter().flat_map(|family| family.keys);
+    !key.contains('/')
+        && (rows.any(|row| row.haproxy == Some(key))
+            || names::OLD.iter().any(|(old, _)| *old == key))
+}
+
+/// Whether a key of the ConfigMap, in any spelling, says nothing about routes and backends.
 #[must_use]
 pub fn is_static(key: &str) -> bool {
+    let key = key.rsplit('/').next().unwrap_or(key);
+    let key = names::OLD.iter().find(|(old, _)| *old == key).map_or(key, |(_, name)| *name);
     let mut rows = FAMILIES.iter().flat_map(|family| family.keys.iter());
     let row = rows.find(|row| row.key == key || row.haproxy == Some(key));
-    row.is_some_and(|row| matches!(row.apply, Apply::Skeleton(_)))
+    row.is_some_and(|row| match row.apply {
+        Apply::Skeleton(_) | Apply::Entries(_) | Apply::Inert(_) => true,
+        Apply::Route(_) | Apply::Backend(_) | Apply::Judged(_) => false,
+    })
 }
 
 /// The position (from 1) of a policy field in the record; position 1 is the flags.
@@ -305,7 +381,8 @@ pub fn field_position(name: &str) -> Option<usize> {
 /// The letter that marks a field in the flags of a policy record.
 #[must_use]
 pub fn flag_of(field: &str) -> char {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let at = field_position(field).unwrap_or(2) - 2;
+    // There are as many letters as there may be fields; a test counts them.
     LETTERS.get(at).copied().map_or('?', char::from)
 }

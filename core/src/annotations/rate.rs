@@ -88,7 +88,7 @@ pub const FAMILY: Family = Family {
             syntax: "number of entries, with k or m for thousands and millions",
             default: "100k",
             about: "Client addresses that each period's table remembers; when it is full, the \
-                    oldest go.",
+                    oldest go. HAProxy makes its tables at its start.",
             example: "200k",
             mechanism: Mechanism::Skeleton,
             on_error: OnError::Default,

@@ -22,10 +22,11 @@ pub const FAMILY: Family = Family {
             key: "ssl-redirect",
             haproxy: Some("ssl-redirect"),
             scopes: Scopes::CI,
-            syntax: "true or false",
-            default: "false",
-            about: "Redirects plain HTTP to HTTPS. Off unless asked for, also with a tls block, as \
-                    the Ingress conformance suite expects plain HTTP to be served.",
+            syntax: "true, false or auto",
+            default: "false; auto where tidegate runs under haproxytech's controller name",
+            about: "Redirects plain HTTP to HTTPS. `auto` does so for Ingresses that have a tls \
+                    block, as haproxytech's controller does by default; tidegate does not, as the \
+                    Ingress conformance suite expects plain HTTP to be served.",
             example: "true",
             mechanism: Mechanism::Record,
             on_error: OnError::Default,
@@ -113,27 +114,45 @@ const fn rule(text: &'static str) -> Rule {
 }
 
 fn https(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
-    if value::boolean(text)? {
-        draft.set("https", "1");
-        draft.set("https-code", "302");
-    }
+    let wanted = match text.trim() {
+        "auto" => "auto",
+        text if value::boolean(text)? => "true",
+        _ => "false",
+    };
+    draft.values.insert("https", wanted.to_string());
     Ok(())
 }
 
 fn https_code(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
-    let code = code(text)?;
-    if draft.get("https").is_some() {
-        draft.set("https-code", code);
-    }
+    draft.values.insert("https-code", code(text)?);
     Ok(())
 }
 
 fn https_port(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
-    let port = value::integer(text, 1, 65_535)?;
-    if draft.get("https").is_some() && port != 443 {
-        draft.set("https-port", format!(":{port}"));
-    }
+    draft.values.insert("https-port", value::integer(text, 1, 65_535)?.to_string());
     Ok(())
+}
+
+/// Whether the routes of an Ingress are redirected to HTTPS, once all its keys were applied.
+/// `has_tls` says whether it has a tls block, and `by_default` whether that alone is enough.
+pub fn to_https(draft: &mut RouteDraft, has_tls: bool, by_default: bool) {
+    let redirects = match draft.values.get("https").map(|wanted| wanted.as_str()) {
+        Some("true") => true,
+        Some("auto") => has_tls,
+        Some(_) => false,
+        None => by_default && has_tls,
+    };
+    if !redirects {
+        return;
+    }
+    let code = draft.values.get("https-code").map_or("302", |code| code).to_string();
+    let port = draft.values.get("https-port").filter(|port| *port != "443");
+    let port = port.map(|port| format!(":{port}"));
+    draft.set("https", "1");
+    draft.set("https-code", code);
+    if let Some(port) = port {
+        draft.set("https-port", port);
+    }
 }
 
 fn to(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {

@@ -14,8 +14,9 @@ pub fn page() -> String {
          <!-- Generated from core/src/annotations by `BLESS=1 cargo test`. Do not edit. -->\n\n\
          Every key may be written with the prefix `tidegate.io/`. Keys with a name in the column\n\
          `haproxy.org/` are understood under that name too, with the prefixes `haproxy.org/`,\n\
-         `haproxy.com/` and `ingress.kubernetes.io/`; on one object our own spelling wins. In the\n\
-         controller's ConfigMap keys have no prefix.\n\n\
+         `haproxy.com/` and `ingress.kubernetes.io/`, and, as in haproxytech's controller, without any\n\
+         prefix; on one object our own spelling wins, and one without a prefix loses. In the data of\n\
+         the controller's ConfigMap keys have no prefix; its own annotations count too, after its data.\n\n\
          Scopes: **C** ConfigMap, **I** Ingress, **S** Service. The narrower scope wins (Service,\n\
          then Ingress, then ConfigMap); values are never merged. A value that cannot be used is a\n\
          Problem on its object, and the wider scope's value or the default holds, unless the row\n\
@@ -71,6 +72,7 @@ fn mechanism(mechanism: Mechanism) -> &'static str {
         Mechanism::Profile => "named profile",
         Mechanism::ServerKeyword => "server keyword",
         Mechanism::Skeleton => "static part",
+        Mechanism::Nothing => "none",
     }
 }
 
@@ -78,6 +80,7 @@ fn mechanism(mechanism: Mechanism) -> &'static str {
 fn reloads(row: &Annotation) -> &'static str {
     match row.mechanism {
         Mechanism::Skeleton => "always: HAProxy cannot change it at run time",
+        Mechanism::Nothing => "never",
         Mechanism::Profile | Mechanism::ServerKeyword => {
             "never on 3.4; on 3.0 and 3.2 when the spare backends are used up; always on 2.6"
         }

@@ -7,8 +7,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{
-    Annotation, Apply, BackendDraft, Context, FAMILIES, HAPROXY_PREFIXES, OnError, PREFIX, Refusal,
-    Registry, RouteDraft, RowId, Scopes,
+    Annotation, Apply, BackendDraft, Context, FAMILIES, OnError, Refusal, Registry, RouteDraft,
+    RowId, Scopes,
 };
 use crate::problem::{Problem, Reason, Severity};
 use crate::world::lookup::Lookup;
@@ -57,41 +57,31 @@ impl<'w> Source<'w> {
     #[must_use]
     pub fn field(&self, key: &str) -> String {
         match self {
-            Source::ConfigMap(_) => format!("data.{key}"),
+            Source::ConfigMap(_) if !key.contains('/') => format!("data.{key}"),
+            Source::ConfigMap(_) => format!("metadata.annotations[{key}]"),
             Source::Ingress(_) | Source::Service(_) => format!("metadata.annotations[{key}]"),
         }
     }
 
-    /// The known keys here: row, key as written, value. Our own spelling comes before others'.
+    /// The known keys here: row, key as written, value. Of several for one row, the one that wins
+    /// comes first. The ConfigMap's own annotations count after its data.
     pub fn keys(&self, registry: &Registry) -> Vec<(RowId, &'w str, &'w str)> {
-        let mut keys: Vec<(RowId, &str, &str)> = Vec::new();
-        match self {
-            Source::ConfigMap(map) => {
-                for (key, value) in &map.data {
-                    if let Some(row) = registry.find_config(key) {
-                        keys.push((row, key, value));
-                    }
-                }
-            }
-            Source::Ingress(meta) | Source::Service(meta) => {
-                for (key, value) in &meta.annotations {
-                    if let Some(Some(row)) = registry.find(key) {
-                        keys.push((row, key, value));
-                    }
+        let mut keys: Vec<(RowId, usize, &str, &str)> = Vec::new();
+        if let Source::ConfigMap(map) = self {
+            for (key, value) in &map.data {
+                if let Some(row) = registry.find_config(key) {
+                    keys.push((row, registry.spelling(key, true), key, value));
                 }
             }
         }
-        keys.sort_by_key(|(row, key, _)| (*row, spelling(key)));
-        keys
+        for (key, value) in &self.meta().annotations {
+            if let Some(Some(row)) = registry.find(key) {
+                keys.push((row, registry.spelling(key, false), key, value));
+            }
+        }
+        keys.sort_by_key(|(row, spelling, _, _)| (*row, *spelling));
+        keys.into_iter().map(|(row, _, key, value)| (row, key, value)).collect()
     }
-}
-
-/// Our own spelling first, then haproxytech's prefixes in their order.
-fn spelling(key: &str) -> usize {
-    if key.starts_with(PREFIX) || !key.contains('/') {
-        return 0;
-    }
-    HAPROXY_PREFIXES.iter().position(|p| key.starts_with(p)).map_or(9, |at| at + 1)
 }
 
 /// The result of applying the keys of some sources.
@@ -183,7 +173,7 @@ fn is_for(annotation: &Annotation, target: Target) -> bool {
             !annotation.key.starts_with("server-")
         }
         Apply::Backend(_) => target != Target::Route,
-        Apply::Skeleton(_) => false,
+        Apply::Skeleton(_) | Apply::Entries(_) | Apply::Judged(_) | Apply::Inert(_) => false,
     }
 }
 
@@ -206,7 +196,7 @@ fn apply_one(
     match annotation.apply {
         Apply::Route(apply) => apply(value, route, &mut context),
         Apply::Backend(apply) => apply(value, backend, &mut context),
-        Apply::Skeleton(_) => Ok(()),
+        Apply::Skeleton(_) | Apply::Entries(_) | Apply::Judged(_) | Apply::Inert(_) => Ok(()),
     }
 }
 

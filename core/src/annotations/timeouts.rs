@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use super::value;
 use super::{
@@ -9,6 +10,19 @@ use super::{
     Scopes, Section, always,
 };
 use crate::capability::Capabilities;
+use crate::desired::Skeleton;
+
+/// Option with the default of `timeout connect`, where it cannot be set per route.
+const CONNECT_OPTION: &str = "tidegate-timeout-connect";
+
+/// Option with the default of `timeout queue`, where it cannot be set per route.
+const QUEUE_OPTION: &str = "tidegate-timeout-queue";
+
+/// Option with `timeout check`.
+const CHECK_OPTION: &str = "tidegate-timeout-check";
+
+/// Option with `timeout server-fin`.
+const SERVER_FIN_OPTION: &str = "tidegate-timeout-server-fin";
 
 /// The family.
 pub const FAMILY: Family = Family {
@@ -28,7 +42,8 @@ pub const FAMILY: Family = Family {
         row(
             "timeout-client",
             "60s",
-            "Longest silence of a client. HAProxy 3.0 and later.",
+            "Longest silence of a client. HAProxy 3.0 and later; before that in the ConfigMap \
+             only, where changing it reloads.",
             "45s",
             client,
         ),
@@ -36,7 +51,8 @@ pub const FAMILY: Family = Family {
             "timeout-connect",
             "1s",
             "Longest wait for a pod to accept a connection, before \
-             another one is tried. HAProxy 3.4 and later.",
+             another one is tried. HAProxy 3.4 and later; before that in the ConfigMap only, \
+             where changing it reloads.",
             "500ms",
             connect,
         ),
@@ -44,34 +60,51 @@ pub const FAMILY: Family = Family {
             "timeout-queue",
             "60s",
             "Longest wait for a free connection slot (`pod-maxconn`). \
-             HAProxy 3.4 and later.",
+             HAProxy 3.4 and later; before that in the ConfigMap only, where changing it reloads.",
             "5s",
             queue,
         ),
-        Annotation {
-            key: "timeout-http-request",
-            haproxy: Some("timeout-http-request"),
-            scopes: Scopes::C,
-            syntax: "duration",
-            default: "10s",
-            about: "Longest time a client may take to send a complete request head.",
-            example: "5s",
-            mechanism: Mechanism::Skeleton,
-            on_error: OnError::Default,
-            apply: Apply::Skeleton(http_request),
-        },
-        Annotation {
-            key: "timeout-http-keep-alive",
-            haproxy: Some("timeout-http-keep-alive"),
-            scopes: Scopes::C,
-            syntax: "duration",
-            default: "60s",
-            about: "How long an idle client connection is kept for the next request.",
-            example: "1m",
-            mechanism: Mechanism::Skeleton,
-            on_error: OnError::Default,
-            apply: Apply::Skeleton(keep_alive),
-        },
+        fixed(
+            "timeout-http-request",
+            "10s",
+            "Longest time a client may take to send a complete request head. HAProxy has it in \
+             the frontend, which is static.",
+            "5s",
+            http_request,
+        ),
+        fixed(
+            "timeout-http-keep-alive",
+            "60s",
+            "How long an idle client connection is kept for the next request. HAProxy has it in \
+             the frontend, which is static.",
+            "1m",
+            keep_alive,
+        ),
+        fixed(
+            "timeout-client-fin",
+            "5s",
+            "Longest silence of a client that has closed its side. HAProxy has it in the frontend, \
+             which is static.",
+            "3s",
+            client_fin,
+        ),
+        fixed(
+            "timeout-server-fin",
+            "`timeout-server`",
+            "Longest silence of a pod that has closed its side. HAProxy has it in named defaults, \
+             which are static.",
+            "3s",
+            server_fin,
+        ),
+        fixed(
+            "timeout-check",
+            "2s",
+            "Longest wait for the answer of a health check. HAProxy has it in named defaults, \
+             which are static, so it is one for all: on an Ingress or Service it is a Problem. \
+             See `check-interval` for what can differ.",
+            "1s",
+            check,
+        ),
     ],
     finish: None,
     finish_route: None,
@@ -107,6 +140,60 @@ const fn row(
     }
 }
 
+const fn fixed(
+    key: &'static str,
+    default: &'static str,
+    about: &'static str,
+    example: &'static str,
+    apply: fn(&str) -> Result<(&'static str, String), Refusal>,
+) -> Annotation {
+    Annotation {
+        key,
+        haproxy: Some(key),
+        scopes: Scopes::C,
+        syntax: "duration",
+        default,
+        about,
+        example,
+        mechanism: Mechanism::Skeleton,
+        on_error: OnError::Default,
+        apply: Apply::Skeleton(apply),
+    }
+}
+
+/// The timeouts of every backend, as long as its route says nothing else.
+#[must_use]
+pub fn of_backends(skeleton: &Skeleton) -> Vec<(&'static str, String)> {
+    let mut timeouts = Vec::new();
+    for (directive, option, default) in [
+        ("timeout connect", CONNECT_OPTION, "1s"),
+        ("timeout server", "", "60s"),
+        ("timeout queue", QUEUE_OPTION, "60s"),
+        ("timeout check", CHECK_OPTION, "2s"),
+        ("timeout tunnel", "", "1h"),
+        ("timeout http-keep-alive", "", "60s"),
+        ("timeout server-fin", SERVER_FIN_OPTION, ""),
+    ] {
+        let value = skeleton.options.get(option).map_or(default, |value| value);
+        if !value.is_empty() {
+            timeouts.push((directive, value.to_string()));
+        }
+    }
+    timeouts
+}
+
+/// Directive or option of the static part that a timeout of the ConfigMap becomes where this
+/// HAProxy cannot set it per route; `None` where it can.
+#[must_use]
+pub fn static_form(key: &str, capabilities: &Capabilities) -> Option<&'static str> {
+    match key {
+        "timeout-client" if !capabilities.timeout_client => Some("timeout client"),
+        "timeout-connect" if !capabilities.timeout_connect => Some(CONNECT_OPTION),
+        "timeout-queue" if !capabilities.timeout_connect => Some(QUEUE_OPTION),
+        _ => None,
+    }
+}
+
 const fn rule(when: fn(&Capabilities) -> bool, text: &'static str) -> Rule {
     Rule { at: Section::Backend, when, text: RuleText::Line(text) }
 }
@@ -133,7 +220,7 @@ fn client(
     context: &mut Context<'_, '_>,
 ) -> Result<(), Refusal> {
     if !context.lookup.capabilities().timeout_client {
-        return Err(unsupported("3.0"));
+        return only_static(text, context, "3.0");
     }
     set("t-client", text, draft)
 }
@@ -144,7 +231,7 @@ fn connect(
     context: &mut Context<'_, '_>,
 ) -> Result<(), Refusal> {
     if !context.lookup.capabilities().timeout_connect {
-        return Err(unsupported("3.4"));
+        return only_static(text, context, "3.4");
     }
     set("t-connect", text, draft)
 }
@@ -155,7 +242,7 @@ fn queue(
     context: &mut Context<'_, '_>,
 ) -> Result<(), Refusal> {
     if !context.lookup.capabilities().timeout_connect {
-        return Err(unsupported("3.4"));
+        return only_static(text, context, "3.4");
     }
     set("t-queue", text, draft)
 }
@@ -165,17 +252,43 @@ fn set(field: &'static str, text: &str, draft: &mut BackendDraft) -> Result<(), 
     Ok(())
 }
 
-fn unsupported(version: &str) -> Refusal {
-    Refusal::new(
+/// A timeout this HAProxy cannot set per route: in the ConfigMap it is one of the static part (see
+/// [`static_form`]), elsewhere it is refused.
+fn only_static(text: &str, context: &mut Context<'_, '_>, version: &str) -> Result<(), Refusal> {
+    let config = context.lookup.defaults();
+    if config.is_some_and(|config| core::ptr::eq(&config.meta, context.owner)) {
+        return value::duration_ms(text).map(|_| ());
+    }
+    Err(Refusal::new(
         "this HAProxy cannot set this timeout per route",
-        format!("use HAProxy {version} or later, or remove it"),
-    )
+        format!("use HAProxy {version} or later, set it in the ConfigMap, or remove it"),
+    ))
 }
 
 fn http_request(text: &str) -> Result<(&'static str, String), Refusal> {
-    Ok(("timeout http-request", format!("{}ms", value::duration_ms(text)?)))
+    Ok(("timeout http-request", milliseconds(text)?))
 }
 
 fn keep_alive(text: &str) -> Result<(&'static str, String), Refusal> {
-    Ok(("timeout http-keep-alive", format!("{}ms", value::duration_ms(text)?)))
+    Ok(("timeout http-keep-alive", milliseconds(text)?))
+}
+
+fn client_fin(text: &str) -> Result<(&'static str, String), Refusal> {
+    Ok(("timeout client-fin", milliseconds(text)?))
+}
+
+fn server_fin(text: &str) -> Result<(&'static str, String), Refusal> {
+    Ok((SERVER_FIN_OPTION, milliseconds(text)?))
+}
+
+fn check(text: &str) -> Result<(&'static str, String), Refusal> {
+    Ok((CHECK_OPTION, milliseconds(text)?))
+}
+
+/// A duration as HAProxy reads it.
+///
+/// # Errors
+/// Those of [`value::duration_ms`].
+pub fn milliseconds(text: &str) -> Result<String, Refusal> {
+    Ok(format!("{}ms", value::duration_ms(text)?))
 }

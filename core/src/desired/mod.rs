@@ -99,6 +99,12 @@ impl Image {
         &self.maps[id as usize]
     }
 
+    /// Entries of all maps together.
+    #[must_use]
+    pub fn map_entries(&self) -> usize {
+        self.maps.iter().map(Table::len).sum()
+    }
+
     fn map_mut(&mut self, id: MapId) -> &mut Table<Owned<Arc<str>>> {
         &mut self.maps[id as usize]
     }
@@ -153,6 +159,7 @@ pub struct Desired {
     header_names: BTreeMap<Arc<str>, u32>,
     default_certificates: BTreeMap<Digest, u32>,
     checked_servers: u64,
+    servers: u64,
     resolve_names: BTreeMap<Box<str>, u32>,
     names_changed: bool,
 }
@@ -177,6 +184,7 @@ impl Desired {
             header_names: BTreeMap::new(),
             default_certificates: BTreeMap::new(),
             checked_servers: 0,
+            servers: 0,
             resolve_names: BTreeMap::new(),
             names_changed: false,
         }
@@ -246,6 +254,12 @@ impl Desired {
     #[must_use]
     pub fn checked_servers(&self) -> u64 {
         self.checked_servers
+    }
+
+    /// Servers of all backends.
+    #[must_use]
+    pub fn servers(&self) -> u64 {
+        self.servers
     }
 
     /// Header names in use.
@@ -318,7 +332,11 @@ impl Desired {
             Contribution::Backend(backend) => {
                 let old = self.image.backends.insert(backend.name.clone(), backend.clone());
                 self.checked_servers += checked(backend);
-                self.checked_servers -= old.map_or(0, |old| checked(&old));
+                self.servers += backend.servers.len() as u64;
+                if let Some(old) = old {
+                    self.checked_servers -= checked(&old);
+                    self.servers -= old.servers.len() as u64;
+                }
                 self.touch(Key::Backend(backend.name.clone()));
             }
             Contribution::Certificate(digest, host) => {
@@ -376,6 +394,7 @@ impl Desired {
                 if current.is_some_and(|b| Arc::ptr_eq(b, backend) || **b == **backend) {
                     self.image.backends.remove(&backend.name);
                     self.checked_servers -= checked(backend);
+                    self.servers -= backend.servers.len() as u64;
                     self.touch(Key::Backend(backend.name.clone()));
                 }
             }

@@ -153,7 +153,8 @@ pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
 pub fn reload_list(capabilities: &Capabilities) -> Vec<&'static str> {
     let mut list = Vec::from([
         "listening addresses and ports, threads, maxconn, log target: HAProxy sets them up once",
-        "timeout-http-request and timeout-http-keep-alive: a frontend's timeouts are static",
+        "keys of the ConfigMap for logs, for connections of clients and for timeouts that are no \
+         route's: frontends and named defaults are static",
         "another version of tidegate with another static part",
         "an HAProxy upgrade",
         "repair, when HAProxy refuses the same runtime command twice",

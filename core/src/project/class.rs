@@ -5,6 +5,15 @@ use alloc::sync::Arc;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Ingress, Kind, ObjectRef};
 
+/// The annotations that name a class; the first that is there counts. Those under haproxytech's
+/// prefixes were read by that controller before its release 3.2.
+const LEGACY: [&str; 4] = [
+    "kubernetes.io/ingress.class",
+    "haproxy.org/ingress.class",
+    "haproxy.com/ingress.class",
+    "ingress.kubernetes.io/ingress.class",
+];
+
 /// Whether an Ingress is ours: by the controller of its class, by the legacy annotation, or, when
 /// it names neither, by the default class or the setting for class-less Ingresses.
 ///
@@ -33,7 +42,7 @@ fn is_of_our_class(lookup: &mut Lookup<'_>, ingress: &Ingress) -> bool {
         }
         return lookup.class(class).is_some_and(|c| c.controller == *controller);
     }
-    if let Some(legacy) = ingress.meta.annotation("kubernetes.io/ingress.class") {
+    if let Some(legacy) = LEGACY.iter().find_map(|key| ingress.meta.annotation(key)) {
         return *legacy == *lookup.settings().legacy_class;
     }
     lookup.settings().classless

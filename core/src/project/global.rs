@@ -4,18 +4,17 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
-use crate::annotations::{Apply, Registry};
+use crate::annotations::{Apply, Registry, logs, process, timeouts};
 use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
-use crate::world::World;
 use crate::world::lookup::Lookup;
-use crate::world::object::{Kind, Name, ObjectRef};
+use crate::world::object::{ConfigMap, Kind, Name, ObjectRef};
 
 /// The global piece.
 pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem]) -> Piece {
@@ -29,17 +28,100 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
             }
         }
         let source = Source::ConfigMap(config);
+        for (key, _) in &config.meta.annotations {
+            if registry.find(key) == Some(None) {
+                let field = source.field(key);
+                piece.problems.push(object::unknown(&reference, field, key, registry));
+            }
+        }
         for (row, key, value) in source.keys(registry) {
             let Some(annotation) = registry.row(row) else { continue };
-            if let Apply::Skeleton(apply) = annotation.apply
-                && let Err(refusal) = apply(value)
-            {
+            let judged = match annotation.apply {
+                Apply::Skeleton(apply) => apply(value).map(|_| ()),
+                Apply::Judged(judge) => judge(value),
+                Apply::Entries(apply) => apply(value).map(|entries| {
+                    let entry = |(map, key, value): (_, String, String)| {
+                        Contribution::Map(map, key.as_str().into(), value.as_str().into())
+                    };
+                    piece.contributions.extend(entries.into_iter().map(entry));
+                }),
+                Apply::Inert(why) => {
+                    let told = why(value).map(|why| object::inert(&reference, &source, key, why));
+                    piece.problems.extend(told);
+                    Ok(())
+                }
+                Apply::Route(_) | Apply::Backend(_) => Ok(()),
+            };
+            if let Err(refusal) = judged {
                 piece.problems.push(refused(&source, key, annotation, &refusal));
             }
         }
+        withheld(lookup, config, &mut piece);
+        too_many_connections(lookup, registry, config, &mut piece);
     }
     default_certificate(lookup, &mut piece);
     piece
+}
+
+/// The Problems of options that HAProxy refused.
+fn withheld(lookup: &mut Lookup<'_>, config: &ConfigMap, piece: &mut Piece) {
+    for (_, key) in logs::RISKY {
+        if let Some(why) = lookup.quarantined(&part(&config.meta.name, key)) {
+            piece.problems.push(Problem {
+                object: ObjectRef { kind: Kind::ConfigMap, name: config.meta.name.clone() },
+                field: format!("data.{key}").into(),
+                reason: Reason::Refused,
+                severity: Severity::Error,
+                what: format!("HAProxy refused it: {why}"),
+                instead: "the default holds, everything else goes on".to_string(),
+                fix: "change the value HAProxy names".to_string(),
+            });
+        }
+    }
+}
+
+/// One key of the ConfigMap as a suspect of its own, so that the others hold when HAProxy refuses
+/// it. No object has such a name.
+#[must_use]
+pub fn part(config: &Name, key: &str) -> ObjectRef {
+    let name = Name::new(&config.namespace, &format!("{}/{key}", config.name));
+    ObjectRef { kind: Kind::ConfigMap, name }
+}
+
+/// The parts of the ConfigMap that only HAProxy can judge, and that are in force.
+pub fn risky_parts(lookup: &mut Lookup<'_>, registry: &Registry) -> Vec<ObjectRef> {
+    let options = options(lookup, registry);
+    let Some(config) = lookup.config_map() else { return Vec::new() };
+    let set = logs::RISKY.iter().filter(|(option, _)| options.contains_key(*option));
+    set.map(|(_, key)| part(&config.meta.name, key)).collect()
+}
+
+/// The most connections that HAProxy's open files allow, two for each and some for itself; `None`
+/// when unknown. With more it would not start.
+fn connections_max(capabilities: &Capabilities) -> Option<u64> {
+    (capabilities.descriptors > 0).then(|| capabilities.descriptors.saturating_sub(200) / 2)
+}
+
+fn too_many_connections(
+    lookup: &mut Lookup<'_>,
+    registry: &Registry,
+    config: &ConfigMap,
+    piece: &mut Piece,
+) {
+    let Some(max) = connections_max(&lookup.capabilities()) else { return };
+    let wanted = stated_options(lookup, registry).remove(process::MAXCONN_OPTION);
+    let Some(wanted) = wanted.and_then(|n| n.parse::<u64>().ok()).filter(|n| *n > max) else {
+        return;
+    };
+    piece.problems.push(Problem {
+        object: ObjectRef { kind: Kind::ConfigMap, name: config.meta.name.clone() },
+        field: "data.maxconn".into(),
+        reason: Reason::LimitExceeded,
+        severity: Severity::Warning,
+        what: format!("{wanted} connections take more open files than HAProxy may have"),
+        instead: "the default holds".to_string(),
+        fix: format!("ask for at most {max}, or raise HAProxy's limit of open files"),
+    });
 }
 
 fn default_certificate(lookup: &mut Lookup<'_>, piece: &mut Piece) {
@@ -67,42 +149,29 @@ fn default_certificate(lookup: &mut Lookup<'_>, piece: &mut Piece) {
     });
 }
 
-/// The Problem of more checked servers than descriptors for them. Half of what HAProxy may open is
-/// left to connections. Checks are then off for all: which ones to drop would be arbitrary, and a
-/// start that fails serves nobody.
-#[must_use]
-pub fn too_many_checks(
-    capabilities: &Capabilities,
-    checked: u64,
-    world: &World,
-) -> Option<Problem> {
-    let budget = capabilities.descriptors / 2;
-    if capabilities.descriptors == 0 || checked <= budget {
-        return None;
-    }
-    let config = world.settings().config_map.clone();
-    Some(Problem {
-        object: ObjectRef {
-            kind: Kind::ConfigMap,
-            name: config.unwrap_or_else(|| Name::new("", "tidegate")),
-        },
-        field: "data.check".into(),
-        reason: Reason::LimitExceeded,
-        severity: Severity::Warning,
-        what: format!(
-            "{checked} servers ask for active checks, and HAProxy may open {} descriptors",
-            capabilities.descriptors
-        ),
-        instead: "active checks are off; readiness comes from Kubernetes alone".to_string(),
-        fix: format!("ask for at most {budget} checked servers, or raise HAProxy's limit"),
-    })
-}
-
 /// Options of the static part from the ConfigMap: directive to encoded value. Values that cannot
 /// be used are left out here and told by [`project`].
 pub fn options(lookup: &mut Lookup<'_>, registry: &Registry) -> BTreeMap<Box<str>, Box<str>> {
+    let mut options = stated_options(lookup, registry);
+    let Some(config) = lookup.config_map() else { return options };
+    for (option, key) in logs::RISKY {
+        if lookup.quarantined(&part(&config.meta.name, key)).is_some() {
+            options.remove(option);
+        }
+    }
+    let max = connections_max(&lookup.capabilities()).unwrap_or(u64::MAX);
+    let wanted = options.get(process::MAXCONN_OPTION).and_then(|n| n.parse::<u64>().ok());
+    if wanted.is_some_and(|wanted| wanted > max) {
+        options.remove(process::MAXCONN_OPTION);
+    }
+    options
+}
+
+/// The options as the ConfigMap states them.
+fn stated_options(lookup: &mut Lookup<'_>, registry: &Registry) -> BTreeMap<Box<str>, Box<str>> {
     let mut options = BTreeMap::new();
     let Some(config) = lookup.config_map() else { return options };
+    let capabilities = lookup.capabilities();
     let mut keys: Vec<_> = Source::ConfigMap(config).keys(registry);
     keys.reverse();
     for (row, _, value) in keys {
@@ -111,6 +180,11 @@ pub fn options(lookup: &mut Lookup<'_>, registry: &Registry) -> BTreeMap<Box<str
             && let Ok((directive, value)) = apply(value)
         {
             options.insert(directive.into(), value.as_str().into());
+        }
+        if let Some(option) = timeouts::static_form(annotation.key, &capabilities)
+            && let Ok(duration) = timeouts::milliseconds(value)
+        {
+            options.insert(option.into(), duration.as_str().into());
         }
     }
     options

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod class;
 pub mod global;
 pub mod host;
+pub mod needs;
 pub mod object;
 pub mod passthrough;
 pub mod route;
@@ -100,8 +101,8 @@ pub struct Projections {
     readers: ShardMap<Fact, SmallSet<PieceKey>>,
     backends: ShardMap<Arc<str>, (Arc<BackendSpec>, u32)>,
     problems: BTreeMap<Problem, u32>,
-    /// The problem of too many active checks, if there is one.
-    too_many_checks: Vec<Problem>,
+    /// The problems of needs beyond what the machine has.
+    excess: Vec<Problem>,
 }
 
 impl Projections {
@@ -170,8 +171,6 @@ impl Projections {
             self.refresh_piece(world, registry, key, desired, &mut BTreeSet::new(), &mut report);
         }
         self.refresh_skeleton(world, registry, desired, &mut report);
-        report.opened.sort_unstable();
-        report.closed.sort_unstable();
         cancel_out(&mut report.opened, &mut report.closed);
         report
     }
@@ -225,7 +224,7 @@ impl Projections {
         let mut lookup = Lookup::new(world);
         let mut piece = match key {
             PieceKey::Global => {
-                let held = world.absences.problems();
+                let held = world.absences.problems(&world.settings.scope.absence);
                 let source: Vec<Problem> =
                     world.source_problems.iter().cloned().chain(held).collect();
                 global::project(&mut lookup, registry, &source)
@@ -282,11 +281,12 @@ impl Projections {
             desired.header_names().cloned().collect()
         };
         let options = global::options(&mut lookup, registry);
-        let excess = global::too_many_checks(&capabilities, desired.checked_servers(), world);
-        let checks = excess.is_none();
-        let excess: Vec<Problem> = excess.into_iter().collect();
-        count(&mut self.problems, &self.too_many_checks, &excess, report);
-        self.too_many_checks = excess;
+        let (too_many_checks, excess) = needs::excess(&capabilities, desired, world);
+        let checks = !too_many_checks;
+        if self.excess != excess {
+            count(&mut self.problems, &self.excess, &excess, report);
+            self.excess = excess;
+        }
         let image = desired.image();
         let ports = image.map(MapId::Tcp).iter().filter_map(|(port, _)| port.parse().ok());
         let mut tcp_ports: Vec<u16> =
@@ -416,10 +416,18 @@ fn count(
     }
 }
 
-/// Drops what was both opened and closed.
-fn cancel_out(opened: &mut Vec<Problem>, closed: &mut Vec<Problem>) {
-    let both: Vec<Problem> =
-        opened.iter().filter(|p| closed.binary_search(p).is_ok()).cloned().collect();
-    opened.retain(|p| both.binary_search(p).is_err());
-    closed.retain(|p| both.binary_search(p).is_err());
+/// Sorts, and drops what was both opened and closed, as often as it was.
+pub(crate) fn cancel_out(opened: &mut Vec<Problem>, closed: &mut Vec<Problem>) {
+    opened.sort_unstable();
+    closed.sort_unstable();
+    let mut gone = core::mem::take(closed).into_iter().peekable();
+    for problem in core::mem::take(opened) {
+        while let Some(earlier) = gone.next_if(|gone| *gone < problem) {
+            closed.push(earlier);
+        }
+        if gone.next_if_eq(&problem).is_none() {
+            opened.push(problem);
+        }
+    }
+    closed.extend(gone);
 }

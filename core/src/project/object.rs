@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 
 use super::host::PathKey;
 use super::{Piece, class};
-use crate::annotations::Registry;
 use crate::annotations::dialect::{Dialect, Entry, Target, Verdict};
 use crate::annotations::resolve::Source;
 use crate::annotations::value::quoted;
+use crate::annotations::{Annotation, Apply, Inertness, Registry};
 use crate::problem::{Problem, Reason, Severity};
 use crate::world::host;
 use crate::world::lookup::Lookup;
@@ -66,7 +66,7 @@ fn keys(
     registry: &Registry,
     problems: &mut Vec<Problem>,
 ) {
-    for (key, _) in &meta.annotations {
+    for (key, value) in &meta.annotations {
         let Some(found) = registry.find(key) else { continue };
         let problem = match found.and_then(|row| registry.row(row)) {
             None => unknown(object, source.field(key), key, registry),
@@ -79,9 +79,27 @@ fn keys(
                 instead: "it is ignored".to_string(),
                 fix: "put it where the annotation reference says".to_string(),
             },
+            Some(Annotation { apply: Apply::Inert(why), .. }) => match why(value) {
+                Some(why) => inert(object, &source, key, why),
+                None => continue,
+            },
             Some(_) => continue,
         };
         problems.push(problem);
+    }
+}
+
+/// The Problem of a key that has no meaning here.
+#[must_use]
+pub fn inert(object: &ObjectRef, source: &Source<'_>, key: &str, told: Inertness) -> Problem {
+    Problem {
+        object: object.clone(),
+        field: source.field(key).into(),
+        reason: Reason::NotSupported,
+        severity: if told.lacks { Severity::Warning } else { Severity::Info },
+        what: format!("{} has no meaning here: {}", quoted(key), told.why),
+        instead: "it is ignored".to_string(),
+        fix: "remove it, if only tidegate reads it".to_string(),
     }
 }
 

@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Piece;
-use crate::annotations::Registry;
 use crate::annotations::resolve::{self, Resolved, Source, Target};
+use crate::annotations::{Registry, RowId, process, redirect};
 use crate::desired::{BackendSpec, Contribution};
 use crate::problem::{Problem, Reason, Severity};
 use crate::render::profile;
@@ -22,6 +22,10 @@ use crate::world::object::{
 
 /// The record that answers 404.
 pub const NOT_FOUND: &str = "tidegate-404";
+
+/// haproxytech's controller name, with or without a class after it. Who runs under it gets the
+/// redirect to HTTPS that its users are used to.
+const THEIR_CONTROLLER: &str = "haproxy.org/ingress-controller";
 
 /// The record that answers 503.
 pub const UNAVAILABLE: &str = "tidegate-503";
@@ -106,6 +110,21 @@ pub(super) fn withheld(lookup: &mut Lookup<'_>, object: ObjectRef) -> Problem {
     }
 }
 
+/// The Service and port for what no rule matches: the ConfigMap's, else the settings'.
+pub fn default_backend(
+    lookup: &mut Lookup<'_>,
+    registry: &Registry,
+) -> Option<(Name, Option<u16>)> {
+    let set = lookup.settings().default_backend.clone();
+    let set = set.map(|(name, port)| (name, (port != 0).then_some(port)));
+    let Some(config) = lookup.defaults() else { return set };
+    let keys = Source::ConfigMap(config).keys(registry);
+    let is_it = |row: RowId| registry.row(row).is_some_and(|row| row.key == process::FALLBACK);
+    let mut values = keys.into_iter().filter(|(row, _, _)| is_it(*row));
+    let chosen = values.find_map(|(_, _, value)| process::service_and_port(value).ok());
+    chosen.or(set)
+}
+
 /// The record for what no rule matches: the controller's default backend, if it has one.
 pub fn fallback(
     lookup: &mut Lookup<'_>,
@@ -113,7 +132,7 @@ pub fn fallback(
     policies: &mut Policies,
     piece: &mut Piece,
 ) -> Option<String> {
-    let (name, port) = lookup.settings().default_backend.clone()?;
+    let (name, port) = default_backend(lookup, registry)?;
     let service = ObjectRef { kind: Kind::Service, name: name.clone() };
     let config_map = lookup.settings().config_map.clone();
     let config_map = config_map.map(|name| ObjectRef { kind: Kind::ConfigMap, name });
@@ -132,7 +151,15 @@ pub fn fallback(
         }
     }
     let policy = policies.of(lookup, registry, None, piece);
-    let found = find_port(lookup, &name, &PortRef::Number(port));
+    let port = match port {
+        Some(port) => PortRef::Number(port),
+        // As haproxytech's controller does: the first one.
+        None => match lookup.service(&name).and_then(|service| service.ports.first()) {
+            Some(port) => PortRef::Number(port.port),
+            None => PortRef::Name("".into()),
+        },
+    };
+    let found = find_port(lookup, &name, &port);
     Some(match found {
         Ok(found) => finish(lookup, registry, policy, None, &name, found, piece),
         Err((what, fix)) => {
@@ -207,8 +234,11 @@ impl Policies {
         let mut sources = Vec::with_capacity(2);
         sources.extend(lookup.defaults().map(Source::ConfigMap));
         sources.extend(ingress.map(|i| Source::Ingress(&i.meta)));
-        let resolved = resolve::apply(lookup, registry, &sources, Target::Route);
-        piece.problems.extend(resolved.problems);
+        let mut resolved = resolve::apply(lookup, registry, &sources, Target::Route);
+        piece.problems.append(&mut resolved.problems);
+        let has_tls = ingress.is_some_and(|ingress| !ingress.tls.is_empty());
+        let by_default = lookup.settings().controller_name.starts_with(THEIR_CONTROLLER);
+        redirect::to_https(&mut resolved.route, has_tls, by_default);
         let policy = Policy { route: resolved.route, closed: resolved.closed.is_some() };
         self.by_ingress.insert(key, policy.clone());
         policy

@@ -101,8 +101,8 @@ fn port(settings: &Settings, key: &str) -> Result<u16, (Reason, String, String)>
         return Err(match key {
             "log-format-tcp" => (
                 Reason::NotSupported,
-                "a log format for TCP services alone is not supported".to_string(),
-                "use --access-log: connections are logged in HAProxy's TCP form".to_string(),
+                "the log format of TCP services is not set here".to_string(),
+                "set log-format-tcp in the controller's own ConfigMap".to_string(),
             ),
             _ => (Reason::BadField, format!("{} is not a port", quoted(key)), fix),
         });

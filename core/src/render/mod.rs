@@ -81,7 +81,8 @@ pub fn files(image: &Image) -> Vec<(Arc<str>, FileContent)> {
 pub fn image_digest(image: &Image) -> Digest {
     let mut out = DigestWriter::default();
     // Writing to a digest cannot fail.
-    let _ = config(image, "", &mut out);
+    let _ = skeleton::write_once(&image.skeleton, &mut out);
+    let _ = backend::write_all(image, "", &mut out);
     for id in MapId::ALL {
         let _ = map(image, id, &mut out);
     }
@@ -94,6 +95,6 @@ pub fn image_digest(image: &Image) -> Digest {
 pub fn skeleton_digest(skeleton: &Skeleton) -> Arc<str> {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = skeleton::write(skeleton, "", "", &mut text);
+    let _ = skeleton::write_once(skeleton, &mut text);
     Digest::of(text.as_bytes()).hex().into()
 }

@@ -2,11 +2,11 @@
 //! skeleton, so that choosing another one never reloads.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt::{self, Write};
 
-use crate::annotations::{Section, affinity};
-use crate::capability::Capabilities;
+use crate::annotations::{Section, affinity, connection, forward, timeouts};
 use crate::desired::Skeleton;
 
 /// The profile of a backend without options.
@@ -84,26 +84,43 @@ pub fn write_streams(out: &mut dyn Write) -> fmt::Result {
     Ok(())
 }
 
+/// How often the rules that many profiles share are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedRules {
+    /// In each profile, as HAProxy wants them.
+    InEach,
+    /// Once: enough to tell two static parts apart, at a twentieth of the text.
+    Once,
+}
+
 /// Writes every profile.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write_all(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+pub fn write_all(skeleton: &Skeleton, shared: SharedRules, out: &mut dyn Write) -> fmt::Result {
+    // The same in every profile of a kind, and the costliest part of the whole text.
+    let mut kinds = [String::new(), String::new()];
+    for (affinity, text) in [false, true].into_iter().zip(&mut kinds) {
+        rules(skeleton, affinity, text)?;
+        if shared == SharedRules::Once {
+            out.write_str(&core::mem::take(text))?;
+        }
+    }
     for (balance, value, hashes) in BALANCES {
         let value = match (balance, skeleton.capabilities.balance_hash) {
             ("hash", false) => "hdr(x-tidegate-hash)",
             _ => value,
         };
         for (check, method) in CHECKS {
-            for affinity in [false, true] {
+            for (affinity, rules) in [false, true].into_iter().zip(&kinds) {
                 writeln!(out, "defaults {}", name(balance, check, affinity))?;
                 writeln!(out, "  mode http\n  balance {value}")?;
                 if hashes {
                     out.write_str("  hash-type consistent\n")?;
                 }
-                common(&skeleton.capabilities, out)?;
+                common(skeleton, out)?;
                 checks(method, out)?;
-                rules(skeleton, affinity, out)?;
+                out.write_str(rules)?;
                 out.write_char('\n')?;
             }
         }
@@ -132,6 +149,7 @@ fn rules(skeleton: &Skeleton, affinity: bool, out: &mut dyn Write) -> fmt::Resul
     }
     // Only what may be sent twice is.
     out.write_str("  http-request disable-l7-retry unless { method GET HEAD OPTIONS }\n")?;
+    writeln!(out, "  {}", super::skeleton::expand(forward::TELL))?;
     super::skeleton::write_rules(skeleton, Section::Backend, "http-request", out)?;
     if affinity {
         super::skeleton::write_rules(skeleton, Section::Affinity, "http-after-response", out)?;
@@ -141,10 +159,15 @@ fn rules(skeleton: &Skeleton, affinity: bool, out: &mut dyn Write) -> fmt::Resul
 
 /// What every profile has. A failed connection is tried again on another server; so is an answer
 /// that never came, for requests that may be repeated.
-fn common(_: &Capabilities, out: &mut dyn Write) -> fmt::Result {
+fn common(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    for (directive, value) in timeouts::of_backends(skeleton) {
+        writeln!(out, "  {directive} {value}")?;
+    }
+    if let Some(option) = connection::abort_option(skeleton) {
+        writeln!(out, "  {option}")?;
+    }
     out.write_str(
-        "  timeout connect 1s\n  timeout server 60s\n  timeout queue 60s\n  timeout check 2s\n\
-         \x20 timeout tunnel 1h\n  timeout http-keep-alive 60s\n  retries 3\n  option redispatch 1\n\
-         \x20 http-reuse safe\n  retry-on conn-failure empty-response\n",
+        "  retries 3\n  option redispatch 1\n  http-reuse safe\n\
+         \x20 retry-on conn-failure empty-response\n",
     )
 }

@@ -11,9 +11,11 @@ use core::fmt::{self, Write};
 
 use crate::annotations::redirect::CODES;
 use crate::annotations::{
-    FAMILIES, Family, RuleText, Section, auth, field_position, flag_of, rate,
+    FAMILIES, Family, RuleText, Section, auth, connection, field_position, flag_of, logs, process,
+    rate,
 };
 use crate::desired::Skeleton;
+use crate::render::profile::SharedRules;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
 /// is dropped, so that no Host header can pass for another host with a path.
@@ -30,10 +32,28 @@ const PEER: &str = "tidegate";
 /// # Errors
 /// Those of `out`.
 pub fn write(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> fmt::Result {
+    parts(skeleton, dir, digest, SharedRules::InEach, out)
+}
+
+/// Writes all that tells this static part from others, and nothing twice.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_once(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    parts(skeleton, "", "", SharedRules::Once, out)
+}
+
+fn parts(
+    skeleton: &Skeleton,
+    dir: &str,
+    digest: &str,
+    shared: SharedRules,
+    out: &mut dyn Write,
+) -> fmt::Result {
     global(skeleton, dir, digest, out)?;
     front_defaults(skeleton, out)?;
     out.write_str("defaults tidegate-answers\n  mode http\n\n")?;
-    super::profile::write_all(skeleton, out)?;
+    super::profile::write_all(skeleton, shared, out)?;
     super::profile::write_streams(out)?;
     rate_tables(skeleton, out)?;
     super::auth::table(skeleton, out)?;
@@ -54,17 +74,23 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
         listen.state_dir
     )?;
     out.write_str("  stats timeout 1h\n  stats maxconn 20\n")?;
-    writeln!(out, "  hard-stop-after {}s", listen.hard_stop_after_s)?;
+    let option = |name: &str, number: u32| match skeleton.options.get(name) {
+        Some(value) => value.parse().unwrap_or(number),
+        None => number,
+    };
+    let hard_stop_after_s = option(process::HARD_STOP_OPTION, listen.hard_stop_after_s);
+    writeln!(out, "  hard-stop-after {hard_stop_after_s}s")?;
     writeln!(out, "  localpeer {PEER}")?;
-    if listen.threads > 0 {
-        writeln!(out, "  nbthread {}", listen.threads)?;
+    let threads = option(process::THREADS_OPTION, listen.threads.into());
+    if threads > 0 {
+        writeln!(out, "  nbthread {threads}")?;
     }
-    if listen.maxconn > 0 {
-        writeln!(out, "  maxconn {}", listen.maxconn)?;
+    let maxconn = option(process::MAXCONN_OPTION, listen.maxconn);
+    if maxconn > 0 {
+        writeln!(out, "  maxconn {maxconn}")?;
     }
-    if !listen.log_target.is_empty() {
-        let format = if *listen.log_target == *"stdout" { " format raw" } else { "" };
-        writeln!(out, "  log {}{format} local0", listen.log_target)?;
+    for target in logs::targets(skeleton) {
+        writeln!(out, "  log {target}")?;
     }
     super::auth::global(skeleton, dir, out)?;
     out.write_str("  tune.bufsize 16384\n")?;
@@ -73,8 +99,14 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
 
 fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     out.write_str("defaults tidegate-front\n  mode http\n")?;
-    if !skeleton.listen.log_target.is_empty() {
-        out.write_str("  log global\n  option httplog\n")?;
+    for line in logs::directives(skeleton) {
+        writeln!(out, "  {line}")?;
+    }
+    if let Some(mode) = connection::mode_option(skeleton) {
+        writeln!(out, "  option {mode}")?;
+    }
+    if let Some(option) = connection::abort_option(skeleton) {
+        writeln!(out, "  {option}")?;
     }
     let defaults = [
         ("timeout client", "60s"),
@@ -93,7 +125,7 @@ fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "  {directive} {value}")?;
         }
     }
-    out.write_str("  option http-ignore-probes\n  option dontlognull\n\n")
+    out.write_str("  option http-ignore-probes\n\n")
 }
 
 fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
@@ -111,6 +143,12 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     if skeleton.listen.https_port > 0 && skeleton.passthrough {
         let path = super::stream::offload_socket(&skeleton.listen);
         writeln!(out, "  bind {path} mode 600 accept-proxy {TLS}")?;
+    }
+    for rule in connection::EXPECT_PROXY {
+        writeln!(out, "  {rule}")?;
+    }
+    for slot in logs::slots(skeleton) {
+        writeln!(out, "  {slot}")?;
     }
     routing(out)?;
     out.write_str(
@@ -137,7 +175,6 @@ fn routing(out: &mut dyn Write) -> fmt::Result {
         "  http-request deny deny_status 400 if METH_CONNECT\n\
          \x20 http-request deny deny_status 400 if { path -m sub /. %2e %2E %2f. %2F. > } \
          { path -m reg -i '(/|%2f)(\\.|%2e){1,2}(/|%2f|$)|>' }\n\
-         \x20 option forwardfor\n\
          \x20 http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n\
          \x20 http-request set-var(txn.path) path\n\
          \x20 http-request set-var(txn.path) path,regsub(//+,/,g) if { path -m sub // }\n",
@@ -204,7 +241,7 @@ fn rules_of(family: &Family, skeleton: &Skeleton, section: Section) -> Vec<Strin
 }
 
 /// Replaces `{f:NAME}`, `{on:NAME}`, `{only:NAME}` and `{host}`.
-fn expand(line: &str) -> String {
+pub(super) fn expand(line: &str) -> String {
     if !line.contains('{') {
         return line.into();
     }
@@ -281,10 +318,11 @@ fn internal(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
         "  http-request return status 200 content-type text/plain string \"ok\\n\" \
          if { path /healthz }\n\
          \x20 http-request use-service prometheus-exporter if { path /metrics }\n\
+         \x20 stats enable\n  stats uri /stats\n  stats hide-version\n\
          \x20 http-request return status 200 content-type text/plain \
          lf-string \"%[path,map_str(maps/ledger.map,-)]%[path,map_str(maps/headers.map,-)]\
          %[path,map_str(maps/tcp.map,-)]%[path,map_str(maps/sni.map,-)]\\n\" \
          if { path /maps }\n\
-         \x20 http-request return status 404\n\n",
+         \x20 http-request return status 404 unless { path_beg /stats }\n\n",
     )
 }

@@ -10,6 +10,7 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 use core::net::SocketAddr;
 
+use crate::annotations::{connection, logs};
 use crate::desired::Skeleton;
 use crate::settings::Listen;
 
@@ -34,8 +35,8 @@ pub fn write(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
         return Ok(());
     }
     out.write_str("defaults tidegate-tcp-front\n  mode tcp\n")?;
-    if !skeleton.listen.log_target.is_empty() {
-        out.write_str("  log global\n  option tcplog\n  option dontlognull\n")?;
+    for line in logs::stream_directives(skeleton) {
+        writeln!(out, "  {line}")?;
     }
     out.write_str("  timeout client 60s\n  timeout client-fin 60s\n  option clitcpka\n\n")?;
     writeln!(out, "backend {REFUSED} from tidegate-tcp-roundrobin\n")?;
@@ -60,6 +61,9 @@ fn services(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             let id = number * IDS + u32::from(port);
             writeln!(out, "  bind {}{only} id {id}", SocketAddr::new(*address, port))?;
         }
+    }
+    for rule in connection::EXPECT_PROXY {
+        writeln!(out, "  {rule}")?;
     }
     writeln!(
         out,
@@ -89,6 +93,9 @@ fn passthrough(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     for address in &listen.addresses {
         let only = if address.is_ipv6() { " v6only" } else { "" };
         writeln!(out, "  bind {}{only}", SocketAddr::new(*address, listen.https_port))?;
+    }
+    for rule in connection::EXPECT_PROXY {
+        writeln!(out, "  {rule}")?;
     }
     writeln!(
         out,

@@ -52,6 +52,12 @@ impl Candidate {
         self.term.is_some_and(|end| now < end || is_planted(Mistake::EndlessTerm))
     }
 
+    /// Who holds the Lease, as last seen; empty when nobody does.
+    #[must_use]
+    pub fn holder(&self) -> &str {
+        self.lease.as_ref().map_or("", |lease| &lease.holder)
+    }
+
     /// Takes in what the API server has.
     pub fn see(&mut self, lease: Option<LeaseRecord>, now: Time) {
         let is_news = match (&self.lease, &lease) {

@@ -73,6 +73,8 @@ pub struct Notice {
     /// `note`: what is wrong, what was done instead, how to fix it. At most 1,024 bytes
     /// (`events.k8s.io/v1`).
     pub note: String,
+    /// What the problem is of: the object it is told about, or a kind as a whole.
+    pub of: ObjectRef,
 }
 
 /// A Lease, as far as the election reads and writes it (`coordination.k8s.io/v1` LeaseSpec).
@@ -121,6 +123,12 @@ impl Teller {
     #[must_use]
     pub fn is_silent(&self, now: Time) -> bool {
         self.stopping && self.flights.is_empty() && !self.candidate.leads(now)
+    }
+
+    /// Who holds the Lease, as last seen; empty when nobody does, or nobody asked.
+    #[must_use]
+    pub fn lease_holder(&self) -> &str {
+        self.candidate.holder()
     }
 
     /// Ingresses of ours whose status is not what it should be, as far as is known.

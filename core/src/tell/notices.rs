@@ -5,6 +5,7 @@
 //! hour while a problem stands, as the API server forgets Events after an hour. Nothing is told
 //! when problems go. Errors are told first. What is told is bounded in flight and in rate.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -253,7 +254,7 @@ impl Notices {
         state.young.retain(|(_, since)| since.plus_ms(STANDS_MS) > now);
         let grown_up_at = state.grown_up_at();
         let refresh_at = |since: Time| since.plus_ms(REFRESH_MS);
-        let Some(meta) = meta(world, &topic.about) else {
+        let Some((about, uid)) = subject(world, &topic.about) else {
             self.list(topic, refresh_at(now));
             return None;
         };
@@ -276,8 +277,8 @@ impl Notices {
         self.topics.get_mut(topic)?.stage = Stage::Open(digest);
         self.pace.begin();
         self.even = self.even.max(now).plus_ms(SPACING_MS);
-        let Topic { about, reason } = topic.clone();
-        Some(Tell::Event(Notice { about, uid: meta.uid.clone(), reason, severity, note }))
+        let Topic { about: of, reason } = topic.clone();
+        Some(Tell::Event(Notice { about, uid, reason, severity, note, of }))
     }
 
     /// When the rate admits one more.
@@ -318,6 +319,20 @@ impl Notices {
     }
 }
 
+/// What a topic is told about, with its UID: the object, if it exists. Where the problem is of a kind
+/// as a whole, what people look at first: our ConfigMap, or else the oldest of our classes.
+fn subject(world: &World, object: &ObjectRef) -> Option<(ObjectRef, Box<str>)> {
+    let of = |kind, meta: &Meta| (ObjectRef { kind, name: meta.name.clone() }, meta.uid.clone());
+    if !matches!(&*object.name.name, "" | "*") {
+        return meta(world, object).map(|meta| of(object.kind, meta));
+    }
+    let ours = &world.settings.controller_name;
+    let classes = world.classes.values().filter(|class| class.controller == *ours);
+    let oldest = classes.map(|class| &class.meta).min_by(|a, b| a.seniority().cmp(&b.seniority()));
+    let config_map = world.config_map.as_ref().map(|map| of(Kind::ConfigMap, &map.meta));
+    config_map.or_else(|| oldest.map(|meta| of(Kind::IngressClass, meta)))
+}
+
 /// The metadata of an object that exists.
 fn meta<'w>(world: &'w World, object: &ObjectRef) -> Option<&'w Meta> {
     let name = &object.name;
@@ -346,6 +361,7 @@ fn digest_of(problem: &Problem) -> Digest {
     let severity: &[u8] = match severity {
         Severity::Warning => b"w",
         Severity::Error => b"e",
+        Severity::Info => b"i",
     };
     let texts = [field.as_bytes(), what.as_bytes(), instead.as_bytes(), fix.as_bytes()];
     Digest::of_parts([severity].into_iter().chain(texts))
@@ -363,7 +379,11 @@ fn note(
     };
     let mut problems: Vec<&Problem> =
         projections.problems_of(&topic.about).filter(stands).collect();
-    problems.sort_by_key(|p| core::cmp::Reverse(p.severity));
+    problems.sort_by_key(|p| match p.severity {
+        Severity::Error => 0,
+        Severity::Warning => 1,
+        Severity::Info => 2,
+    });
     let severity = problems.first()?.severity;
     Some((severity, joined(&problems)))
 }

@@ -6,9 +6,9 @@
 //!
 //! Few absent objects are believed at once. Many are held for a while, and given up when a later
 //! list of the same store says the same. When the store went back or was replaced (emptied,
-//! restored from a backup), nothing is believed at once; if most is absent, it is held until it
-//! comes back or an operator says that it is gone. While anything is held, its kind is listed again
-//! and again, which repairs a list that was partial.
+//! restored from a backup), nothing is believed at once, however little it is, and every hold
+//! begins anew: the store as it is now is the one that later lists are compared with. While anything
+//! is held, its kind is listed again and again, which repairs a list that was partial.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -37,7 +37,7 @@ const RELIST_MS: u64 = 60_000;
 pub(crate) struct Absences {
     /// The store of the last list.
     stores: BTreeMap<Extent, Store>,
-    /// Objects that are held; until when, `None` for as long as nobody says more.
+    /// Objects that are held; until when, `None` for until an operator says so.
     held: BTreeMap<ObjectRef, Option<Time>>,
     /// What is told, by kind, as of the last list.
     told: BTreeMap<Kind, Told>,
@@ -55,18 +55,45 @@ struct Store {
 struct Told {
     held: usize,
     known: usize,
-    for_ever: bool,
+    /// Whether the store went back or was replaced since the first of them was held.
+    replaced: bool,
 }
 
-/// What becomes of objects that are newly absent.
+/// What is thought of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Believed,
-    HeldForAWhile,
-    HeldForEver,
+struct Verdict {
+    /// Whether the store is another one, or older than what was seen of it.
+    went_back: bool,
+    /// Whether what is newly absent is gone.
+    is_believed: bool,
 }
 
 impl Absences {
+    /// As after the lists of a process before this one; what is held is told by the next list.
+    pub(super) fn remembered(
+        stores: Vec<(Extent, Box<str>, u64)>,
+        held: Vec<ObjectRef>,
+        until: Option<Time>,
+    ) -> Absences {
+        let stores = stores
+            .into_iter()
+            .map(|(extent, cluster, revision)| (extent, Store { cluster, revision }))
+            .collect();
+        let held = held.into_iter().map(|object| (object, until)).collect();
+        Absences { stores, held, told: BTreeMap::new(), relist_at: None }
+    }
+
+    /// The store of the last list of each extent: identity and revision.
+    pub(super) fn stores(&self) -> Vec<(Extent, Box<str>, u64)> {
+        let stores = self.stores.iter();
+        stores.map(|(extent, s)| (extent.clone(), s.cluster.clone(), s.revision)).collect()
+    }
+
+    /// What is held.
+    pub(super) fn held(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.held.keys()
+    }
+
     /// Whether the store is another one, or older than what was seen of it.
     fn went_back(&self, extent: &Extent, listing: &Store, watched: u64) -> bool {
         let before = self.stores.get(extent);
@@ -85,12 +112,7 @@ impl Absences {
         let are_few = absent <= limits.count_max as usize || !share_is_large;
         // Without any identity, an empty list is as much as nothing.
         let is_blind = (listing.cluster.is_empty() || listing.revision == 0) && absent == known;
-        match (went_back, share_is_large) {
-            (true, true) => Verdict::HeldForEver,
-            (true, false) => Verdict::HeldForAWhile,
-            (false, _) if are_few && !is_blind => Verdict::Believed,
-            (false, _) => Verdict::HeldForAWhile,
-        }
+        Verdict { went_back, is_believed: !went_back && are_few && !is_blind }
     }
 
     /// Whether an object is held.
@@ -108,30 +130,34 @@ impl Absences {
     }
 
     /// One Problem for each kind of which something is held.
-    pub(crate) fn problems(&self) -> impl Iterator<Item = Problem> + '_ {
-        self.told.iter().map(|(kind, told)| {
-            let Told { held, known, for_ever } = told;
-            let (why, fix) = if *for_ever {
-                (
-                    ", whose store went back or was replaced",
-                    "restore the API server's store; if the objects are gone for good, run \
-                     `tidegate accept-deletions`",
-                )
-            } else {
-                (
-                    "",
-                    "nothing, if they come back; if not, they are given up after a while \
-                     (--absence-hold), or now with `tidegate accept-deletions`",
-                )
+    pub(crate) fn problems(&self, limits: &Absence) -> impl Iterator<Item = Problem> + '_ {
+        let ends = limits.hold_ms > 0;
+        self.told.iter().map(move |(kind, told)| {
+            let Told { held, known, replaced } = told;
+            let why = if *replaced { ", whose store went back or was replaced" } else { "" };
+            let restore = if *replaced { "restore the API server's store; " } else { "" };
+            let fix = match ends {
+                true => format!(
+                    "{restore}what comes back is served on; the rest is given up after a while \
+                     (--absence-hold), or now with `tidegate accept-deletions`"
+                ),
+                false => format!(
+                    "{restore}what comes back is served on; the rest is given up when an operator \
+                     runs `tidegate accept-deletions`"
+                ),
             };
             Problem {
                 object: ObjectRef::new(*kind, "", "*"),
                 field: "".into(),
                 reason: Reason::DeletionsHeld,
                 severity: Severity::Warning,
-                what: format!("{held} of {known} are absent from the list of the API server{why}"),
+                what: format!(
+                    "{held} of {known} objects of kind {} are absent from the list of the API \
+                     server{why}",
+                    kind.name()
+                ),
                 instead: "they are served as they were".to_string(),
-                fix: fix.to_string(),
+                fix,
             }
         })
     }
@@ -168,37 +194,44 @@ impl World {
         // What is absent first: an address that the list gives to another Service leaves it.
         for name in absent {
             let object = ObjectRef { kind, name };
-            match (self.absences.held.get(&object), verdict) {
-                (Some(_), Verdict::HeldForEver) => {
-                    self.absences.held.insert(object, None);
+            match self.absences.held.get(&object) {
+                Some(_) if verdict.went_back => {
+                    self.absences.held.insert(object, until);
                 }
-                (Some(Some(until)), Verdict::Believed | Verdict::HeldForAWhile)
-                    if *until <= now && !self.absences.went_back(&extent, &store, watched) =>
-                {
-                    self.delete(&object, changed);
-                }
-                (Some(_), Verdict::Believed | Verdict::HeldForAWhile) => {}
-                (None, Verdict::Believed) => self.delete(&object, changed),
-                (None, Verdict::HeldForAWhile) => self.hold(object, until, &extent, changed),
-                (None, Verdict::HeldForEver) => self.hold(object, None, &extent, changed),
+                Some(Some(until)) if *until <= now => self.delete(&object, changed),
+                Some(_) => {}
+                None if verdict.is_believed => self.delete(&object, changed),
+                None => self.hold(object, until, &extent, changed),
             }
         }
         for object in objects.into_iter().filter(|object| extent.has(&object.object_ref())) {
+            let name = object.object_ref();
+            let is_read = kind == Kind::Secret && settings.scope.secrets_on_demand;
+            if is_read && self.secrets.contains_key(&name.name) {
+                // The list says that it is there. What is in it is told by who reads it, and may
+                // have been told before this list, though the list is older.
+                self.release_hold(&name, changed);
+                continue;
+            }
             self.upsert(object, changed);
         }
         self.absences.stores.insert(extent.clone(), store);
         self.unlisted.retain(|missing| !missing.is_within(&extent));
-        self.tell_held(kind, known, now, changed);
+        self.tell_held(kind, known, verdict.went_back, now, changed);
     }
 
-    fn tell_held(&mut self, kind: Kind, known: usize, now: Time, changed: &mut BTreeSet<Fact>) {
-        let of_kind = || self.absences.held.iter().filter(|(object, _)| object.kind == kind);
-        let told = Told {
-            held: of_kind().count(),
-            known,
-            for_ever: of_kind().any(|(_, until)| until.is_none()),
-        };
-        let told = (told.held > 0).then_some(told);
+    fn tell_held(
+        &mut self,
+        kind: Kind,
+        known: usize,
+        went_back: bool,
+        now: Time,
+        changed: &mut BTreeSet<Fact>,
+    ) {
+        let held = self.absences.held.keys().filter(|object| object.kind == kind).count();
+        let before = self.absences.told.get(&kind);
+        let replaced = went_back || before.is_some_and(|told| told.replaced);
+        let told = (held > 0).then_some(Told { held, known, replaced });
         if self.absences.told.get(&kind) != told.as_ref() {
             self.absences.told.remove(&kind);
             self.absences.told.extend(told.map(|told| (kind, told)));

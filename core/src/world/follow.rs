@@ -269,6 +269,9 @@ impl World {
         if !self.is_on_demand() || !self.unlisted.is_empty() {
             return asked;
         }
+        if !self.follow.is_begun && self.follow.open.is_empty() {
+            self.forget_secrets(changed);
+        }
         if core::mem::take(&mut self.follow.answers) > 0 {
             for Patience { until, at_most } in self.follow.open.values_mut() {
                 *until = now.plus_ms(PATIENCE_MS).min(*at_most);

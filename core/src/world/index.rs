@@ -42,7 +42,9 @@ pub(super) fn defaults(
     config: Option<&Arc<ConfigMap>>,
 ) -> impl Iterator<Item = (&Box<str>, &Box<str>)> {
     let data = config.into_iter().flat_map(|config| &config.data);
-    data.filter(|(key, _)| !crate::annotations::is_static(key))
+    let annotations = config.into_iter().flat_map(|config| &config.meta.annotations);
+    let pairs = data.chain(annotations.map(|(key, value)| (key, value)));
+    pairs.filter(|(key, _)| !crate::annotations::is_static(key))
 }
 
 pub(super) fn service_of(slice: &EndpointSlice) -> Name {

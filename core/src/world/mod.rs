@@ -8,6 +8,7 @@ mod follow;
 pub mod host;
 mod index;
 pub mod lookup;
+pub mod memory;
 pub mod object;
 
 use alloc::boxed::Box;
@@ -108,6 +109,12 @@ impl World {
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.unlisted.is_empty() && self.is_answered()
+    }
+
+    /// The kinds of which the first complete lists have not all been seen.
+    #[must_use]
+    pub fn awaited(&self) -> BTreeSet<Kind> {
+        self.unlisted.iter().map(|extent| extent.kind).collect()
     }
 
     /// Number of objects of each kind.
@@ -473,6 +480,22 @@ impl World {
     fn release_quarantine(&mut self, object: &ObjectRef, changed: &mut BTreeSet<Fact>) {
         if self.quarantined.remove(object).is_some() {
             changed.insert(Fact::Quarantined(object.clone()));
+        }
+        if object.kind == Kind::ConfigMap {
+            // Its keys too; see `crate::project::global::part`.
+            let parts = self.quarantined.keys().filter(|part| {
+                part.kind == Kind::ConfigMap
+                    && part.name.namespace == object.name.namespace
+                    && part
+                        .name
+                        .name
+                        .strip_prefix(&*object.name.name)
+                        .is_some_and(|key| key.starts_with('/'))
+            });
+            for part in parts.cloned().collect::<Vec<_>>() {
+                self.quarantined.remove(&part);
+                changed.insert(Fact::Quarantined(part));
+            }
         }
     }
 }

@@ -36,9 +36,17 @@ fn shops(count: usize) -> Vec<Object> {
     all
 }
 
-fn begin(objects: &[Object]) -> Controller {
+fn settings() -> Settings {
     let mut settings = Settings::documented("/tmp/state");
     settings.scope.nodes = false;
+    settings
+}
+
+fn begin(objects: &[Object]) -> Controller {
+    begin_with(settings(), objects)
+}
+
+fn begin_with(settings: Settings, objects: &[Object]) -> Controller {
     let mut controller = Controller::new(settings, Time(0));
     let mut events = vec![Event::ProxyFound(Capabilities::tier_a())];
     events.extend(Kind::ALL.map(|kind| at(kind, "store", 1_000, objects)));
@@ -70,39 +78,80 @@ fn few_absent_objects_are_believed() {
     assert!(told(&controller).is_empty());
 }
 
-/// At stake: the server restarted over an empty etcd, be the cluster small or large.
+/// Everything absent, from a store that replaced the one before.
+fn emptied(revision: u64) -> Vec<Event> {
+    Kind::ALL.map(|kind| at(kind, "another store", revision, &[])).to_vec()
+}
+
+/// At stake: the server restarted over an empty etcd, be the cluster small or large. What is absent
+/// is served for as long as absence is held, whatever the new store goes on saying.
 #[test]
-fn an_emptied_store_empties_nothing_until_somebody_says_so() {
+fn an_emptied_store_empties_nothing_until_the_hold_ends_or_somebody_says_so() {
     for count in [3, 200] {
         let mut controller = begin(&shops(count));
-        let empty = Kind::ALL.map(|kind| at(kind, "another store", 40, &[]));
-        let _ = controller.step(Time(1), empty.to_vec());
+        let _ = controller.step(Time(1), emptied(40));
         assert_eq!(routes(&controller), count);
         assert_eq!(told(&controller), ["IngressClass", "Service", "EndpointSlice", "Ingress"]);
-        // Time alone changes nothing, nor does the same list again.
-        for hour in 1..4 {
-            let now = Time(hour * 60 * MINUTE);
-            let step = controller.step(now, vec![Event::Ticked]);
+        let what = controller.problems().find(|p| p.reason == Reason::DeletionsHeld).unwrap();
+        assert!(what.what.contains("replaced") && what.fix.contains("--absence-hold"), "{what}");
+        // Neither time alone nor the same lists again change anything before the hold ends.
+        for minute in 2..10 {
+            let step = controller.step(Time(minute * MINUTE), vec![Event::Ticked]);
             assert_eq!(relists(&step), 4);
-            let again = Kind::ALL.map(|kind| at(kind, "another store", 40 + hour, &[]));
-            let _ = controller.step(now, again.to_vec());
+            let _ = controller.step(Time(minute * MINUTE), emptied(40 + minute));
         }
         assert_eq!(routes(&controller), count);
         // What is told as deleted is gone.
         let gone = ObjectRef::new(Kind::Ingress, "default", "shop-0");
-        let _ = controller.step(Time(300 * MINUTE), vec![Event::Deleted(gone)]);
+        let _ = controller.step(Time(9 * MINUTE), vec![Event::Deleted(gone)]);
         assert_eq!(routes(&controller), count - 1);
-        let mut restored = controller.clone();
-        let _ = controller.step(Time(300 * MINUTE), vec![Event::DeletionsAccepted]);
+        let (mut restored, mut patient) = (controller.clone(), controller.clone());
+        let _ = controller.step(Time(9 * MINUTE), vec![Event::DeletionsAccepted]);
         assert_eq!(routes(&controller), 0);
         assert!(told(&controller).is_empty());
         // The store is restored instead.
         let back = Kind::ALL.map(|kind| at(kind, "store", 1_500, &shops(count)));
-        let _ = restored.step(Time(300 * MINUTE), back.to_vec());
+        let _ = restored.step(Time(9 * MINUTE), back.to_vec());
         assert_eq!(routes(&restored), count);
         assert!(told(&restored).is_empty());
         assert_eq!(restored.world().held().len(), 0);
+        // Nobody does anything: the new store is believed in the end.
+        let _ = patient.step(Time(10 * MINUTE + 2), emptied(60));
+        assert_eq!(routes(&patient), 0);
+        assert!(told(&patient).is_empty());
     }
+}
+
+/// At stake: `--absence-hold 0s` is for those who would rather serve the past for ever.
+#[test]
+fn without_an_end_the_hold_waits_for_an_operator() {
+    let mut settings = settings();
+    settings.scope.absence.hold_ms = 0;
+    let mut controller = begin_with(settings, &shops(20));
+    let _ = controller.step(Time(1), emptied(40));
+    for day in 1..4 {
+        let _ = controller.step(Time(day * 24 * 60 * MINUTE), emptied(40 + day));
+    }
+    assert_eq!(routes(&controller), 20);
+    let problem = controller.problems().find(|p| p.reason == Reason::DeletionsHeld).unwrap();
+    assert!(!problem.fix.contains("--absence-hold"), "{problem}");
+    let _ = controller.step(Time(99 * 24 * 60 * MINUTE), vec![Event::DeletionsAccepted]);
+    assert_eq!(routes(&controller), 0);
+}
+
+/// At stake: the store goes back a second time within the hold. What was held is held anew: nobody
+/// has seen the store that it is now say the same twice.
+#[test]
+fn a_hold_begins_anew_when_the_store_goes_back_again() {
+    let mut controller = begin(&shops(20));
+    let _ = controller.step(Time(0), emptied(40));
+    let again = Kind::ALL.map(|kind| at(kind, "a third store", 7, &[]));
+    let _ = controller.step(Time(9 * MINUTE), again.to_vec());
+    let later = Kind::ALL.map(|kind| at(kind, "a third store", 8, &[]));
+    let _ = controller.step(Time(11 * MINUTE), later.clone().to_vec());
+    assert_eq!(routes(&controller), 20);
+    let _ = controller.step(Time(19 * MINUTE + 1), later.to_vec());
+    assert_eq!(routes(&controller), 0);
 }
 
 /// At stake: 4,000 of 10,000 absent from a list of the same store: a partial answer is repaired by

@@ -69,6 +69,12 @@
   resourceNames: [{{ include "tidegate.fullname" . }}]
   verbs: [list, watch]
 {{- end }}
+{{- if and .Values.events .Values.scope.namespaces (not (has .Release.Namespace .Values.scope.namespaces)) }}
+# Problems of a kind as a whole are told about the ConfigMap.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
 # Creation cannot be granted by name.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]

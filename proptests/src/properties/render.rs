@@ -196,7 +196,14 @@ fn is_of_tenant(section: &Section) -> bool {
 fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
     let skeleton = &image.skeleton;
     let names = (0..skeleton.header_names.len()).map(|n| format!("x-benign-{n}").into());
-    let options = skeleton.options.keys().map(|directive| (directive.clone(), "1s".into()));
+    // Words of which each is one of a few, numbers and addresses stay; they are looked at below.
+    let is_typed = |option: &str| option.starts_with("tidegate-") && !FREE.contains(&option);
+    if let Some(odd) = skeleton.options.iter().find(|(o, v)| is_typed(o) && !v.chars().all(typed)) {
+        return Err(format!("option {odd:?}"));
+    }
+    let options = skeleton.options.iter().map(|(option, value)| {
+        (option.clone(), if is_typed(option) { value.clone() } else { "1s".into() })
+    });
     let mut benign: Skeleton = (**skeleton).clone();
     benign.header_names = names.collect();
     benign.options = options.collect();
@@ -214,7 +221,8 @@ fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
             let directive = |words: &[String]| words.iter().take(2).cloned().collect::<Vec<_>>();
             let own = ["default-path", "description", "timeout", "dynamic-cookie-key"];
             let own = own.contains(&a.words[0].as_str())
-                && a.words.iter().skip(1).all(|w| !w.contains(char::is_whitespace));
+                && a.words.iter().skip(1).all(|w| !w.contains(char::is_whitespace))
+                || a.words[0] == "log-format";
             if a.words.len() != b.words.len()
                 || (!own && directive(&a.words) != directive(&b.words))
             {
@@ -223,6 +231,14 @@ fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// Options whose values are texts.
+const FREE: [&str; 3] = ["tidegate-log-format", "tidegate-log-format-tcp", "tidegate-cookie-key"];
+
+/// Characters of typed values; a line feed stands between the targets of logs.
+fn typed(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.:/@[] \n".contains(c)
 }
 
 /// Server keywords there may be, and how many arguments each takes.

@@ -30,7 +30,7 @@ pub struct Generation {
 }
 
 /// Folder of the generation in the text.
-const FOLDER: &str = "/tmp/tidegate-proptests/gen-1";
+pub const FOLDER: &str = "/tmp/tidegate-proptests/gen-1";
 
 thread_local! {
     /// The static part rendered last: it is most of the text, and almost always the same.

@@ -210,16 +210,31 @@ impl<'a> Facts<'a> {
     fn choose(&self, claims: &[Claim<'_>], path: &str) -> Answer {
         match best(claims, path) {
             Some(claim) => self.backend(Some(claim.ingress), claim.backend),
-            None => match &self.settings.default_backend {
-                Some((name, port)) => match self.services.get(name) {
-                    Some(service) => self
-                        .service(None, service, &PortRef::Number(*port))
-                        .unwrap_or(Answer::NotFound),
-                    None => Answer::NotFound,
-                },
-                None => Answer::NotFound,
-            },
+            None => self.fallback().unwrap_or(Answer::NotFound),
         }
+    }
+
+    /// What the controller's default backend answers: the ConfigMap's, if it says one that can be
+    /// read, else the settings'.
+    fn fallback(&self) -> Option<Answer> {
+        let value = self.config_map.and_then(|config| config.data.get("default-backend-service"));
+        let named = value.and_then(|value| {
+            let (namespace, rest) = value.trim().split_once('/')?;
+            let (name, port) = match rest.split_once(':') {
+                Some((name, port)) => (name, port.trim().parse().ok().filter(|port| *port > 0)?),
+                None => (rest, 0),
+            };
+            let is_name = |text: &str| {
+                let plain =
+                    |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
+                !text.is_empty() && text.len() < 254 && text.chars().all(plain)
+            };
+            (is_name(namespace) && is_name(name)).then(|| (Name::new(namespace, name), port))
+        });
+        let (name, port) = named.or_else(|| self.settings.default_backend.clone())?;
+        let service = self.services.get(&name)?;
+        let port: u16 = if port == 0 { service.ports.first()?.port } else { port };
+        self.service(None, service, &PortRef::Number(port))
     }
 
     fn backend(&self, ingress: Option<&Ingress>, backend: &BackendRef) -> Answer {

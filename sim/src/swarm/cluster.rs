@@ -14,7 +14,7 @@ use crate::build::{self, POD_PORT, Wants};
 use crate::model::haproxy::{Answer, REFUSED_DIGEST};
 use crate::reference::routing::Facts;
 
-/// How long what was wanted is remembered, in milliseconds.
+/// How long what was wanted is remembered unless somebody wants more, in milliseconds.
 pub const MEMORY_MS: u64 = 20_000;
 
 /// What is wanted of one host.
@@ -42,6 +42,8 @@ pub struct Cluster {
     pub owned_since: BTreeMap<SocketAddr, (u64, String)>,
     /// Whether a change was not told: an address may serve another Service by now.
     pub stale: bool,
+    /// How long what was wanted is remembered, in milliseconds.
+    pub memory_ms: u64,
     age: i64,
 }
 
@@ -63,6 +65,7 @@ impl Cluster {
             wanted: BTreeMap::new(),
             owned_since: BTreeMap::new(),
             stale: false,
+            memory_ms: MEMORY_MS,
             age: 0,
         }
     }
@@ -130,6 +133,22 @@ impl Cluster {
             None => self.truth.remove(&object_ref),
         };
         Some(object_ref)
+    }
+
+    /// Makes an object true that was made elsewhere.
+    pub fn put(&mut self, object: Object) {
+        self.truth.insert(object.object_ref(), object);
+    }
+
+    /// What is true of an object.
+    #[must_use]
+    pub fn truth(&self, object: &ObjectRef) -> Option<&Object> {
+        self.truth.get(object)
+    }
+
+    /// Everything that is true.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.truth.values()
     }
 
     /// The event that tells a change; nothing while it must wait.
@@ -221,7 +240,7 @@ impl Cluster {
                 history.push_back((now, fresh));
             }
             // The newest entry before the memory's end is still in force at its end.
-            while history.get(1).is_some_and(|(since, _)| since + MEMORY_MS < now) {
+            while history.get(1).is_some_and(|(since, _)| since + self.memory_ms < now) {
                 history.pop_front();
             }
         }

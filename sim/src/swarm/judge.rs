@@ -14,7 +14,7 @@ use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::render::crt_list;
 use tidegate_core::{check, controller};
 
-use super::cluster::Wanted;
+use super::cluster::{Cluster, Wanted};
 use super::run::Run;
 use crate::model::haproxy::{Answer, Haproxy};
 
@@ -109,6 +109,49 @@ pub fn after(run: &mut Run<'_>, command: &RuntimeCommand) -> Verdict {
         .map_err(|broken| Broken { why: format!("{} after {command:?}", broken.why), ..broken })
 }
 
+/// One moment of a world, whoever runs it: what there is, what was wanted, and how soon what was
+/// told must have had effect.
+pub struct Scene<'a> {
+    /// Now, in milliseconds.
+    pub now: u64,
+    /// What is true and what was wanted.
+    pub cluster: &'a Cluster,
+    /// The memory of the worker that takes new connections.
+    pub memory: &'a Haproxy,
+    /// What a controller that did nothing since the last quiet moment would still have.
+    pub frozen: Option<&'a Haproxy>,
+    /// Whether the path from being told to having effect is free.
+    pub is_calm: bool,
+    /// Whether it is not certain what was told.
+    pub is_blind: bool,
+    /// Whether something may have taken away what a request needs.
+    pub is_destroyed: bool,
+    /// Whether a worker has just come back from files.
+    pub has_returned: bool,
+    /// From being told to having effect, when nothing is in the way, in milliseconds.
+    pub bound_ms: u64,
+    /// The same after a fault, which a delay of retries may follow.
+    pub shaken_ms: u64,
+}
+
+/// What every host's requests and handshakes meet now. Gives situations worth counting.
+///
+/// # Errors
+/// A broken promise.
+pub fn judge(scene: &Scene<'_>) -> Result<Vec<&'static str>, Broken> {
+    let alive = scene.cluster.alive();
+    let mut seen = Vec::new();
+    for host in scene.cluster.hosts() {
+        let answer = scene.memory.route(host, "/");
+        served(scene, host, &answer, &alive)?;
+        drained(scene, host, &answer, &alive)?;
+        seen.extend(routed(scene, host, &answer)?);
+        guarded(scene, host, &answer)?;
+        presented(scene, host)?;
+    }
+    Ok(seen)
+}
+
 /// What every host's requests and handshakes meet now.
 ///
 /// # Errors
@@ -118,16 +161,20 @@ pub fn look(run: &mut Run<'_>) -> Verdict {
     if !run.controller.world().is_synced() && run.frozen.is_none() {
         return Ok(());
     }
-    let memory = &*worker.memory;
-    let alive = run.cluster.alive();
-    let hosts: Vec<String> = run.cluster.hosts().cloned().collect();
-    for host in hosts {
-        let answer = memory.route(&host, "/");
-        served(run, &host, &answer, &alive)?;
-        drained(run, &host, &answer, &alive)?;
-        routed(run, &host, &answer)?;
-        guarded(run, &host, &answer, memory)?;
-        presented(run, &host, memory)?;
+    let scene = Scene {
+        now: run.now,
+        cluster: &run.cluster,
+        memory: &worker.memory,
+        frozen: run.frozen.as_deref(),
+        is_calm: is_calm(run),
+        is_blind: run.is_blind(),
+        is_destroyed: run.is_shaken(DESTROYING),
+        has_returned: run.is_shaken(&["worker-dies"]),
+        bound_ms: BOUND_MS,
+        shaken_ms: SHAKEN_MS,
+    };
+    for what in judge(&scene)? {
+        run.sometimes(what);
     }
     for promise in ["S1", "S2", "S4", "S19", "S29"] {
         cell(run, promise);
@@ -158,13 +205,13 @@ fn wants(wanted: &Wanted) -> Option<&BTreeSet<SocketAddr>> {
 }
 
 /// S1, S7: a request for which some pod was known and ready all the time is answered by a pod.
-fn served(run: &Run<'_>, host: &str, answer: &Answer, alive: &BTreeSet<SocketAddr>) -> Verdict {
-    if matches!(answer, Answer::Servers(_)) || run.is_shaken(DESTROYING) {
+fn served(scene: &Scene<'_>, host: &str, answer: &Answer, alive: &BTreeSet<SocketAddr>) -> Verdict {
+    if matches!(answer, Answer::Servers(_)) || scene.is_destroyed {
         return Ok(());
     }
-    let span = if is_calm(run) { BOUND_MS } else { SHAKEN_MS };
+    let span = if scene.is_calm { scene.bound_ms } else { scene.shaken_ms };
     let mut known: Option<BTreeSet<SocketAddr>> = None;
-    for wanted in run.cluster.wanted_since(host, run.now.saturating_sub(span)) {
+    for wanted in scene.cluster.wanted_since(host, scene.now.saturating_sub(span)) {
         let Some(servers) = wants(wanted) else { return Ok(()) };
         known = Some(match known {
             None => servers.clone(),
@@ -172,10 +219,10 @@ fn served(run: &Run<'_>, host: &str, answer: &Answer, alive: &BTreeSet<SocketAdd
         });
     }
     let known = known.unwrap_or_default();
-    if run.now < span || known.is_disjoint(alive) {
+    if scene.now < span || known.is_disjoint(alive) {
         return Ok(());
     }
-    let frozen = run.frozen.as_ref().map(|memory| memory.route(host, "/"));
+    let frozen = scene.frozen.map(|memory| memory.route(host, "/"));
     let reaches = |answer: &Answer| match answer {
         Answer::Servers(servers) => !servers.is_disjoint(alive),
         Answer::NotFound | Answer::Unavailable => false,
@@ -186,83 +233,89 @@ fn served(run: &Run<'_>, host: &str, answer: &Answer, alive: &BTreeSet<SocketAdd
 }
 
 /// S2: a pod that is gone gets nothing new after the bound.
-fn drained(run: &Run<'_>, host: &str, answer: &Answer, alive: &BTreeSet<SocketAddr>) -> Verdict {
+fn drained(
+    scene: &Scene<'_>,
+    host: &str,
+    answer: &Answer,
+    alive: &BTreeSet<SocketAddr>,
+) -> Verdict {
     let Answer::Servers(servers) = answer else { return Ok(()) };
-    if !is_calm(run) || run.now < BOUND_MS {
+    if !scene.is_calm || scene.now < scene.bound_ms {
         return Ok(());
     }
     let mut wanted = BTreeSet::new();
-    for entry in run.cluster.wanted_since(host, run.now - BOUND_MS) {
+    for entry in scene.cluster.wanted_since(host, scene.now - scene.bound_ms) {
         wanted.extend(wants(entry).into_iter().flatten().copied());
     }
     // Whether one that answers is the right one is for S4.
     match servers.difference(&wanted).find(|gone| !alive.contains(gone)) {
         None => Ok(()),
         Some(gone) => {
-            let why = format!("{host} still reaches {gone}, which went over {BOUND_MS} ms ago");
+            let ms = scene.bound_ms;
+            let why = format!("{host} still reaches {gone}, which went over {ms} ms ago");
             Err(Broken { property: "S2", blame: Blame::Delay, why })
         }
     }
 }
 
 /// S4: never a pod of a Service that no state in force said.
-fn routed(run: &mut Run<'_>, host: &str, answer: &Answer) -> Verdict {
-    let Answer::Servers(servers) = answer else { return Ok(()) };
-    let span = if is_calm(run) && !run.is_blind() { BOUND_MS } else { SHAKEN_MS };
-    let since = run.now.saturating_sub(span);
+fn routed(scene: &Scene<'_>, host: &str, answer: &Answer) -> Result<Option<&'static str>, Broken> {
+    let Answer::Servers(servers) = answer else { return Ok(None) };
+    let span = if scene.is_calm && !scene.is_blind { scene.bound_ms } else { scene.shaken_ms };
+    let since = scene.now.saturating_sub(span);
     let mut allowed = BTreeSet::new();
-    for wanted in run.cluster.wanted_since(host, since) {
+    for wanted in scene.cluster.wanted_since(host, since) {
         allowed.extend(wants(wanted).into_iter().flatten().copied());
     }
     // A worker that came back from files may know less than that for a moment.
     // Nor can anybody know what was not told.
-    if run.is_shaken(&["worker-dies"]) || run.cluster.stale || run.is_blind() {
-        return Ok(());
+    if scene.has_returned || scene.cluster.stale || scene.is_blind {
+        return Ok(None);
     }
-    let owners = |all: &BTreeSet<SocketAddr>, run: &Run<'_>| -> BTreeSet<String> {
-        let owner = |address: &SocketAddr| run.cluster.owned_since.get(address).cloned();
+    let owners = |all: &BTreeSet<SocketAddr>| -> BTreeSet<String> {
+        let owner = |address: &SocketAddr| scene.cluster.owned_since.get(address).cloned();
         all.iter().filter_map(|a| Some(owner(a)?.1)).collect()
     };
     let moved = |address: &SocketAddr| {
-        let since = run.cluster.owned_since.get(address).map_or(0, |(since, _)| *since);
-        since > 0 && since + SHAKEN_MS > run.now
+        let since = scene.cluster.owned_since.get(address).map_or(0, |(since, _)| *since);
+        since > 0 && since + scene.shaken_ms > scene.now
     };
     if servers.iter().chain(&allowed).any(moved) {
-        run.sometimes("an address had just moved to another Service");
-        return Ok(());
+        return Ok(Some("an address had just moved to another Service"));
     }
-    let (met, may) = (owners(servers, run), owners(&allowed, run));
+    let (met, may) = (owners(servers), owners(&allowed));
     if may.is_empty() || met.is_subset(&may) {
-        return Ok(());
+        return Ok(None);
     }
     let why = format!("{host} reaches pods of {met:?}, and only {may:?} were wanted");
     Err(Broken { property: "S4", blame: Blame::Action, why })
 }
 
 /// S29: a guarded route is never open without its list.
-fn guarded(run: &Run<'_>, host: &str, answer: &Answer, memory: &Haproxy) -> Verdict {
-    let since = run.now.saturating_sub(SHAKEN_MS);
-    let all = run.now >= SHAKEN_MS && run.cluster.wanted_since(host, since).all(|w| w.guarded);
-    if all && matches!(answer, Answer::Servers(_)) && !memory.is_guarded(host, "/") {
+fn guarded(scene: &Scene<'_>, host: &str, answer: &Answer) -> Verdict {
+    let since = scene.now.saturating_sub(scene.shaken_ms);
+    let all =
+        scene.now >= scene.shaken_ms && scene.cluster.wanted_since(host, since).all(|w| w.guarded);
+    if all && matches!(answer, Answer::Servers(_)) && !scene.memory.is_guarded(host, "/") {
         return Err(Broken::new("S29", format!("{host} is open without its allow list")));
     }
     Ok(())
 }
 
 /// S19: the host's certificate, and never the default one in between.
-fn presented(run: &Run<'_>, host: &str, memory: &Haproxy) -> Verdict {
-    let span = if is_calm(run) { BOUND_MS } else { SHAKEN_MS };
-    if run.is_shaken(DESTROYING) || run.now < span {
+fn presented(scene: &Scene<'_>, host: &str) -> Verdict {
+    let span = if scene.is_calm { scene.bound_ms } else { scene.shaken_ms };
+    if scene.is_destroyed || scene.now < span {
         return Ok(());
     }
     let mut allowed = BTreeSet::new();
-    for wanted in run.cluster.wanted_since(host, run.now - span) {
+    for wanted in scene.cluster.wanted_since(host, scene.now - span) {
         match wanted.certificate {
             Some(Some(digest)) => allowed.insert(digest.hex()),
             Some(None) | None => return Ok(()),
         };
     }
-    let has = crt_list::digest_of(memory.presented(host));
+    let has = crt_list::digest_of(scene.memory.presented(host));
     if allowed.is_empty() || has.as_deref().is_some_and(|has| allowed.contains(has)) {
         return Ok(());
     }

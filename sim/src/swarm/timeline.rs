@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::judge::Broken;
 use super::run::Outcomes;
 
 const ROWS: [&str; 4] = ["objects", "faults", "actions", "workers"];
@@ -18,7 +19,17 @@ fn escaped(text: &str) -> String {
 /// each says its time.
 #[must_use]
 pub fn html(title: &str, out: &Outcomes) -> String {
-    let width = 120 + STEP * (out.trace.len() + 2);
+    html_of(title, &out.trace, out.broken.as_ref())
+}
+
+/// The page of what happened: time, row, words.
+#[must_use]
+pub fn html_of(
+    title: &str,
+    trace: &[(u64, &'static str, String)],
+    broken: Option<&Broken>,
+) -> String {
+    let width = 120 + STEP * (trace.len() + 2);
     let height = ROW * ROWS.len() + 30;
     let mut svg = String::new();
     for (row, (name, colour)) in ROWS.iter().zip(COLOURS).enumerate() {
@@ -32,7 +43,7 @@ pub fn html(title: &str, out: &Outcomes) -> String {
         );
     }
     let mut list = String::new();
-    for (number, (at, row, words)) in out.trace.iter().enumerate() {
+    for (number, (at, row, words)) in trace.iter().enumerate() {
         let place = ROWS.iter().position(|r| r == row).unwrap_or(0);
         let (x, y) = (110 + STEP * number, 20 + place * ROW);
         let colour = COLOURS.get(place).copied().unwrap_or("#000");
@@ -48,7 +59,7 @@ pub fn html(title: &str, out: &Outcomes) -> String {
             "<tr><td>{at}</td><td style='color:{colour}'>{row}</td><td>{words}</td></tr>"
         );
     }
-    let verdict = match &out.broken {
+    let verdict = match broken {
         Some(broken) => format!("<p class='broken'>{}</p>", escaped(&broken.to_string())),
         None => "<p>Every promise holds.</p>".to_owned(),
     };

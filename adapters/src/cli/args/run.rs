@@ -9,8 +9,10 @@ use clap::Args;
 
 use super::SettingsArgs;
 use super::cluster::ClusterArgs;
+use crate::cli::theirs::Note;
 use crate::cli::value;
 use crate::haproxy::{Mode, StopMode};
+use crate::journal::Writing;
 use crate::kube::server::Server;
 use crate::options::{JournalOptions, RunOptions, Source};
 use crate::ports::Endpoint;
@@ -70,6 +72,9 @@ pub struct RunArgs {
     /// What is logged: error, warn, info, debug, trace, or module=level pairs
     #[arg(long, value_name = "FILTER", env = "TIDEGATE_LOG", default_value = "info")]
     pub log: String,
+    /// Arguments of haproxytech's controller that have no meaning here.
+    #[arg(skip)]
+    pub notes: Vec<Note>,
     #[command(flatten)]
     /// What is watched and told in a cluster.
     pub cluster: ClusterArgs,
@@ -113,6 +118,7 @@ impl RunArgs {
             admin_bind,
             log_format: _,
             log: _,
+            notes,
             cluster,
             settings,
         } = self.clone();
@@ -149,14 +155,23 @@ impl RunArgs {
             source,
             haproxy,
             mode,
-            inherit_stdout: &*settings.listen.log_target == "stdout",
-            journal: journal_dir.map(|dir| JournalOptions { dir, bytes_max: journal_max }),
+            // HAProxy itself writes nothing there; its log does, when the ConfigMap says so.
+            inherit_stdout: true,
+            journal: journal_dir.map(|dir| JournalOptions {
+                dir,
+                bytes_max: journal_max,
+                writing: Writing::Thread,
+            }),
             admin,
             drain_delay,
             stop: if keep_haproxy {
                 StopMode::Leave
             } else {
                 StopMode::Soft { within: stop_within }
+            },
+            notes: {
+                let config_map = settings.config_map.as_ref();
+                notes.iter().map(|note| note.problem(config_map)).collect()
             },
             settings,
         })

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "a bed has more than every test needs")]
 
 pub mod api;
+pub mod balancer;
 pub mod crowd;
 pub mod disk;
 pub mod namespace;

@@ -250,6 +250,17 @@ impl Plane {
         done.unwrap_or_else(|error| panic!("compaction at {revision}: {error}"));
     }
 
+    /// Writes objects past the API server, all at one revision: keys and objects.
+    pub fn put(&self, objects: &[(String, Value)]) {
+        let put = |(key, object): &(String, Value)| {
+            let (key, value) = (STANDARD.encode(key), STANDARD.encode(object.to_string()));
+            json!({"requestPut": {"key": key, "value": value}})
+        };
+        let puts: Vec<Value> = objects.iter().map(put).collect();
+        let done = self.etcd_ask("txn", &json!({"success": puts}));
+        done.unwrap_or_else(|error| panic!("{} objects into etcd: {error}", objects.len()));
+    }
+
     fn etcd_ask(&self, verb: &str, body: &Value) -> Result<Value, String> {
         let mut request = Request::get("127.0.0.1", &format!("/v3/kv/{verb}")).method("POST");
         request = request.header("content-type", "application/json");

@@ -20,6 +20,7 @@
 //!
 //! haproxytech's keys that a row of the tables of annotations names (`haproxy: Some(…)`) are `same`
 //! without a line, and their key is the row's; a line for one may only add `better` and a remark.
+//! Those that are known and do nothing have a line that says `never`.
 //! Lines are single so that they merge; a test holds the tables to the annotations.
 
 pub mod guide;
@@ -27,7 +28,7 @@ pub mod guide;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::{FAMILIES, HAPROXY_PREFIXES, OnError};
+use super::{Apply, FAMILIES, HAPROXY_PREFIXES, OnError};
 
 /// Whose keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +119,9 @@ impl Dialect {
         let reads = self == Dialect::Haproxytech;
         for row in FAMILIES.iter().flat_map(|family| family.keys).filter(|_| reads) {
             let Some(key) = row.haproxy else { continue };
+            if matches!(row.apply, Apply::Inert(_)) {
+                continue;
+            }
             let (verdict, target) = (Verdict::Same, Target::Key(row.key));
             let protects = row.on_error == OnError::Close;
             let entry = Entry { key, protects, verdict, target, carry: Carry::AsIs, remark: "" };

@@ -1,0 +1,37 @@
+//! Planted mistakes of adapters, to prove that the simulator catches them
+//! (`sim/tests/planted_network.rs`). As in `tidegate_core::sabotage`: only one at a time, and
+//! without the feature `sabotage` none at all.
+
+/// A mistake that somebody could make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mistake {
+    /// A list that fails is taken for an empty one (B1).
+    FailureIsEmpty = 1,
+    /// The second page of a list is not asked for (B12).
+    FirstPageOnly = 2,
+    /// Commands whose answers were lost count as carried out (B4).
+    UnansweredIsDone = 3,
+}
+
+#[cfg(feature = "sabotage")]
+static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+
+/// Plants a mistake in every adapter of this process, or none.
+#[cfg(feature = "sabotage")]
+pub fn plant(mistake: Option<Mistake>) {
+    let number = mistake.map_or(0, |m| m as u8);
+    PLANTED.store(number, std::sync::atomic::Ordering::SeqCst);
+}
+
+/// Whether a mistake is planted.
+#[cfg(feature = "sabotage")]
+pub(crate) fn is_planted(mistake: Mistake) -> bool {
+    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == mistake as u8
+}
+
+/// Nothing can be planted.
+#[cfg(not(feature = "sabotage"))]
+pub(crate) const fn is_planted(_: Mistake) -> bool {
+    false
+}

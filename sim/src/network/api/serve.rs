@@ -1,0 +1,280 @@
+//! Connections to the API server: requests one after the other, and watches for as long as they
+//! last.
+//!
+//! Inputs: the network, the store, what goes wrong. Outputs: answers, watch events, bookmarks. A
+//! watch begins with the whole state if that is asked for, gets each change once and in order, and
+//! ends with an error when what it asks for is forgotten. Faults: no answer, refusals, connections
+//! cut at any byte, answers of writes lost.
+
+use std::io;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep, sleep_until};
+use turmoil::net::TcpListener;
+use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::http::{self, Answer, Request};
+use super::verbs::{self, Place};
+use crate::network::world::{Shared, World, lock};
+
+/// Port of the API server.
+pub const PORT: u16 = 6443;
+
+/// Time between bookmarks, in seconds; the real one sends them about once a minute.
+const BOOKMARK_S: u64 = 55;
+
+/// Runs the API server.
+///
+/// # Errors
+/// Those of the network.
+pub async fn run(world: Shared) -> Result<(), Box<dyn std::error::Error>> {
+    let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let world = world.clone();
+        tokio::task::spawn_local(async move {
+            let (mut read, mut write) = stream.into_split();
+            // Whoever asked is gone, or a fault cut it.
+            let _ = connection(&world, &mut read, &mut write).await;
+        });
+    }
+}
+
+async fn connection(
+    world: &Shared,
+    read: &mut OwnedReadHalf,
+    write: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    let mut left = Vec::new();
+    loop {
+        let epoch = lock(world).api.epoch;
+        let Some(request) = http::request(read, &mut left).await? else { return Ok(()) };
+        silence(world).await;
+        if lock(world).api.epoch != epoch {
+            return Ok(());
+        }
+        let Some(place) = Place::of(&request.path) else {
+            write.write_all(&Answer::refused(404, "NotFound", "no such path").bytes()).await?;
+            continue;
+        };
+        let refused = refusal(&mut lock(world), &place);
+        if let Some(refused) = refused {
+            write.write_all(&refused.bytes()).await?;
+            continue;
+        }
+        if request.parameter("watch") == Some("true") {
+            // Not within the match, which would hold the lock for as long as the watch lasts.
+            let begun = begin(&mut lock(world), &place, &request);
+            match begun {
+                Ok((first, revision)) => {
+                    return watch(world, read, write, &place, &request, first, revision).await;
+                }
+                Err(refused) => write.write_all(&refused.bytes()).await?,
+            }
+            continue;
+        }
+        let (bytes, end) = whole(&mut lock(world), &place, &request);
+        write.write_all(&bytes).await?;
+        if end {
+            return Ok(());
+        }
+    }
+}
+
+/// Nothing is said while the fault lasts.
+async fn silence(world: &Shared) {
+    loop {
+        let left = {
+            let world = lock(world);
+            world.api.silent_until_ms.saturating_sub(world.now_ms())
+        };
+        if left == 0 {
+            return;
+        }
+        sleep(Duration::from_millis(left)).await;
+    }
+}
+
+fn refusal(world: &mut World, place: &Place) -> Option<Answer> {
+    let now = world.now_ms();
+    let api = &world.api;
+    if now < api.throttled_until_ms {
+        world.sometimes("the API server asked to be left alone");
+        let refused = Answer::refused(429, "TooManyRequests", "try again later");
+        return Some(Answer { retry_after: Some(1), ..refused });
+    }
+    if now < api.unwell_until_ms {
+        world.sometimes("the API server was unwell");
+        return Some(Answer::refused(500, "InternalError", "etcdserver: request timed out"));
+    }
+    if now < api.denied_until_ms && api.denied == Some(place.resource.plural) {
+        world.sometimes("a kind was denied");
+        return Some(Answer::refused(403, "Forbidden", "forbidden"));
+    }
+    None
+}
+
+/// A whole answer, and whether the connection ends with it.
+fn whole(world: &mut World, place: &Place, request: &Request) -> (Vec<u8>, bool) {
+    let page_max = world.api.page_max;
+    let before = world.api.store().revision;
+    let answer = verbs::answer(world.api.store_mut(), place, request, page_max);
+    if request.parameter("continue").is_some() {
+        world.sometimes("a list had several pages");
+    }
+    let wrote = request.method != "GET";
+    let whole = answer.code == 200 && answer.body.pointer("/metadata/continue").is_none();
+    if !wrote && place.name.is_none() && whole {
+        world.listed(place);
+    }
+    if world.api.store().revision != before {
+        world.wrote(place);
+        world.api.changed.notify_waiters();
+    }
+    let mut bytes = answer.bytes();
+    if wrote && world.api.lose_writes > 0 {
+        world.api.lose_writes -= 1;
+        world.sometimes("a write was done and its answer lost");
+        return (Vec::new(), true);
+    }
+    if !wrote && place.name.is_none() && world.api.cut_lists > 0 {
+        world.api.cut_lists -= 1;
+        world.sometimes("a list was cut");
+        bytes.truncate(bytes.len() * 2 / 3);
+        return (bytes, true);
+    }
+    (bytes, false)
+}
+
+/// What a watch begins with, and the revision it goes on from.
+fn begin(world: &mut World, place: &Place, request: &Request) -> Result<(Vec<u8>, u64), Answer> {
+    let slim = verbs::is_slim(request);
+    let streams = world.api.streaming;
+    let store = world.api.store();
+    if request.parameter("sendInitialEvents") == Some("true") {
+        if !streams {
+            let why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate \
+                       is enabled";
+            return Err(Answer::refused(422, "Invalid", why));
+        }
+        let (plural, namespace) = (place.resource.plural, place.namespace.as_deref());
+        let mut first = Vec::new();
+        for object in store.list(plural, namespace, verbs::selected(request)) {
+            first.extend(line("ADDED", &verbs::form(&object, slim)));
+        }
+        first.extend(bookmark(place, store.revision, true));
+        return Ok((first, store.revision));
+    }
+    let asked = request.parameter("resourceVersion").unwrap_or("0");
+    Ok((Vec::new(), asked.parse().unwrap_or(0)))
+}
+
+fn line(verb: &str, object: &Value) -> Vec<u8> {
+    let mut text = json!({ "type": verb, "object": object }).to_string();
+    text.push('\n');
+    text.into_bytes()
+}
+
+fn bookmark(place: &Place, revision: u64, complete: bool) -> Vec<u8> {
+    let mut metadata = json!({ "resourceVersion": revision.to_string() });
+    if let Some(fields) = metadata.as_object_mut().filter(|_| complete) {
+        let end = json!({ "k8s.io/initial-events-end": "true" });
+        fields.insert("annotations".to_owned(), end);
+    }
+    line("BOOKMARK", &json!({ "kind": place.resource.kind, "metadata": metadata }))
+}
+
+/// The next lines of a watch; `Err` is its last one.
+fn next(world: &World, place: &Place, request: &Request, at: &mut u64) -> Result<Vec<u8>, Vec<u8>> {
+    let (slim, name) = (verbs::is_slim(request), verbs::selected(request));
+    let Some(changes) = world.api.store().since(place.resource.plural, *at) else {
+        let gone = http::status(410, "Expired", "too old resource version");
+        return Err(line("ERROR", &gone));
+    };
+    let mut lines = Vec::new();
+    for change in changes {
+        *at = change.revision;
+        let (namespace, called) = super::store::name_of(&change.object);
+        let wanted = place.namespace.as_ref().is_none_or(|wanted| *wanted == namespace)
+            && name.is_none_or(|name| name == called);
+        if wanted {
+            lines.extend(line(change.verb, &verbs::form(&change.object, slim)));
+        }
+    }
+    Ok(lines)
+}
+
+async fn watch(
+    world: &Shared,
+    read: &mut OwnedReadHalf,
+    write: &mut OwnedWriteHalf,
+    place: &Place,
+    request: &Request,
+    first: Vec<u8>,
+    mut at: u64,
+) -> io::Result<()> {
+    let seconds = request.parameter("timeoutSeconds").and_then(|text| text.parse().ok());
+    let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(300));
+    let mut mark = Instant::now() + Duration::from_secs(BOOKMARK_S);
+    let (changed, epoch) = {
+        let mut world = lock(world);
+        if !first.is_empty() {
+            world.listed(place);
+        }
+        (world.api.changed.clone(), world.api.epoch)
+    };
+    http::begin(write).await?;
+    let mut due = first;
+    loop {
+        let notified = changed.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        silence(world).await;
+        let more = {
+            let world = lock(world);
+            if world.api.epoch == epoch {
+                Some(next(&world, place, request, &mut at))
+            } else {
+                None
+            }
+        };
+        match more {
+            // Cut in the middle of an event.
+            None => {
+                due.extend(b"{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"na");
+                let bytes = http::chunk(&due);
+                return write.write_all(bytes.get(..bytes.len() - 3).unwrap_or_default()).await;
+            }
+            Some(Err(gone)) => {
+                lock(world).sometimes("a watch asked for what was forgotten");
+                due.extend(gone);
+                write.write_all(&http::chunk(&due)).await?;
+                return write.write_all(&http::chunk(b"")).await;
+            }
+            Some(Ok(lines)) => due.extend(lines),
+        }
+        if !due.is_empty() {
+            write.write_all(&http::chunk(&std::mem::take(&mut due))).await?;
+        }
+        let mut byte = [0];
+        tokio::select! {
+            biased;
+            _ = read.read(&mut byte) => return Ok(()),
+            () = &mut notified => {}
+            () = sleep_until(end) => return write.write_all(&http::chunk(b"")).await,
+            () = sleep_until(mark) => {
+                mark = Instant::now() + Duration::from_secs(BOOKMARK_S);
+                let world = lock(world);
+                // A bookmark says that nothing before it is missing.
+                due.extend(next(&world, place, request, &mut at).unwrap_or_default());
+                let revision = world.api.store().revision;
+                if at <= revision {
+                    at = revision;
+                    due.extend(bookmark(place, at, false));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Tier 1 on the command line: one run, many runs, what they amount to.
+//!
+//! Inputs: seeds and schedules. Outputs: text or JSON for [`crate::network`]'s part of
+//! `tidegate-sim`. Runs follow each other in one process, as the numbers of tokio's tasks count
+//! through it; more processors are used by more processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::generate;
+use super::judge::add;
+use super::run::run;
+use super::schedule::Schedule;
+use super::shrink::shrink;
+use super::world::Outcomes;
+use crate::swarm::timeline;
+
+/// What several runs amount to.
+#[derive(Default)]
+pub struct Sum {
+    /// Runs.
+    pub runs: u64,
+    /// Simulated milliseconds.
+    pub simulated_ms: u64,
+    /// Steps of controllers.
+    pub steps: u64,
+    /// Runtime commands.
+    pub commands: u64,
+    /// Reloads.
+    pub reloads: u64,
+    /// Host-milliseconds that were judged, and all.
+    pub judged: (u64, u64),
+    /// Situations that were reached.
+    pub sometimes: BTreeMap<&'static str, u64>,
+    /// Fault, phase, promise.
+    pub cells: BTreeSet<(&'static str, &'static str, &'static str)>,
+    /// What failed: seed and schedule.
+    pub failed: BTreeMap<u64, String>,
+}
+
+impl Sum {
+    /// Adds a run.
+    pub fn add(&mut self, out: &Outcomes) {
+        self.runs += 1;
+        self.simulated_ms += out.simulated_ms;
+        self.steps += out.steps;
+        self.commands += out.commands;
+        self.reloads += out.reloads;
+        self.judged = (self.judged.0 + out.judged.0, self.judged.1 + out.judged.1);
+        add(&mut self.sometimes, &out.sometimes);
+        self.cells.extend(&out.cells);
+    }
+
+    /// Share of request-time whose fate was judged, in per cent.
+    #[must_use]
+    pub fn judged_percent(&self) -> f64 {
+        100.0 * self.judged.0 as f64 / self.judged.1.max(1) as f64
+    }
+}
+
+/// Goes through a schedule, and prints what comes of it.
+///
+/// # Errors
+/// When the picture cannot be written.
+pub fn one(
+    json: bool,
+    title: &str,
+    schedule: &Schedule,
+    picture: Option<&Path>,
+) -> Result<bool, String> {
+    let begin = Instant::now();
+    let out = run(schedule, picture.is_some());
+    let seconds = begin.elapsed().as_secs_f64();
+    if let Some(path) = picture {
+        let page = timeline::html_of(title, &out.trace, out.broken.as_ref());
+        std::fs::write(path, page).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    let verdict = out.broken.as_ref().map(ToString::to_string);
+    if json {
+        println!(
+            "{}",
+            json!({
+                "run": title, "broken": verdict, "simulated_ms": out.simulated_ms,
+                "steps": out.steps, "commands": out.commands, "reloads": out.reloads,
+                "chain": format!("{:032x}", out.chain), "seconds": seconds,
+            })
+        );
+    } else {
+        println!(
+            "{title}: {}; HAProxy {}, {} entries, {:.1} simulated minutes in {seconds:.1} s, {} \
+             lives of tidegate, {} steps, {} commands, {} reloads, chain {:032x}",
+            verdict.as_deref().unwrap_or("every promise holds"),
+            schedule.version.name(),
+            schedule.entries.len(),
+            out.simulated_ms as f64 / 60_000.0,
+            out.lives,
+            out.steps,
+            out.commands,
+            out.reloads,
+            out.chain,
+        );
+    }
+    Ok(verdict.is_none())
+}
+
+/// Runs seeds, one after the other; a failure is made small.
+pub fn many(from: u64, seeds: u64, shrink_runs: u64, mut told: impl FnMut(&Sum)) -> Sum {
+    let mut sum = Sum::default();
+    for seed in from..from + seeds {
+        let schedule = generate::schedule(seed);
+        let out = run(&schedule, false);
+        if let Some(broken) = &out.broken {
+            let cut = super::shrink::until(&schedule, out.simulated_ms);
+            let small = shrink(&cut, shrink_runs).map_or(schedule, |(small, _)| small);
+            sum.failed.insert(seed, small.to_text(&format!("seed {seed}\n{broken}")));
+        }
+        sum.add(&out);
+        told(&sum);
+    }
+    sum
+}
+
+/// Runs many seeds, stores failures and prints the sum. Whether none failed.
+///
+/// # Errors
+/// When a failure cannot be stored.
+pub fn swarm(json: bool, from: u64, seeds: u64, failures: &Path) -> Result<bool, String> {
+    let begin = Instant::now();
+    let sum = many(from, seeds, 60, |sum| {
+        if sum.runs % 5 == 0 {
+            eprintln!(
+                "{} of {seeds} runs, {} failed, {:.0?}",
+                sum.runs,
+                sum.failed.len(),
+                begin.elapsed()
+            );
+        }
+    });
+    for (seed, text) in &sum.failed {
+        let store = || -> std::io::Result<()> {
+            std::fs::create_dir_all(failures)?;
+            std::fs::write(failures.join(format!("network-{seed}.schedule")), text)
+        };
+        store().map_err(|e| format!("{}: {e}", failures.display()))?;
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    if json {
+        println!(
+            "{}",
+            json!({
+                "runs": sum.runs, "failed": sum.failed.len(),
+                "simulated_hours": sum.simulated_ms as f64 / 3_600_000.0,
+                "steps": sum.steps, "commands": sum.commands, "reloads": sum.reloads,
+                "judged_percent": sum.judged_percent(), "cells": sum.cells.len(),
+                "seconds": seconds,
+            })
+        );
+    } else {
+        print!("{}", words(&sum, seconds));
+    }
+    Ok(sum.failed.is_empty())
+}
+
+/// The sum for people.
+#[must_use]
+pub fn words(sum: &Sum, seconds: f64) -> String {
+    let mut text = String::new();
+    for (seed, schedule) in &sum.failed {
+        text.push_str(&format!("seed {seed}:\n{schedule}"));
+    }
+    text.push_str(&format!(
+        "{:>8} runs, {} failed\n{:>8.1} simulated hours in {seconds:.1} s: {:.0} simulated seconds \
+         per second\n{:>8} steps, {} commands, {} reloads\n{:>8.1} % of request time judged\n{:>8} \
+         cells of fault, phase and promise\n",
+        sum.runs,
+        sum.failed.len(),
+        sum.simulated_ms as f64 / 3_600_000.0,
+        sum.simulated_ms as f64 / 1_000.0 / seconds.max(0.001),
+        sum.steps,
+        sum.commands,
+        sum.reloads,
+        sum.judged_percent(),
+        sum.cells.len(),
+    ));
+    for (what, count) in &sum.sometimes {
+        text.push_str(&format!("{count:>8} times {what}\n"));
+    }
+    text
+}

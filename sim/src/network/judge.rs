@@ -1,0 +1,225 @@
+//! The promises of tier 1. Those about requests and handshakes are judged as in tier 0, after every
+//! command that HAProxy carries out and whenever something changes; those about rest when all must
+//! be quiet.
+//!
+//! What tidegate was told, and when, is not looked up in tidegate: while a fault may keep news from
+//! it, every state of the truth since the fault's beginning counts as possible.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+use tidegate_core::action::RuntimeCommand;
+use tidegate_core::world::object::{Kind, Object};
+
+use super::STATE_DIR;
+use super::proxy::{Version, process};
+use super::world::World;
+use crate::swarm::judge::{Broken, Scene, judge};
+
+/// From a change of the truth to its effect, when nothing is in the way, in milliseconds.
+const BOUND_MS: u64 = 600;
+/// The same where a change may need a reload, checked ahead.
+const BOUND_RELOAD_MS: u64 = 3_000;
+/// The same after a fault, which a delay of retries may follow.
+const SHAKEN_MS: u64 = 20_000;
+/// Faults that delay what is told from having effect.
+const DELAYING: &[&str] = &[
+    "lose-commands",
+    "cut-answer",
+    "hang",
+    "refuse-command",
+    "busy",
+    "lose-reload",
+    "slow-reload",
+    "refuse-load",
+    "worker-dies",
+    "tamper",
+    "disk-full",
+    "slow-disk",
+    "controller-dies",
+    "dies-writing",
+];
+/// Faults that may take away what a request needs.
+const DESTROYING: &[&str] = &["worker-dies", "tamper"];
+
+impl World {
+    /// Whether any fault of these names may still show.
+    #[must_use]
+    pub fn is_shaken(&self, names: &[&str]) -> bool {
+        let now = self.now_ms();
+        self.shaken.iter().any(|(name, until)| *until > now && names.contains(name))
+    }
+
+    /// From now on a fault may show, until then.
+    pub fn shake(&mut self, name: &'static str, until_ms: u64) {
+        let known = self.shaken.entry(name).or_insert(0);
+        *known = until_ms.max(*known);
+    }
+
+    /// From now on it is not certain what tidegate is told, until then.
+    pub fn hide(&mut self, until_ms: u64) {
+        let now = self.now_ms();
+        if self.blind.1 < now {
+            self.blind.0 = now;
+        }
+        self.blind.1 = self.blind.1.max(until_ms);
+    }
+
+    /// Judges what requests meet now.
+    pub fn look(&mut self) {
+        if let Err(broken) = self.judged() {
+            self.broke(broken);
+        }
+    }
+
+    /// The same after a command.
+    pub fn look_after(&mut self, command: &RuntimeCommand) {
+        if let Err(broken) = self.judged() {
+            let why = format!("{} after {command:?}", broken.why);
+            self.broke(Broken { why, ..broken });
+        }
+    }
+
+    fn judged(&mut self) -> Result<(), Broken> {
+        // Before the first quiet moment nothing was promised.
+        let (Some(frozen), Some(worker)) = (&self.frozen, self.site.serving()) else {
+            return Ok(());
+        };
+        let now = self.now_ms();
+        let is_blind = now < self.blind.1;
+        let unknown = if is_blind { now - self.blind.0 + BOUND_RELOAD_MS } else { 0 };
+        let bound_ms = match self.site.version {
+            Version::V34 => BOUND_MS,
+            Version::V26 | Version::V30 | Version::V32 => BOUND_RELOAD_MS,
+        };
+        let recent = now < self.reloaded_ms + BOUND_RELOAD_MS;
+        let scene = Scene {
+            now,
+            cluster: &self.cluster,
+            memory: &worker.memory,
+            frozen: Some(frozen),
+            is_calm: !is_blind && !recent && !self.is_shaken(DELAYING),
+            is_blind,
+            is_destroyed: self.is_shaken(DESTROYING),
+            has_returned: self.is_shaken(&["worker-dies"]),
+            bound_ms,
+            shaken_ms: SHAKEN_MS.max(unknown),
+        };
+        for what in judge(&scene)? {
+            self.sometimes(what);
+        }
+        self.cell(&["S1", "S2", "S4", "S19", "S29"]);
+        Ok(())
+    }
+
+    fn cell(&mut self, promises: &[&'static str]) {
+        let now = self.now_ms();
+        let phase = if self.site.master.as_ref().is_none_or(|master| master.busy) {
+            "HAProxy starts or reloads"
+        } else if now < self.blind.1 {
+            "blind"
+        } else {
+            "served"
+        };
+        let active = self.shaken.iter().filter(|(_, until)| **until > now);
+        for (fault, _) in active {
+            self.out.cells.extend(promises.iter().map(|promise| (*fault, phase, *promise)));
+        }
+    }
+
+    /// Time passes: counts the request-time that is judged.
+    pub fn pass(&mut self, span_ms: u64) {
+        let judged =
+            self.frozen.is_some() && !self.is_shaken(DESTROYING) && self.site.serving().is_some();
+        let hosts = self.cluster.hosts().count() as u64;
+        self.out.judged.0 += if judged { span_ms * hosts } else { 0 };
+        self.out.judged.1 += span_ms * hosts;
+    }
+
+    /// All must be quiet and as wanted.
+    pub fn quiet(&mut self) {
+        self.still = false;
+        match self.at_rest() {
+            Ok(()) => {
+                self.frozen = self.site.serving().map(|worker| worker.memory.clone());
+                self.sometimes("all was quiet");
+                self.cell(&["L1", "S13", "S18", "S28"]);
+            }
+            Err(broken) => self.broke(broken),
+        }
+    }
+
+    fn at_rest(&self) -> Result<(), Broken> {
+        let now = self.now_ms();
+        if now < self.blind.1 || self.shaken.values().any(|until| *until > now) {
+            let why = "quiet is expected while a fault may show".to_owned();
+            return Err(Broken::new("schedule", why));
+        }
+        let Some(worker) = self.site.serving() else {
+            return Err(Broken::new("L1", "no worker after all is over".to_owned()));
+        };
+        let disk = process::read(&self.site, &Path::new(STATE_DIR).join("haproxy.cfg"))
+            .map_err(|words| Broken::new("S6", format!("the files do not load: {words}")))?;
+        for host in self.cluster.hosts() {
+            let has = worker.memory.route(host, "/");
+            let Some(wanted) = self.cluster.wanted_since(host, now).last() else { continue };
+            if has != wanted.answer {
+                let wanted = &wanted.answer;
+                let why = format!("quiet, and {host} meets {has:?}, by the rules {wanted:?}");
+                return Err(Broken::new("L1", why));
+            }
+            let same = disk.route(host, "/") == has
+                && disk.presented(host) == worker.memory.presented(host)
+                && disk.is_guarded(host, "/") == worker.memory.is_guarded(host, "/");
+            if !same {
+                let why = format!("quiet, and a restart would serve {host} otherwise");
+                return Err(Broken::new("S28", why));
+            }
+        }
+        if self.site.workers.len() > 1 {
+            let why = "old workers stay, and only tidegate is connected to them".to_owned();
+            return Err(Broken::new("L5", why));
+        }
+        self.told()
+    }
+
+    /// The status of each Ingress says where it is reached; nothing is written twice.
+    fn told(&self) -> Result<(), Broken> {
+        let store = self.api.true_store();
+        for object in self.cluster.objects() {
+            let Object::Ingress(ingress) = object else { continue };
+            let name =
+                (ingress.meta.name.namespace.to_string(), ingress.meta.name.name.to_string());
+            let Some(stored) = store.get("ingresses", &name) else { continue };
+            let said = stored.pointer("/status/loadBalancer/ingress/0/ip").and_then(Value::as_str);
+            if said != Some(super::PUBLISHED) {
+                let why = format!("the status of {}/{} says {said:?}", name.0, name.1);
+                return Err(Broken::new("L9", why));
+            }
+        }
+        Ok(())
+    }
+
+    /// tidegate says that it is ready.
+    pub fn ready(&mut self) {
+        let kinds = [Kind::Service, Kind::EndpointSlice, Kind::Ingress, Kind::IngressClass];
+        let wanted: BTreeSet<&str> = kinds
+            .iter()
+            .filter_map(|kind| Some(super::api::store::resource_of(kind.name())?.plural))
+            .collect();
+        let missing: Vec<&str> = wanted.difference(&self.listed).copied().collect();
+        if !missing.is_empty() {
+            let why = format!("ready, and {missing:?} were never listed");
+            self.broke(Broken::new("S25", why));
+        }
+        self.sometimes("tidegate was ready");
+    }
+}
+
+/// Adds up what happened in several runs.
+pub fn add(into: &mut BTreeMap<&'static str, u64>, from: &BTreeMap<&'static str, u64>) {
+    for (what, count) in from {
+        *into.entry(what).or_insert(0) += count;
+    }
+}

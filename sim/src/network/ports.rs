@@ -1,0 +1,167 @@
+//! tidegate's seams on the simulated world: network, files, processes, clock, seed.
+//!
+//! Sockets of the state folder are ports of HAProxy's host, as there are no Unix sockets on this
+//! network; that nothing listens is known at once, as on a real machine. A connection through a
+//! partition waits, as packets are only lost. Processes are HAProxy's, simulated.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate::ports::{
+    BoxFuture, BoxIo, Clock, Endpoint, Listener, Net, Ports, Processes, Signal, Start,
+};
+use tokio::sync::mpsc;
+use turmoil::net::{TcpListener, TcpStream};
+
+use super::files::Mounted;
+use super::proxy::process;
+use super::proxy::serve::{self, Started};
+use super::world::{Shared, lock};
+
+/// The ports of one life of tidegate.
+#[must_use]
+pub fn ports(
+    world: &Shared,
+    files: Mounted,
+    starts: mpsc::UnboundedSender<Started>,
+    seed: u64,
+) -> Ports {
+    Ports {
+        net: Arc::new(SimulatedNet(world.clone())),
+        files: Arc::new(files),
+        processes: Arc::new(SimulatedProcesses { world: world.clone(), starts }),
+        clock: Arc::new(SimulatedClock(world.clone())),
+        seed,
+    }
+}
+
+struct SimulatedNet(Shared);
+
+impl Net for SimulatedNet {
+    fn dial<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, io::Result<BoxIo>> {
+        Box::pin(async move {
+            let stream = match endpoint {
+                Endpoint::Tcp(host, port) => {
+                    while lock(&self.0).partitioned {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    TcpStream::connect((host.as_str(), *port)).await?
+                }
+                Endpoint::Unix(path) => {
+                    let port = serve::port_of(path).ok_or(io::ErrorKind::NotFound)?;
+                    if !lock(&self.0).listens(port) {
+                        return Err(io::ErrorKind::ConnectionRefused.into());
+                    }
+                    TcpStream::connect(("haproxy", port)).await?
+                }
+            };
+            Ok(Box::new(stream) as BoxIo)
+        })
+    }
+
+    fn listen<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            let Endpoint::Tcp(_, port) = endpoint else {
+                return Err(io::ErrorKind::Unsupported.into());
+            };
+            let listener = TcpListener::bind(("0.0.0.0", *port)).await?;
+            Ok(Box::new(Listening(listener, *port)) as Box<dyn Listener>)
+        })
+    }
+}
+
+struct Listening(TcpListener, u16);
+
+impl Listener for Listening {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxIo>> {
+        Box::pin(async move {
+            let (stream, _) = self.0.accept().await?;
+            Ok(Box::new(stream) as BoxIo)
+        })
+    }
+
+    fn port(&self) -> Option<u16> {
+        Some(self.1)
+    }
+}
+
+struct SimulatedClock(Shared);
+
+impl Clock for SimulatedClock {
+    fn now_ms(&self) -> u64 {
+        lock(&self.0).now_ms()
+    }
+
+    fn unix_s(&self) -> u64 {
+        lock(&self.0).unix_s()
+    }
+}
+
+struct SimulatedProcesses {
+    world: Shared,
+    starts: mpsc::UnboundedSender<Started>,
+}
+
+/// Time that `haproxy -c` takes, in milliseconds.
+const CHECK_MS: u64 = 30;
+
+impl Processes for SimulatedProcesses {
+    fn version<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, io::Result<String>> {
+        Box::pin(async move {
+            let version = lock(&self.world).site.version.full();
+            Ok(format!("HAProxy version {version} 2026/01/01 - https://haproxy.org/\n"))
+        })
+    }
+
+    fn validate<'a>(
+        &'a self,
+        _: &'a Path,
+        config: &'a Path,
+    ) -> BoxFuture<'a, io::Result<Result<(), String>>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(CHECK_MS)).await;
+            let mut world = lock(&self.world);
+            let verdict = process::read(&world.site, config);
+            Ok(match verdict {
+                Ok(_) => Ok(()),
+                Err(words) => {
+                    // What a version does not know is tried on purpose.
+                    if !words.contains("unknown '") {
+                        world.refused_files(&words);
+                    }
+                    Err(format!("[ALERT]    (1) : config : {words}\n"))
+                }
+            })
+        })
+    }
+
+    fn start<'a>(&'a self, start: &'a Start) -> BoxFuture<'a, io::Result<u32>> {
+        Box::pin(async move {
+            let pid = lock(&self.world).site.begin(&start.config, &start.log);
+            // HAProxy's host lives as long as the world.
+            let _ = self.starts.send(Started(pid));
+            Ok(pid)
+        })
+    }
+
+    fn alive(&self, pid: u32) -> bool {
+        lock(&self.world).site.master.as_ref().is_some_and(|master| master.pid == pid)
+    }
+
+    fn signal(&self, pid: u32, _: Signal) -> io::Result<()> {
+        if !self.alive(pid) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        lock(&self.world).site.die();
+        Ok(())
+    }
+
+    fn descriptors(&self, _: Option<u32>) -> u64 {
+        20_000
+    }
+}

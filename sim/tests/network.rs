@@ -1,0 +1,97 @@
+//! Tier 1: tidegate with its real adapters on a simulated network. Seeds, the same run in this
+//! process and in another, each version of HAProxy by hand.
+//!
+//! `TIDEGATE_NETWORK_SEEDS` is the number of seeds (default 20), `TIDEGATE_SEED` the first.
+
+use std::io::Write as _;
+use std::process::Command;
+use std::time::Instant;
+
+use tidegate_sim::network::cli::{many, words};
+use tidegate_sim::network::generate;
+use tidegate_sim::network::proxy::Version;
+use tidegate_sim::network::run::run;
+use tidegate_sim::network::schedule::Schedule;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Not by `eprintln!`, which the test harness swallows.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A host with a certificate, pods that come and go, and then nothing.
+const PLAIN: &str = "0 service t1/web\n0 pods t1/web 1,2 -\n0 secret t1/tls 1\n\
+    0 ingress t1/a a.example web tls=tls guarded\n60000 quiet\n61000 pods t1/web 2,3 1\n\
+    63000 pods t1/web 3 -\n64000 secret t1/tls 2\n65000 ingress t1/b b.example web\n\
+    130000 quiet\n130001 still\n130002 fault expire\n190000 quiet\n190001 still\n\
+    190002 fault controller-dies 300\n250000 quiet\n";
+
+#[test]
+fn every_version_serves_what_is_wanted_and_rests() {
+    for version in Version::ALL {
+        let text = format!("haproxy {}\n{PLAIN}", version.name());
+        let out = run(&Schedule::from_text(&text).unwrap(), false);
+        assert!(out.broken.is_none(), "{}: {}", version.name(), out.broken.unwrap());
+        assert!(out.steps > 0 && out.commands > 0, "{}: {out:?}", version.name());
+    }
+}
+
+/// What the simulator has found in tidegate, each in a few lines.
+const FOUND: [(&str, &str); 2] = [
+    (
+        "the certificate of a Secret that nothing served for a while was gone from the vault, and \
+         the host that came to need it never got it",
+        "haproxy 3.4\n0 service t1/web\n0 ingress t1/a a.example web tls=tls\n0 secret t1/tls 1\n\
+         0 secret t2/tls 2\n0 service t2/web\n0 ingress t2/a a.example web tls=tls\n\
+         0 ingress t2/b d.example web\n60000 quiet\n71000 ingress t2/b c.example web tls=tls\n\
+         140000 quiet\n",
+    ),
+    (
+        "a reload that failed as a port was taken was laid to a Secret, whose host then got the \
+         default certificate",
+        "haproxy 2.6\n0 service t1/web\n0 pods t1/web 1 -\n0 secret t1/tls 1\n\
+         0 ingress t1/a a.example web tls=tls\n60000 quiet\n61000 fault refuse-load\n\
+         61001 service t2/web\n61002 pods t2/web 2 -\n61003 ingress t2/b b.example web\n\
+         160000 quiet\n",
+    ),
+];
+
+#[test]
+fn what_was_found_is_not_there_any_more() {
+    for (what, text) in FOUND {
+        let out = run(&Schedule::from_text(text).unwrap(), false);
+        assert!(out.broken.is_none(), "{what}: {}", out.broken.unwrap());
+    }
+}
+
+#[test]
+fn promises_hold_on_the_network() {
+    let (first, seeds) = (number("TIDEGATE_SEED", 1), number("TIDEGATE_NETWORK_SEEDS", 20));
+    let begin = Instant::now();
+    let sum = many(first, seeds, 20, |_| {});
+    tell(&format!("network:\n{}", words(&sum, begin.elapsed().as_secs_f64())));
+    assert!(sum.failed.is_empty(), "{} seeds failed", sum.failed.len());
+}
+
+/// Every step's input and outcome, of every life of tidegate.
+#[test]
+fn a_run_is_the_same_again_and_in_another_process() {
+    for seed in [1, 2, 3] {
+        let schedule = generate::schedule(seed);
+        let again = Schedule::from_text(&schedule.to_text("")).unwrap();
+        assert_eq!(schedule, again, "seed {seed}: text and schedule differ");
+        let first = run(&schedule, false).chain;
+        assert_eq!(first, run(&again, false).chain, "seed {seed}: the second run differs");
+        let other = Command::new(env!("CARGO_BIN_EXE_tidegate-sim"))
+            .args(["run", "--tier", "1", "--output", "json", "--seed", &seed.to_string()])
+            .env("TZ", "Asia/Kathmandu")
+            .env("LC_ALL", "tr_TR.UTF-8")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&other.stdout).into_owned();
+        assert!(said.contains(&format!("{first:032x}")), "seed {seed}: {said} is not {first:032x}");
+    }
+}
