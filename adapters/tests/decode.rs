@@ -1,6 +1,9 @@
 //! Decoding is lenient: one bad field never makes an object vanish, and never opens a route wider
 //! than it was written.
 
+#[path = "common/mod.rs"]
+mod common;
+
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -621,6 +624,32 @@ fn authorities_come_from_ca_crt_or_from_a_keyless_bundle() {
     assert_eq!(no_authority.authority, None);
     let broken = secret(&vault, &json!({"ca.crt": "x"}));
     assert_eq!(broken.authority, Some(Err("ca.crt holds no PEM certificate".into())));
+}
+
+#[test]
+fn lists_of_revoked_certificates_come_with_the_authorities() {
+    let vault = vault();
+    let authority = common::certs::Authority::new();
+    let list = authority.revocations(7, &[&authority.client("x")]);
+    let alone = secret(&vault, &json!({"ca.crt": authority.pem})).authority.unwrap().unwrap();
+    assert!(!alone.revokes);
+    let both = json!({"ca.crt": authority.pem, "ca.crl": list});
+    let both = secret(&vault, &both).authority.unwrap().unwrap();
+    assert!(both.revokes);
+    assert_ne!(both.digest, alone.digest, "another list is another file");
+    let bytes = vault.authority(&both.digest).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert_eq!(text.matches("-----BEGIN X509 CRL-----").count(), 1, "{text}");
+    assert!(!text.contains("\n\n"), "HAProxy reads to the first blank line");
+    // A key beside the authority is no reason not to take it, as haproxytech's users have it.
+    let pair = json!({"tls.crt": authority.pem, "tls.key": "-", "ca.crl": list});
+    assert!(secret(&vault, &pair).authority.unwrap().unwrap().revokes);
+    for (text, why) in [("", "ca.crl is empty"), ("x", "ca.crl holds no PEM revocation list")] {
+        let got = secret(&vault, &json!({"ca.crt": authority.pem, "ca.crl": text})).authority;
+        assert_eq!(got, Some(Err(why.into())));
+    }
+    let orphan = secret(&vault, &json!({"ca.crl": list}));
+    assert_eq!(orphan.authority, None, "a list without authorities is nothing");
 }
 
 #[test]

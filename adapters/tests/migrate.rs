@@ -102,8 +102,9 @@ fn what_protects_and_would_not_comes_first_and_stays_in_the_manifest() {
     assert_eq!(still_json["spec"]["ingressClassName"], "tidegate");
 
     // Also where tidegate reads the prefix, and would otherwise get a comment.
-    let dir =
-        folder(&ingress("    haproxy.org/client-ca: x\n    haproxy.org/clean-certs: \"true\"\n"));
+    let dir = folder(&ingress(
+        "    haproxy.org/prometheus-endpoint-auth-secret: x\n    haproxy.org/clean-certs: \"true\"\n",
+    ));
     let out = tempfile::tempdir().unwrap();
     let arguments = ["migrate", "-f", str_of(dir.path()), "--write", str_of(out.path())];
     assert_eq!(tidegate(&arguments).status.code(), Some(1));

@@ -29,6 +29,10 @@ pub struct Capabilities {
     pub lua: bool,
     /// `tune.lua.bool-sample-conversion` (3.1), without which such a HAProxy warns of Lua.
     pub lua_conversion: bool,
+    /// A TLS session is resumed only under the crt-list line, authorities and revocations that it
+    /// began under (releases from August 2026 on). Elsewhere a certificate that was good enough for
+    /// one host would do for all.
+    pub isolated_sessions: bool,
     /// Bytes of memory that HAProxy and its successor at a reload may use together; 0 when unknown.
     pub memory: u64,
 }
@@ -73,6 +77,7 @@ impl Capabilities {
             descriptors: 0,
             lua: true,
             lua_conversion: true,
+            isolated_sessions: true,
             memory: 0,
         }
     }
@@ -98,6 +103,7 @@ impl Capabilities {
             dynamic_servers: false,
             timeout_client: false,
             lua_conversion: false,
+            isolated_sessions: false,
             ..Capabilities::tier_b()
         }
     }

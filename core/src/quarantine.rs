@@ -93,7 +93,10 @@ fn owners(
             secrets_with(world, digest)
         }
         RuntimeCommand::AddCrtListLine { file, .. } => {
-            let digest = crt_list::digest_of(file).and_then(|hex| Digest::from_hex(&hex));
+            // The certificate was loaded before; what is new with the line are the authorities.
+            let digest = crt_list::key_of(file).and_then(|key| crt_list::parts(&key));
+            let digest =
+                digest.map(|(certificate, check)| check.map_or(certificate, |c| c.authority));
             digest.map(|digest| secrets_with(world, &digest)).unwrap_or_default()
         }
         RuntimeCommand::AddMapEntry { map, key, value } if is_risky(*map) => {
@@ -244,6 +247,7 @@ impl Search {
                 let digest =
                     match contribution {
                         Contribution::Certificate(digest, _)
+                        | Contribution::CheckedCertificate(digest, ..)
                         | Contribution::DefaultCertificate(digest)
                         | Contribution::File(
                             ServerFile::Authority(digest) | ServerFile::ClientCertificate(digest),

@@ -39,6 +39,9 @@ pub enum Mistake {
     KeepRemoved = 15,
     /// A route is served though the Secret with its users cannot be used.
     OpenWithoutUsers = 16,
+    /// A route that asks for certificates of clients is open whatever the handshake of its host asks
+    /// for.
+    AnyHandshake = 40,
 }
 
 #[cfg(feature = "sabotage")]

@@ -24,6 +24,7 @@ fn each_planted_mistake_is_caught() {
         (Mistake::NameBeforeAge, "plan_reaches_desired", planner::plan_reaches_desired),
         (Mistake::OpenWithoutUsers, "plan_reaches_desired", planner::plan_reaches_desired),
         (Mistake::SavedAtWrite, "saved_is_safe", planner::saved_is_safe),
+        (Mistake::AnyHandshake, "plan_reaches_desired", planner::plan_reaches_desired),
     ];
     for (mistake, name, property) in calm {
         plant(Some(mistake));

@@ -20,6 +20,7 @@ use tidegate_core::world::object::{
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::auth::list::{self, List};
 use crate::vault::Vault;
@@ -27,6 +28,7 @@ use crate::vault::Vault;
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const AUTHORITY: &str = "ca.crt";
+const REVOCATION: &str = "ca.crl";
 
 /// Longest PEM text that is looked at, in bytes; a Secret holds at most 1 MiB.
 const PEM_BYTES_MAX: usize = 1 << 20;
@@ -51,6 +53,8 @@ pub struct AuthorityBundle {
     pub pem: Vec<u8>,
     /// Earliest end of validity, seconds since 1970.
     pub not_after: i64,
+    /// Whether there are lists of revoked certificates in it.
+    pub revokes: bool,
 }
 
 /// The Secret of its parts. `stringData` wins over `data`, as in the API.
@@ -63,9 +67,10 @@ pub(super) fn secret(
     let certificate = value(data, string_data, CERTIFICATE);
     let key = value(data, string_data, KEY);
     let authority = value(data, string_data, AUTHORITY);
+    let revocation = value(data, string_data, REVOCATION);
     Secret {
         meta,
-        authority: authority_of(authority, certificate.as_ref(), key.is_none(), vault),
+        authority: authority_of(authority, certificate.as_ref(), revocation, vault),
         certificate: certificate_of(certificate, key, vault),
         users: users_of(data, string_data, vault),
     }
@@ -124,23 +129,30 @@ fn certificate_of(
     }))
 }
 
+/// Authorities are in `ca.crt`, or, as haproxytech has it, in `tls.crt`.
 fn authority_of(
     authority: Option<Result<Vec<u8>, Box<str>>>,
     certificate: Option<&Result<Vec<u8>, Box<str>>>,
-    no_key: bool,
+    revocation: Option<Result<Vec<u8>, Box<str>>>,
     vault: &Vault,
 ) -> Option<Result<AuthorityFacts, Box<str>>> {
-    let admit =
-        |AuthorityBundle { pem, not_after }| AuthorityFacts { digest: vault.admit(pem), not_after };
-    if let Some(authority) = authority {
-        return Some(authority.and_then(|text| authority_bundle(AUTHORITY, &text)).map(admit));
-    }
-    match certificate {
-        Some(Ok(text)) if no_key && holds_authorities_only(text) => {
-            Some(authority_bundle(CERTIFICATE, text).map(admit))
-        }
-        Some(Ok(_) | Err(_)) | None => None,
-    }
+    let (key, text) = match (authority, certificate) {
+        (Some(Ok(text)), _) => (AUTHORITY, text),
+        (Some(Err(what)), _) => return Some(Err(what)),
+        (None, Some(Ok(text))) if holds_authorities_only(text) => (CERTIFICATE, text.clone()),
+        (None, _) => return None,
+    };
+    let revocation = match revocation {
+        Some(Err(what)) => return Some(Err(what)),
+        Some(Ok(text)) => Some(text),
+        None => None,
+    };
+    let bundle = authority_bundle(key, &text, revocation.as_deref());
+    Some(bundle.map(|AuthorityBundle { pem, not_after, revokes }| AuthorityFacts {
+        digest: vault.admit(pem),
+        not_after,
+        revokes,
+    }))
 }
 
 /// Checks a chain and its key. The chain may be in any order: the certificate of the key comes
@@ -181,11 +193,16 @@ pub fn certificate_bundle(certificate: &[u8], key: &[u8]) -> Result<CertificateB
     })
 }
 
-/// Checks certificates of authorities; `key` names the text in messages.
+/// Checks certificates of authorities, and lists of what they revoked; `key` names the text of the
+/// certificates in messages.
 ///
 /// # Errors
-/// What is wrong with the text, in words without any of its content.
-pub fn authority_bundle(key: &str, text: &[u8]) -> Result<AuthorityBundle, Box<str>> {
+/// What is wrong with the texts, in words without any of their content.
+pub fn authority_bundle(
+    key: &str,
+    text: &[u8],
+    revocation: Option<&[u8]>,
+) -> Result<AuthorityBundle, Box<str>> {
     let chain = certificates(key, text)?;
     let parsed = parse_all(key, &chain)?;
     let not_after = parsed.iter().map(|c| c.validity().not_after.timestamp()).min();
@@ -193,7 +210,36 @@ pub fn authority_bundle(key: &str, text: &[u8]) -> Result<AuthorityBundle, Box<s
     for der in &chain {
         encode(&mut pem, "CERTIFICATE", der);
     }
-    Ok(AuthorityBundle { pem, not_after: not_after.unwrap_or(0) })
+    for der in revocation.map(revocations).transpose()?.unwrap_or_default() {
+        encode(&mut pem, "X509 CRL", &der);
+    }
+    let revokes = revocation.is_some();
+    Ok(AuthorityBundle { pem, not_after: not_after.unwrap_or(0), revokes })
+}
+
+/// Lists of revoked certificates. HAProxy tells two lists of an authority apart by their numbers
+/// only, so a list without number could leave sessions of revoked certificates resumable.
+fn revocations(text: &[u8]) -> Result<Vec<Vec<u8>>, Box<str>> {
+    let mut lists = Vec::new();
+    for (kind, der) in sections(REVOCATION, text)? {
+        if kind != SectionKind::Crl {
+            continue;
+        }
+        let number = match CertificateRevocationList::from_der(&der) {
+            Ok(([], list)) => list.crl_number().is_some(),
+            Ok(_) | Err(_) => {
+                return Err("ca.crl holds something that is no X.509 revocation list".into());
+            }
+        };
+        if !number {
+            return Err("ca.crl has a list without a CRL number".into());
+        }
+        lists.push(der);
+    }
+    if lists.is_empty() {
+        return Err("ca.crl holds no PEM revocation list".into());
+    }
+    Ok(lists)
 }
 
 fn sections(key: &str, text: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, Box<str>> {

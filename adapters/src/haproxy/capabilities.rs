@@ -40,6 +40,9 @@ pub struct Release(pub u16, pub u16, pub u16);
 const DYNAMIC_BACKENDS: Release = Release(3, 4, 7);
 /// First release whose dynamic servers keep connections (fixed in 3.0-dev5).
 const DYNAMIC_SERVERS: Release = Release(3, 0, 0);
+/// First releases of each branch that were seen to keep TLS sessions of different hosts apart
+/// (HAProxy commit 5d5f12376, August 2026, and what followed). It only shows in handshakes.
+const ISOLATED_SESSIONS: [Release; 2] = [Release(3, 2, 26), Release(3, 4, 7)];
 
 impl Release {
     /// Reads `3.4.7-1`, `2.6.12-1+deb12u4` or `3.5-dev3`.
@@ -49,6 +52,15 @@ impl Release {
         let mut parts = numbers.split('.').map(|part| part.parse::<u16>().ok());
         let (major, minor) = (parts.next()??, parts.next()??);
         Some(Release(major, minor, parts.next().flatten().unwrap_or(0)))
+    }
+
+    /// Whether TLS sessions of different hosts are kept apart.
+    fn isolates_sessions(self) -> bool {
+        let Release(major, minor, patch) = self;
+        let newest =
+            ISOLATED_SESSIONS.iter().max().is_some_and(|first| (major, minor) > (first.0, first.1));
+        let same = |first: &Release| (major, minor) == (first.0, first.1) && patch >= first.2;
+        newest || ISOLATED_SESSIONS.iter().any(same)
     }
 
     /// Whether payloads on the runtime socket may exceed one buffer (3.4 and later).
@@ -214,6 +226,14 @@ fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 7]) -> D
                 .to_owned(),
         },
     ];
+    let isolated_sessions = release.is_some_and(Release::isolates_sessions);
+    findings.push(Finding {
+        ability: "isolated_sessions",
+        present: isolated_sessions,
+        reason: "TLS sessions resume only where the same authorities count: since 3.4.7 and \
+                 3.2.26; elsewhere they are not resumed once clients show certificates"
+            .to_owned(),
+    });
     let [headers_bin, timeout_client, timeout_connect, balance_hash, sni_auto, lua, conversion] =
         &tried;
     let capabilities = Capabilities {
@@ -228,6 +248,7 @@ fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 7]) -> D
         descriptors,
         lua: lua.0,
         lua_conversion: conversion.0,
+        isolated_sessions,
         memory,
     };
     for (trial, (present, reason)) in TRIALS.iter().zip(tried) {
@@ -262,6 +283,23 @@ mod tests {
         assert_eq!(Release::parse("3.4.7-1"), Some(Release(3, 4, 7)));
         assert_eq!(Release::parse("3.5-dev3-abc"), Some(Release(3, 5, 0)));
         assert_eq!(Release::parse("unknown"), None);
+    }
+
+    #[test]
+    fn sessions_are_isolated_where_that_was_seen() {
+        for (version, isolated) in [
+            ("3.5-dev3", true),
+            ("3.4.7-1", true),
+            ("3.4.6", false),
+            ("3.3.9", false),
+            ("3.2.26-1", true),
+            ("3.2.25", false),
+            ("3.0.11-1+deb13u5", false),
+            ("2.6.12-1+deb12u4", false),
+        ] {
+            let found = of_version(version, (0, 0)).capabilities.isolated_sessions;
+            assert_eq!(found, isolated, "{version}");
+        }
     }
 
     #[test]

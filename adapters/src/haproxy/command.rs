@@ -137,6 +137,11 @@ impl Script {
             RuntimeCommand::AddCrtListLine { file, hosts } => {
                 // As a payload: a line with filters is not accepted otherwise.
                 let mut payload = word(file)?.to_owned();
+                let options = crt_list::options(file);
+                if !options.is_empty() {
+                    payload.push(' ');
+                    payload.push_str(&options);
+                }
                 for host in hosts {
                     payload.push(' ');
                     payload.push_str(word(host)?);

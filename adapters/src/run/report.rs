@@ -9,6 +9,7 @@ use tidegate_core::controller::Controller;
 use tidegate_core::digest::Digest;
 use tidegate_core::event::{Ack, Event, Outcome};
 use tidegate_core::problem::{Problem, Severity};
+use tidegate_core::render::crt_list;
 
 use crate::admin::{Counts, Readiness, Status};
 use crate::journal::{Journal, State};
@@ -245,7 +246,7 @@ fn sizes(controller: &Controller) -> Sizes {
 fn live(controller: &Controller) -> BTreeSet<Digest> {
     let image = controller.desired().image();
     let mut live: BTreeSet<Digest> =
-        image.certificates.iter().filter_map(|(hex, _)| Digest::from_hex(hex)).collect();
+        image.certificates.iter().filter_map(|(key, _)| Some(crt_list::parts(key)?.0)).collect();
     live.extend(image.default_certificate);
     live.extend(image.files.values().map(|file| match file.value {
         tidegate_core::desired::ServerFile::Authority(digest)

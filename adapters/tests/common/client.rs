@@ -5,15 +5,20 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    StreamOwned,
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup,
+    RootCertStore, SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use serde_json::Value;
+
+use super::certs::Issued;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -136,6 +141,10 @@ pub struct Connection {
     rest: Vec<u8>,
     /// The certificate presented, on TLS.
     pub certificate: Option<Vec<u8>>,
+    /// Whether an earlier TLS session was resumed.
+    pub resumed: bool,
+    /// The protocol agreed on within TLS.
+    pub protocol: Option<Vec<u8>>,
 }
 
 /// Connects to 127.0.0.1.
@@ -151,7 +160,13 @@ pub fn dial(port: u16) -> io::Result<TcpStream> {
 impl Connection {
     /// Plain.
     pub fn plain(port: u16) -> io::Result<Connection> {
-        Ok(Connection { stream: Box::new(dial(port)?), rest: Vec::new(), certificate: None })
+        Ok(Connection {
+            stream: Box::new(dial(port)?),
+            rest: Vec::new(),
+            certificate: None,
+            resumed: false,
+            protocol: None,
+        })
     }
 
     /// TLS with SNI `name`.
@@ -165,8 +180,10 @@ impl Connection {
         }
         let certificate = session.peer_certificates().and_then(|all| all.first());
         let certificate = certificate.map(|der| der.to_vec());
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
         let stream = Box::new(StreamOwned::new(session, socket));
-        Ok(Connection { stream, rest: Vec::new(), certificate })
+        Ok(Connection { stream, rest: Vec::new(), certificate, resumed, protocol })
     }
 
     /// Whether nothing was read that does not belong to an answer already given.
@@ -290,6 +307,71 @@ pub fn curious(schemes: &[SignatureScheme]) -> Arc<ClientConfig> {
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     sessionless(builder.with_no_client_auth())
+}
+
+/// A client that takes any certificate and shows this one, if any. With `sessions` it resumes
+/// whatever session it had last, under any name.
+pub fn showing(shown: Option<&Issued>, tls12: bool, sessions: bool) -> Arc<ClientConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    let verifier = Curious { provider: Arc::clone(&provider), schemes };
+    let versions: &[&SupportedProtocolVersion] =
+        if tls12 { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(versions).unwrap();
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match shown {
+        None => builder.with_no_client_auth(),
+        Some(issued) => {
+            let mut chain = vec![CertificateDer::from(issued.der.clone())];
+            chain.extend(issued.chain.iter().cloned().map(CertificateDer::from));
+            let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    if !sessions {
+        return sessionless(config);
+    }
+    config.resumption = Resumption::store(Arc::new(LastSession::default()));
+    Arc::new(config)
+}
+
+/// Keeps the last session, whatever it was made for.
+#[derive(Debug, Default)]
+struct LastSession {
+    tls12: Mutex<Option<Tls12ClientSessionValue>>,
+    tls13: Mutex<Vec<Tls13ClientSessionValue>>,
+    group: Mutex<Option<NamedGroup>>,
+}
+
+impl ClientSessionStore for LastSession {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        *self.group.lock().unwrap() = Some(group);
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        *self.group.lock().unwrap()
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, session: Tls12ClientSessionValue) {
+        *self.tls12.lock().unwrap() = Some(session);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.tls12.lock().unwrap().clone()
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        *self.tls12.lock().unwrap() = None;
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        self.tls13.lock().unwrap().push(ticket);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.tls13.lock().unwrap().pop()
+    }
 }
 
 /// Makes whole handshakes: a resumed session shows the certificate of the first one.

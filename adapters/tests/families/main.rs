@@ -175,6 +175,7 @@ fn examples(stage: &Stage) {
     let inner = Authority::new();
     let mut objects = vec![inner.issue(&["tidegate.internal"]).secret("client-cert")];
     objects.push(secret("pods-ca", &[("ca.crt", &inner.pem)]));
+    objects.push(secret("clients-ca", &[("ca.crt", &inner.pem)]));
     objects.push(secret("users", &[("anna", "$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1")]));
     for file in ["mutual", "mutual-routes", "secure", "tls"] {
         rig.remove(file);
@@ -189,10 +190,12 @@ fn examples(stage: &Stage) {
             row.haproxy.map(|name| HAPROXY_PREFIXES.map(|prefix| format!("{prefix}{name}")));
         for (number, key) in ours.into_iter().chain(theirs.into_iter().flatten()).enumerate() {
             let name = format!("example-{}-{number}", row.key);
-            let route = ingress(&name).all(&format!("{name}.test"), "app");
+            let host = format!("{name}.test");
+            let route = ingress(&name).all(&host, "app");
             let route = match row.key {
                 // They say more about what another key asks for.
                 "auth-type" | "auth-realm" => route.with("auth-secret", "users"),
+                "client-ca" => route.tls(&[&host], "client-cert"),
                 _ => route,
             };
             objects.push(route.annotation(&key, row.example).into());

@@ -13,7 +13,7 @@ use alloc::string::ToString;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::protocol::{secret_name, usable};
+use super::secrets::{name as secret_name, usable};
 use super::value::quoted;
 use super::{
     Annotation, Apply, Context, Family, Mechanism, OnError, Refusal, RouteDraft, Rule, RuleText,

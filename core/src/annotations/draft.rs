@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::{FAMILIES, flag_of};
 use crate::action::MapId;
-use crate::desired::{Contribution, ServerFile};
+use crate::desired::{Contribution, HostClients, ServerFile};
 use crate::digest::Digest;
 
 /// What the route-type keys of one Ingress add up to: a policy record and the map entries that it
@@ -20,6 +20,8 @@ pub struct RouteDraft {
     header_names: BTreeSet<String>,
     /// Validated values by name, for the `finish_route` functions of the families.
     pub values: BTreeMap<&'static str, String>,
+    /// What the handshake must have held the client to.
+    pub clients: Option<HostClients>,
 }
 
 impl RouteDraft {
@@ -117,7 +119,7 @@ pub struct BackendDraft {
 impl RouteDraft {
     /// Takes in what a backend needs the frontend to compute.
     pub fn absorb(&mut self, other: &RouteDraft) {
-        let RouteDraft { fields, entries, header_names, values: _ } = other;
+        let RouteDraft { fields, entries, header_names, values: _, clients: _ } = other;
         self.fields.extend(fields.iter().map(|(field, value)| (*field, value.clone())));
         self.entries.extend(entries.iter().cloned());
         self.header_names.extend(header_names.iter().cloned());

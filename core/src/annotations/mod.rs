@@ -10,6 +10,7 @@ pub mod auth;
 pub mod balance;
 pub mod check;
 pub mod client;
+pub mod client_certificates;
 pub mod connection;
 pub mod cors;
 pub mod dialect;
@@ -19,6 +20,7 @@ pub mod headers;
 pub mod hsts;
 pub mod inert;
 pub mod limits;
+pub mod listener;
 pub mod logs;
 pub mod names;
 pub mod nearest;
@@ -53,6 +55,7 @@ pub const FAMILIES: &[&Family] = &[
     &logs::FAMILY,
     &client::FAMILY,
     &access::FAMILY,
+    &client_certificates::FAMILY,
     &redirect::FAMILY,
     &cors::FAMILY,
     &rate::FAMILY,
@@ -70,6 +73,7 @@ pub const FAMILIES: &[&Family] = &[
     &connection::FAMILY,
     &process::FAMILY,
     &inert::FAMILY,
+    &listener::FAMILY,
     &passthrough::FAMILY,
 ];
 

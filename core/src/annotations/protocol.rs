@@ -4,13 +4,13 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
+use super::secrets;
 use super::value::{self, quoted};
 use super::{
     Annotation, Apply, BackendDraft, Context, Family, Mechanism, OnError, Refusal, Scopes,
 };
 use crate::desired::ServerFile;
 use crate::digest::Digest;
-use crate::world::object::{Kind, Name, ObjectRef};
 
 /// The family.
 pub const FAMILY: Family = Family {
@@ -79,6 +79,21 @@ pub const FAMILY: Family = Family {
             on_error: OnError::Close,
             apply: Apply::Backend(name),
         },
+        Annotation {
+            key: "send-proxy-protocol",
+            haproxy: Some("send-proxy-protocol"),
+            scopes: Scopes::CIS,
+            syntax: "proxy, proxy-v1, proxy-v2, proxy-v2-ssl or proxy-v2-ssl-cn",
+            default: "none is sent",
+            about: "Begins each connection to a pod with the PROXY protocol: the client's address \
+                    in version 1 or 2, with -ssl whether and how it used TLS, with -cn also the \
+                    common name in its certificate. The pods must expect it, health checks \
+                    included. A connection then serves one client only.",
+            example: "proxy-v2",
+            mechanism: Mechanism::ServerKeyword,
+            on_error: OnError::Default,
+            apply: Apply::Backend(proxy),
+        },
     ],
     finish: Some(finish),
     finish_route: None,
@@ -100,18 +115,29 @@ fn tls(text: &str, draft: &mut BackendDraft, _: &mut Context<'_, '_>) -> Result<
     Ok(())
 }
 
+fn proxy(text: &str, draft: &mut BackendDraft, _: &mut Context<'_, '_>) -> Result<(), Refusal> {
+    let keyword = match text.trim() {
+        "proxy" | "proxy-v1" => "send-proxy",
+        "proxy-v2" => "send-proxy-v2",
+        "proxy-v2-ssl" => "send-proxy-v2-ssl",
+        "proxy-v2-ssl-cn" => "send-proxy-v2-ssl-cn",
+        other => {
+            return Err(Refusal::new(
+                format!("{} is not a version of the PROXY protocol", quoted(other)),
+                "use proxy, proxy-v1, proxy-v2, proxy-v2-ssl or proxy-v2-ssl-cn",
+            ));
+        }
+    };
+    draft.values.insert("proxy", keyword.to_string());
+    Ok(())
+}
+
 fn authority(
     text: &str,
     draft: &mut BackendDraft,
     context: &mut Context<'_, '_>,
 ) -> Result<(), Refusal> {
-    let name = secret_name(text, context)?;
-    let secret = usable(context, &name)?;
-    let facts = match &secret.authority {
-        Some(Ok(facts)) => facts,
-        Some(Err(why)) => return Err(bad_secret(&name, why, "ca.crt")),
-        None => return Err(bad_secret(&name, "it has no ca.crt", "ca.crt")),
-    };
+    let facts = secrets::authority(text, context)?;
     draft.values.insert("ca", facts.digest.hex());
     draft.files.insert(ServerFile::Authority(facts.digest));
     Ok(())
@@ -122,13 +148,7 @@ fn certificate(
     draft: &mut BackendDraft,
     context: &mut Context<'_, '_>,
 ) -> Result<(), Refusal> {
-    let name = secret_name(text, context)?;
-    let secret = usable(context, &name)?;
-    let facts = match &secret.certificate {
-        Some(Ok(facts)) => facts,
-        Some(Err(why)) => return Err(bad_secret(&name, why, "tls.crt and tls.key")),
-        None => return Err(bad_secret(&name, "it has no tls.crt", "tls.crt and tls.key")),
-    };
+    let facts = secrets::certificate(text, context)?;
     draft.values.insert("certificate", facts.digest.hex());
     draft.files.insert(ServerFile::ClientCertificate(facts.digest));
     Ok(())
@@ -144,53 +164,6 @@ fn name(text: &str, draft: &mut BackendDraft, _: &mut Context<'_, '_>) -> Result
             Err(Refusal::new(format!("{} has a port", quoted(text)), "write the name alone"))
         }
     }
-}
-
-/// References stay in the namespace of the object that makes them; the operator's ConfigMap may
-/// name any.
-pub(super) fn secret_name(text: &str, context: &Context<'_, '_>) -> Result<Name, Refusal> {
-    let own = &context.owner.name.namespace;
-    let operator = context.lookup.settings().config_map.as_ref() == Some(&context.owner.name);
-    let (namespace, name) = match text.trim().split_once('/') {
-        Some((namespace, name)) => (namespace, name),
-        None => (&**own, text.trim()),
-    };
-    if name.is_empty() || namespace.is_empty() {
-        return Err(Refusal::new(
-            format!("{} is not the name of a Secret", quoted(text)),
-            "write the name of a Secret in the same namespace",
-        ));
-    }
-    if !operator && *namespace != **own {
-        return Err(Refusal::new(
-            format!("Secret {} is in another namespace", quoted(text)),
-            format!("copy the Secret into namespace {own}"),
-        ));
-    }
-    Ok(Name::new(namespace, name))
-}
-
-pub(super) fn usable<'w>(
-    context: &mut Context<'_, 'w>,
-    name: &Name,
-) -> Result<&'w crate::world::object::Secret, Refusal> {
-    let object = ObjectRef { kind: Kind::Secret, name: name.clone() };
-    if let Some(why) = context.lookup.quarantined(&object) {
-        return Err(Refusal::new(
-            format!("HAProxy refused Secret {name}: {why}"),
-            "replace its content",
-        ));
-    }
-    context.lookup.secret(name).ok_or_else(|| {
-        Refusal::new(format!("Secret {name} does not exist"), "create it or name another one")
-    })
-}
-
-fn bad_secret(name: &Name, why: &str, keys: &str) -> Refusal {
-    Refusal::new(
-        format!("Secret {name} cannot be used: {why}"),
-        format!("put PEM text into {keys}"),
-    )
 }
 
 /// Takes the Service port's `appProtocol` as the default protocol.
@@ -209,6 +182,11 @@ fn is_tls(draft: &BackendDraft) -> bool {
 }
 
 fn finish(draft: &mut BackendDraft) {
+    if let Some(keyword) = draft.values.get("proxy") {
+        // Checks with options of their own do not send it by themselves.
+        let checks = if draft.values.contains_key("check") { " check-send-proxy" } else { "" };
+        draft.keywords.push(format!("{keyword}{checks}"));
+    }
     // Without HTTP there is no version of it.
     let h2 = !draft.stream && draft.values.get("protocol").is_some_and(|p| p == "h2");
     if !is_tls(draft) {

@@ -4,7 +4,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use super::{Annotation, FAMILIES, Mechanism, OnError, Scopes};
+use super::{Annotation, FAMILIES, Mechanism, OnError, Scopes, client_certificates};
 
 /// The whole page.
 #[must_use]
@@ -87,6 +87,14 @@ fn reloads(row: &Annotation) -> &'static str {
         Mechanism::Record if row.key == "tls-passthrough" => {
             "for the first and the last host that uses it"
         }
+        Mechanism::Record if row.key == client_certificates::KEY => {
+            "never where HAProxy keeps TLS sessions apart (3.4.7, 3.2.26); elsewhere with the first \
+             and after the last use, as sessions are not resumed in between"
+        }
+        Mechanism::Record if row.key == client_certificates::DEPTH => {
+            "with the first and after the last use: a resumed session does not say the depth"
+        }
+        Mechanism::Record if row.key == "client-certificate-header" => "never",
         Mechanism::Record if row.key.ends_with("-header") => {
             "never on 3.4; before that for a header name not used yet"
         }

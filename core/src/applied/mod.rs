@@ -28,6 +28,14 @@ pub const LEDGER_DEFAULT_CERTIFICATE: &str = "default-certificate";
 /// Prefix of the ledger map's keys that say which backend a spare one serves as.
 pub const LEDGER_SPARE: &str = "spare:";
 
+/// Beginning of the ledger's keys for the owner of what clients of a host are held to. The host
+/// follows. The value is the number of the change that made it so and, after `|`, the owner; none
+/// for a host that had one.
+pub const LEDGER_CLIENTS: &str = "client:";
+
+/// The ledger's key for the number of the last such change in this process.
+pub const LEDGER_EPOCH: &str = "client-epoch";
+
 /// The memory of one worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
@@ -101,6 +109,7 @@ impl Running {
         if let Some(ledger) = maps.get_mut(MapId::Ledger as usize) {
             let value = render::maps::default_certificate_entry(image);
             ledger.insert(LEDGER_DEFAULT_CERTIFICATE.into(), Owned { value, owners: 1 });
+            ledger.insert(LEDGER_EPOCH.into(), Owned { value: "0".into(), owners: 1 });
         }
         let old_maps = core::mem::replace(&mut running.maps, maps);
         for id in MapId::ALL.into_iter().filter(|id| id.has_records()) {
@@ -190,7 +199,7 @@ impl Running {
         let lines: BTreeMap<&str, &Vec<Box<str>>> =
             observed.crt_list.iter().map(|(file, hosts)| (&**file, hosts)).collect();
         for file in &observed.certificates {
-            match crt_list::digest_of(file) {
+            match crt_list::key_of(file) {
                 Some(digest) => {
                     let hosts = lines.get(&**file);
                     let line = RunningLine {
@@ -342,7 +351,7 @@ impl Running {
             }
             RuntimeCommand::InstallCertificate { file, digest: _ }
             | RuntimeCommand::InstallAuthority { file, digest: _ } => {
-                match crt_list::digest_of(file) {
+                match crt_list::key_of(file) {
                     Some(digest) => {
                         let line = RunningLine { hosts: BTreeSet::new(), listed: false };
                         self.certificates.entry(digest).or_default().insert(file.clone(), line);
@@ -418,7 +427,7 @@ impl Running {
     }
 
     fn set_line(&mut self, file: &Arc<str>, hosts: BTreeSet<Arc<str>>, listed: bool) {
-        if let Some(digest) = crt_list::digest_of(file) {
+        if let Some(digest) = crt_list::key_of(file) {
             let files = self.certificates.entry(digest).or_default();
             files.insert(file.clone(), RunningLine { hosts, listed });
         }
@@ -426,7 +435,7 @@ impl Running {
 
     fn forget_file(&mut self, file: &Arc<str>) {
         self.files.remove(file);
-        let Some(digest) = crt_list::digest_of(file) else { return };
+        let Some(digest) = crt_list::key_of(file) else { return };
         if let Some(files) = self.certificates.get_mut(&digest) {
             files.remove(file);
             if files.is_empty() {

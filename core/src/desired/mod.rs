@@ -4,6 +4,7 @@
 //! it. What changes is remembered as dirty keys, so the planner looks at those only.
 
 pub mod backend;
+pub mod clients;
 pub mod skeleton;
 pub mod table;
 
@@ -15,8 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::MapId;
 use crate::digest::Digest;
+use crate::render::crt_list;
 use crate::time::Time;
 pub use backend::{Backend, BackendSpec};
+pub use clients::{ClientCheck, HostClients};
 pub use skeleton::Skeleton;
 pub use table::Table;
 
@@ -30,7 +33,7 @@ pub enum Contribution {
     Backend(Arc<Backend>),
     /// A certificate presented for a host.
     Certificate(Digest, Arc<str>),
-    /// A file named by server keywords.
+    /// A file named by server keywords or by lines of the crt-list.
     File(ServerFile),
     /// A header name that occurs as data; static rules need it where HAProxy takes no names as
     /// data.
@@ -39,6 +42,8 @@ pub enum Contribution {
     DefaultCertificate(Digest),
     /// A DNS name to keep resolved.
     ResolveName(Box<str>),
+    /// A certificate presented for a host, whose clients are asked for certificates of their own.
+    CheckedCertificate(Digest, ClientCheck, Arc<str>),
 }
 
 /// A file named by server keywords. Its name is its content address.
@@ -83,7 +88,7 @@ pub struct Image {
     maps: Vec<Table<Owned<Arc<str>>>>,
     /// Backends by name.
     pub backends: Table<Arc<Backend>>,
-    /// Hosts by certificate (hex of the digest).
+    /// Hosts by certificate and what clients are held to ([`crate::render::crt_list::key`]).
     pub certificates: Table<Arc<BTreeSet<Arc<str>>>>,
     /// Files named by server keywords, by file name.
     pub files: BTreeMap<Arc<str>, Owned<ServerFile>>,
@@ -140,7 +145,7 @@ pub enum Key {
     DefaultCertificate,
     /// A file named by server keywords.
     File(Arc<str>),
-    /// A certificate and its crt-list lines (hex of the digest).
+    /// A certificate and its crt-list lines ([`crate::render::crt_list::key`]).
     Certificate(Arc<str>),
     /// A backend and its servers.
     Backend(Arc<str>),
@@ -160,6 +165,7 @@ pub struct Desired {
     default_certificates: BTreeMap<Digest, u32>,
     checked_servers: u64,
     servers: u64,
+    client_checks: BTreeMap<ClientCheck, u32>,
     resolve_names: BTreeMap<Box<str>, u32>,
     names_changed: bool,
 }
@@ -185,6 +191,7 @@ impl Desired {
             default_certificates: BTreeMap::new(),
             checked_servers: 0,
             servers: 0,
+            client_checks: BTreeMap::new(),
             resolve_names: BTreeMap::new(),
             names_changed: false,
         }
@@ -260,6 +267,11 @@ impl Desired {
     #[must_use]
     pub fn servers(&self) -> u64 {
         self.servers
+    }
+
+    /// What clients are held to, for any host.
+    pub fn client_checks(&self) -> impl Iterator<Item = &ClientCheck> {
+        self.client_checks.keys()
     }
 
     /// Header names in use.
@@ -340,14 +352,11 @@ impl Desired {
                 self.touch(Key::Backend(backend.name.clone()));
             }
             Contribution::Certificate(digest, host) => {
-                let key: Arc<str> = digest.hex().into();
-                let mut hosts = match self.image.certificates.get(&key) {
-                    Some(hosts) => (**hosts).clone(),
-                    None => BTreeSet::new(),
-                };
-                hosts.insert(host.clone());
-                self.image.certificates.insert(key.clone(), Arc::new(hosts));
-                self.touch(Key::Certificate(key));
+                self.present(crt_list::key(digest, None), host);
+            }
+            Contribution::CheckedCertificate(digest, check, host) => {
+                *self.client_checks.entry(*check).or_insert(0) += 1;
+                self.present(crt_list::key(digest, Some(check)), host);
             }
             Contribution::File(file) => {
                 let name = file.file();
@@ -399,16 +408,16 @@ impl Desired {
                 }
             }
             Contribution::Certificate(digest, host) => {
-                let key: Arc<str> = digest.hex().into();
-                let Some(hosts) = self.image.certificates.get(&key) else { return };
-                let mut hosts = (**hosts).clone();
-                hosts.remove(host);
-                if hosts.is_empty() {
-                    self.image.certificates.remove(&key);
-                } else {
-                    self.image.certificates.insert(key.clone(), Arc::new(hosts));
+                self.withdraw(crt_list::key(digest, None), host);
+            }
+            Contribution::CheckedCertificate(digest, check, host) => {
+                if let Some(owners) = self.client_checks.get_mut(check) {
+                    *owners -= 1;
+                    if *owners == 0 {
+                        self.client_checks.remove(check);
+                    }
                 }
-                self.touch(Key::Certificate(key));
+                self.withdraw(crt_list::key(digest, Some(check)), host);
             }
             Contribution::File(file) => {
                 let name = file.file();
@@ -446,6 +455,28 @@ impl Desired {
                 }
             }
         }
+    }
+
+    fn present(&mut self, key: Arc<str>, host: &Arc<str>) {
+        let mut hosts = match self.image.certificates.get(&key) {
+            Some(hosts) => (**hosts).clone(),
+            None => BTreeSet::new(),
+        };
+        hosts.insert(host.clone());
+        self.image.certificates.insert(key.clone(), Arc::new(hosts));
+        self.touch(Key::Certificate(key));
+    }
+
+    fn withdraw(&mut self, key: Arc<str>, host: &Arc<str>) {
+        let Some(hosts) = self.image.certificates.get(&key) else { return };
+        let mut hosts = (**hosts).clone();
+        hosts.remove(host);
+        if hosts.is_empty() {
+            self.image.certificates.remove(&key);
+        } else {
+            self.image.certificates.insert(key.clone(), Arc::new(hosts));
+        }
+        self.touch(Key::Certificate(key));
     }
 
     fn choose_default_certificate(&mut self) {

@@ -8,7 +8,6 @@ use super::{Inputs, Next, Phase};
 use crate::action::{MapId, RuntimeCommand};
 use crate::applied::LEDGER_DEFAULT_CERTIFICATE;
 use crate::desired::ServerFile;
-use crate::digest::Digest;
 use crate::render::crt_list;
 use crate::render::maps::default_certificate_entry;
 use crate::sabotage::{Mistake, is_planted};
@@ -56,12 +55,12 @@ pub(crate) fn server_file(inputs: &Inputs<'_>, name: &Arc<str>) -> Next {
 }
 
 /// What a certificate and its lines need next.
-pub(crate) fn certificate(inputs: &Inputs<'_>, hex: &Arc<str>) -> Next {
+pub(crate) fn certificate(inputs: &Inputs<'_>, key: &Arc<str>) -> Next {
     let none = alloc::collections::BTreeMap::new();
-    let running = inputs.running.certificates.get(hex).unwrap_or(&none);
-    let hosts = inputs.desired.image().certificates.get(hex);
-    let lines = hosts.map(|hosts| crt_list::lines(hex, hosts)).unwrap_or_default();
-    let Some(digest) = Digest::from_hex(hex) else { return Next::Settled };
+    let running = inputs.running.certificates.get(key).unwrap_or(&none);
+    let hosts = inputs.desired.image().certificates.get(key);
+    let lines = hosts.map(|hosts| crt_list::lines(key, hosts)).unwrap_or_default();
+    let Some((digest, _)) = crt_list::parts(key) else { return Next::Settled };
     let mut commands = Vec::new();
     for line in lines.iter().filter(|line| !running.contains_key(&line.file)) {
         let install = RuntimeCommand::InstallCertificate { file: line.file.clone(), digest };
@@ -69,6 +68,11 @@ pub(crate) fn certificate(inputs: &Inputs<'_>, hex: &Arc<str>) -> Next {
     }
     if !commands.is_empty() {
         return Next::Commands(Phase::Build, commands);
+    }
+    // HAProxy reads the authorities when the line is added.
+    let authority = crt_list::authority_file(key);
+    if hosts.is_some() && authority.is_some_and(|file| !inputs.running.files.contains(&file)) {
+        return Next::Wait;
     }
     for line in &lines {
         if running.get(&line.file).is_some_and(|r| !r.listed) {

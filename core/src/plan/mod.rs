@@ -6,6 +6,7 @@
 //! holds: urgent endpoint changes, build, switch routes, unlink, collect.
 
 pub mod backends;
+pub mod clients;
 pub mod files;
 pub mod remedy;
 pub mod routes;
@@ -120,6 +121,8 @@ pub(crate) enum Next {
 pub(crate) struct Draft {
     claimed: BTreeMap<Arc<str>, u32>,
     new_backends: u32,
+    /// The number that changes of owners get.
+    epoch: Option<u64>,
 }
 
 /// The next commands and reload reasons.
@@ -206,7 +209,7 @@ fn next_of(inputs: &Inputs<'_>, key: &Key, draft: &mut Draft) -> Next {
         Key::File(name) => files::server_file(inputs, name),
         Key::Certificate(digest) => files::certificate(inputs, digest),
         Key::Backend(name) => backends::next(inputs, name, draft),
-        Key::Map(MapId::Ledger, _) => Next::Settled,
+        Key::Map(MapId::Ledger, key) => clients::owner(inputs, key, draft),
         Key::Map(map, key) => routes::map_entry(inputs, *map, key),
     }
 }
@@ -271,7 +274,9 @@ fn different_entries(
     b: &Table<Owned<Arc<str>>>,
     keys: &mut Vec<Key>,
 ) {
-    if map != MapId::Ledger {
+    if map == MapId::Ledger {
+        clients::different_owners(a, b, keys);
+    } else {
         let same = |a: &Owned<Arc<str>>, b: &Owned<Arc<str>>| a.value == b.value;
         a.differences(b, same, |key| keys.push(Key::Map(map, key.clone())));
     }

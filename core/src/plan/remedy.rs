@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
+use crate::annotations::listener;
 use crate::applied::Running;
 use crate::capability::Capabilities;
 use crate::desired::{Backend, Skeleton};
@@ -128,7 +129,10 @@ pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
         differences.push("header names that are no longer used".into());
     }
     for (directive, value) in &new.options {
-        if options.get(directive) != Some(value) {
+        if **directive == *listener::FULL_HANDSHAKES && !options.contains_key(directive) {
+            differences
+                .push("TLS sessions are no longer resumed, as clients show certificates".into());
+        } else if options.get(directive) != Some(value) {
             differences.push(format!("{directive} {value}"));
         }
     }
@@ -155,6 +159,8 @@ pub fn reload_list(capabilities: &Capabilities) -> Vec<&'static str> {
         "listening addresses and ports, threads, maxconn, log target: HAProxy sets them up once",
         "keys of the ConfigMap for logs, for connections of clients and for timeouts that are no \
          route's: frontends and named defaults are static",
+        "client-strict-sni, tls-alpn, tls-min-version: options of a listener are static",
+        "client-verify-depth, used first or no longer: whether TLS sessions resume is static",
         "another version of tidegate with another static part",
         "an HAProxy upgrade",
         "repair, when HAProxy refuses the same runtime command twice",
@@ -162,6 +168,12 @@ pub fn reload_list(capabilities: &Capabilities) -> Vec<&'static str> {
         "a port of a TCP service outside of --tcp-ports: a port is bound once",
         "the first and the last host with tls-passthrough: the HTTPS port changes hands",
     ]);
+    if !capabilities.isolated_sessions {
+        list.push(
+            "client-ca, used first or no longer: this HAProxy would resume a TLS session of one \
+             host on another",
+        );
+    }
     if !capabilities.headers_bin {
         list.push("a header name no route used before: names are no data before HAProxy 3.4");
     }

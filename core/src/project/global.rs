@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
-use crate::annotations::{Apply, Registry, logs, process, timeouts};
+use crate::annotations::{Apply, Registry, listener, logs, process, timeouts};
 use crate::capability::Capabilities;
 use crate::desired::Contribution;
+use crate::digest::Digest;
 use crate::problem::{Problem, Reason, Severity};
 use crate::world::lookup::Lookup;
 use crate::world::object::{ConfigMap, Kind, Name, ObjectRef};
@@ -59,7 +60,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
         withheld(lookup, config, &mut piece);
         too_many_connections(lookup, registry, config, &mut piece);
     }
-    default_certificate(lookup, &mut piece);
+    default_certificate(lookup, registry, &mut piece);
     piece
 }
 
@@ -124,29 +125,60 @@ fn too_many_connections(
     });
 }
 
-fn default_certificate(lookup: &mut Lookup<'_>, piece: &mut Piece) {
-    let Some(name) = lookup.settings().default_certificate.clone() else { return };
-    let reference = ObjectRef { kind: Kind::Secret, name: name.clone() };
-    let withheld = lookup.quarantined(&reference).map(ToString::to_string);
-    let what = match (withheld, lookup.secret(&name).map(|secret| &secret.certificate)) {
-        (Some(why), _) => format!("HAProxy refused it: {why}"),
-        (None, Some(Some(Ok(facts)))) => {
-            piece.contributions.push(Contribution::DefaultCertificate(facts.digest));
-            return;
-        }
-        (None, Some(Some(Err(why)))) => why.to_string(),
-        (None, Some(None)) => "it has neither tls.crt nor tls.key".to_string(),
-        (None, None) => "it does not exist".to_string(),
-    };
-    piece.problems.push(Problem {
-        object: reference,
-        field: "".into(),
-        reason: Reason::Unusable,
-        severity: Severity::Error,
-        what: format!("the default certificate cannot be used: {what}"),
-        instead: "a self-signed certificate is the default".to_string(),
-        fix: "put a certificate chain into tls.crt and its private key into tls.key".to_string(),
+/// The Secrets of the default certificate: the ConfigMap's, then the settings'.
+fn default_secrets(lookup: &mut Lookup<'_>, registry: &Registry) -> Vec<Name> {
+    let flag = lookup.settings().default_certificate.clone();
+    let keys = lookup.config_map().map(|config| Source::ConfigMap(config).keys(registry));
+    let is_it = |id| registry.row(id).is_some_and(|row| row.key == listener::DEFAULT_CERTIFICATE);
+    let mut keys = keys.into_iter().flatten().filter(|(row, _, _)| is_it(*row));
+    let named = keys.find_map(|(_, _, value)| {
+        let (namespace, name) = value.trim().split_once('/')?;
+        listener::is_secret(value).then(|| Name::new(namespace, name))
     });
+    named.into_iter().chain(flag).collect()
+}
+
+/// The default certificate; `None` when it is the self-signed one.
+pub fn default_digest(lookup: &mut Lookup<'_>, registry: &Registry) -> Option<Digest> {
+    let names = default_secrets(lookup, registry);
+    names.into_iter().find_map(|name| usable(lookup, &name).ok())
+}
+
+/// The certificate in a Secret, or why it cannot be used.
+fn usable(lookup: &mut Lookup<'_>, name: &Name) -> Result<Digest, String> {
+    let reference = ObjectRef { kind: Kind::Secret, name: name.clone() };
+    if let Some(why) = lookup.quarantined(&reference) {
+        return Err(format!("HAProxy refused it: {why}"));
+    }
+    match lookup.secret(name).map(|secret| &secret.certificate) {
+        Some(Some(Ok(facts))) => Ok(facts.digest),
+        Some(Some(Err(why))) => Err(why.to_string()),
+        Some(None) => Err("it has neither tls.crt nor tls.key".to_string()),
+        None => Err("it does not exist".to_string()),
+    }
+}
+
+fn default_certificate(lookup: &mut Lookup<'_>, registry: &Registry, piece: &mut Piece) {
+    for name in default_secrets(lookup, registry) {
+        let what = match usable(lookup, &name) {
+            Ok(digest) => {
+                piece.contributions.push(Contribution::DefaultCertificate(digest));
+                return;
+            }
+            Err(what) => what,
+        };
+        piece.problems.push(Problem {
+            object: ObjectRef { kind: Kind::Secret, name },
+            field: "".into(),
+            reason: Reason::Unusable,
+            severity: Severity::Error,
+            what: format!("the default certificate cannot be used: {what}"),
+            instead: "that of --default-certificate is the default, or a self-signed one"
+                .to_string(),
+            fix: "put a certificate chain into tls.crt and its private key into tls.key"
+                .to_string(),
+        });
+    }
 }
 
 /// Options of the static part from the ConfigMap: directive to encoded value. Values that cannot

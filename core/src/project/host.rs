@@ -11,6 +11,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::client::{self, Handshake};
 use super::route::{self, Policies};
 use super::{Piece, class, passthrough};
 use crate::action::MapId;
@@ -66,7 +67,11 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
             .then_with(|| seniority(a).cmp(&seniority(b)))
             .then_with(|| a.rank.cmp(&b.rank))
     });
-    let mut policies = Policies::default();
+    let handshake = client::handshake(lookup, registry, host);
+    if let Handshake::Checks(_, clients) = &handshake {
+        piece.contributions.extend(client::lines(lookup, registry, host, *clients));
+    }
+    let mut policies = Policies::new(host, handshake);
     let is_passed =
         passthrough::settle(lookup, registry, &mut policies, host, &mut claims, &mut piece);
     let mut winners: BTreeMap<PathKey, Claim<'_>> = BTreeMap::new();

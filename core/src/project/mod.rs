@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod class;
+pub mod client;
 pub mod global;
 pub mod host;
 pub mod needs;
@@ -21,7 +22,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::action::MapId;
-use crate::annotations::Registry;
+use crate::annotations::{Registry, listener};
 use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
 use crate::problem::Problem;
 use crate::shard::{ShardKey, ShardMap};
@@ -230,7 +231,7 @@ impl Projections {
                 global::project(&mut lookup, registry, &source)
             }
             PieceKey::Object(object) => object::project(&mut lookup, registry, object),
-            PieceKey::Tls(host) => tls::project(&mut lookup, host),
+            PieceKey::Tls(host) => tls::project(&mut lookup, registry, host),
             PieceKey::Tcp => tcp::project(&mut lookup, registry),
             PieceKey::Host(host) => host::project(&mut lookup, registry, host),
             PieceKey::Backend(name) => match self.backends.get(name) {
@@ -280,7 +281,11 @@ impl Projections {
         } else {
             desired.header_names().cloned().collect()
         };
-        let options = global::options(&mut lookup, registry);
+        let mut options = global::options(&mut lookup, registry);
+        let isolated = capabilities.isolated_sessions;
+        if desired.client_checks().any(|check| check.direct || !isolated) {
+            options.insert(listener::FULL_HANDSHAKES.into(), "1".into());
+        }
         let (too_many_checks, excess) = needs::excess(&capabilities, desired, world);
         let checks = !too_many_checks;
         if self.excess != excess {

@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Piece;
+use super::client::Handshake;
 use crate::annotations::resolve::{self, Resolved, Source, Target};
 use crate::annotations::{Registry, RowId, process, redirect};
 use crate::desired::{BackendSpec, Contribution};
@@ -30,9 +31,10 @@ const THEIR_CONTROLLER: &str = "haproxy.org/ingress-controller";
 /// The record that answers 503.
 pub const UNAVAILABLE: &str = "tidegate-503";
 
-/// Policies of the Ingresses of one piece, computed once each.
-#[derive(Default)]
+/// Policies of the Ingresses of one host, computed once each.
 pub struct Policies {
+    host: Arc<str>,
+    handshake: Handshake,
     by_ingress: BTreeMap<Option<Name>, Policy>,
 }
 
@@ -219,6 +221,12 @@ fn finish(
 }
 
 impl Policies {
+    /// None yet.
+    #[must_use]
+    pub fn new(host: &Arc<str>, handshake: Handshake) -> Policies {
+        Policies { host: host.clone(), handshake, by_ingress: BTreeMap::new() }
+    }
+
     /// The policy of an Ingress, or of the controller's default backend.
     pub(super) fn of(
         &mut self,
@@ -239,7 +247,13 @@ impl Policies {
         let has_tls = ingress.is_some_and(|ingress| !ingress.tls.is_empty());
         let by_default = lookup.settings().controller_name.starts_with(THEIR_CONTROLLER);
         redirect::to_https(&mut resolved.route, has_tls, by_default);
-        let policy = Policy { route: resolved.route, closed: resolved.closed.is_some() };
+        let config_map = lookup.settings().config_map.as_ref();
+        let objection = resolved.route.clients.and_then(|clients| {
+            self.handshake.objection(&clients, &self.host, ingress, config_map)
+        });
+        let closed = resolved.closed.is_some() || objection.is_some();
+        piece.problems.extend(objection);
+        let policy = Policy { route: resolved.route, closed };
         self.by_ingress.insert(key, policy.clone());
         policy
     }

@@ -10,16 +10,34 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::client::{self, Handshake};
 use super::{Piece, class};
+use crate::annotations::Registry;
 use crate::desired::Contribution;
+use crate::digest::Digest;
 use crate::problem::{Problem, Reason, Severity};
 use crate::world::host;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Ingress, KeyAlgorithm, Kind, Name, ObjectRef, Tls};
 
-/// The crt-list entries of a host.
-pub fn project(lookup: &mut Lookup<'_>, host: &Arc<str>) -> Piece {
+/// The crt-list entries of a host, but for those that come with its routes because clients are asked
+/// for certificates.
+pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) -> Piece {
     let mut piece = Piece::default();
+    let digests = choose(lookup, host, &mut piece);
+    if !matches!(client::handshake(lookup, registry, host), Handshake::Checks(..)) {
+        let entry = |digest| Contribution::Certificate(digest, host.clone());
+        piece.contributions.extend(digests.into_iter().map(entry));
+    }
+    piece
+}
+
+/// The certificates of a host that has a TLS entry.
+pub fn chosen(lookup: &mut Lookup<'_>, host: &Arc<str>) -> Vec<Digest> {
+    choose(lookup, host, &mut Piece::default())
+}
+
+fn choose(lookup: &mut Lookup<'_>, host: &Arc<str>, piece: &mut Piece) -> Vec<Digest> {
     let mut ingresses = Vec::new();
     for name in lookup.ingresses_of_tls_host(host) {
         let Some(ingress) = lookup.ingress(&name) else { continue };
@@ -29,15 +47,16 @@ pub fn project(lookup: &mut Lookup<'_>, host: &Arc<str>) -> Piece {
     }
     ingresses.sort_by(|a, b| a.meta.seniority().cmp(&b.meta.seniority()));
     let mut chosen: BTreeMap<KeyAlgorithm, (Name, Name)> = BTreeMap::new();
+    let mut digests = Vec::new();
     for ingress in &ingresses {
         for (index, tls) in ingress.tls.iter().enumerate() {
             if let Some(secret) = secret_for(ingress, tls, host) {
                 let claim = Claim { ingress, index, secret, host };
-                claim.settle(lookup, &mut chosen, &mut piece);
+                digests.extend(claim.settle(lookup, &mut chosen, piece));
             }
         }
     }
-    piece
+    digests
 }
 
 /// One Ingress's wish to present one Secret for the host.
@@ -54,7 +73,7 @@ impl Claim<'_> {
         lookup: &mut Lookup<'_>,
         chosen: &mut BTreeMap<KeyAlgorithm, (Name, Name)>,
         piece: &mut Piece,
-    ) {
+    ) -> Option<Digest> {
         let reference = ObjectRef { kind: Kind::Secret, name: self.secret.clone() };
         let withheld = lookup.quarantined(&reference);
         let facts = lookup.secret(&self.secret).map(|secret| &secret.certificate);
@@ -62,22 +81,22 @@ impl Claim<'_> {
             (Some(why), _) => {
                 let what = format!("HAProxy refused Secret {}: {why}", self.secret);
                 piece.problems.push(self.problem(Reason::Refused, what));
-                return;
+                return None;
             }
             (None, None) => {
                 let what = format!("Secret {} does not exist", self.secret);
                 piece.problems.push(self.problem(Reason::NotFound, what));
-                return;
+                return None;
             }
             (None, Some(None)) => {
                 let what = format!("Secret {} has neither tls.crt nor tls.key", self.secret);
                 piece.problems.push(self.problem(Reason::Unusable, what));
-                return;
+                return None;
             }
             (None, Some(Some(Err(why)))) => {
                 let what = format!("Secret {} cannot be used: {why}", self.secret);
                 piece.problems.push(self.problem(Reason::Unusable, what));
-                return;
+                return None;
             }
             (None, Some(Some(Ok(facts)))) => facts,
         };
@@ -93,10 +112,10 @@ impl Claim<'_> {
             None => {
                 let owner = (self.ingress.meta.name.clone(), self.secret.clone());
                 chosen.insert(facts.algorithm, owner);
-                let entry = Contribution::Certificate(facts.digest, self.host.clone());
-                piece.contributions.push(entry);
+                return Some(facts.digest);
             }
         }
+        None
     }
 
     fn problem(&self, reason: Reason, what: String) -> Problem {

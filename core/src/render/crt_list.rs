@@ -3,14 +3,18 @@
 //! Each line has a file of its own, named after its certificate and its hosts, so that a line can
 //! be added and deleted by name. Hosts of one certificate are spread over lines of about
 //! [`HOSTS_PER_LINE`], so that a change touches one of them.
+//!
+//! The name of the file also says what clients are held to, so that a line's options follow from it
+//! and other authorities are another line: it comes before the old one goes.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use crate::desired::Image;
+use crate::desired::{ClientCheck, Image, ServerFile};
 use crate::digest::Digest;
 
 /// File of the crt-list, and its identifier on the runtime socket.
@@ -31,7 +35,57 @@ pub struct Line {
     pub hosts: Vec<Arc<str>>,
 }
 
-/// The lines that present a certificate (hex of its digest) for some hosts.
+/// What an image has lines by: the certificate (hex of its digest) and, after a dot, what clients
+/// are held to: the authorities, `R` with revocations, `D` if signed directly.
+#[must_use]
+pub fn key(certificate: &Digest, check: Option<&ClientCheck>) -> Arc<str> {
+    let mut key = certificate.hex();
+    if let Some(ClientCheck { authority, revokes, direct }) = check {
+        key.push('.');
+        key.push_str(&authority.hex());
+        key.push_str(if *revokes { "R" } else { "" });
+        key.push_str(if *direct { "D" } else { "" });
+    }
+    key.into()
+}
+
+/// The certificate of a [`key`], and what clients are held to.
+#[must_use]
+pub fn parts(key: &str) -> Option<(Digest, Option<ClientCheck>)> {
+    let Some((certificate, check)) = key.split_once('.') else {
+        return Digest::from_hex(key).map(|certificate| (certificate, None));
+    };
+    let authority = Digest::from_hex(check.get(..32)?)?;
+    let (revokes, direct) = match check.get(32..)? {
+        "" => (false, false),
+        "R" => (true, false),
+        "D" => (false, true),
+        "RD" => (true, true),
+        _ => return None,
+    };
+    Some((Digest::from_hex(certificate)?, Some(ClientCheck { authority, revokes, direct })))
+}
+
+/// The file of the authorities that a line names, by its key.
+#[must_use]
+pub fn authority_file(key: &str) -> Option<Arc<str>> {
+    let (_, check) = parts(key)?;
+    Some(ServerFile::Authority(check?.authority).file())
+}
+
+/// The options of a line, by its file: empty, or `[…]`. Whether a client's certificate is good
+/// enough is for the rules to say, which see what was wrong with it; so it is optional here.
+#[must_use]
+pub fn options(file: &str) -> String {
+    let Some(key) = key_of(file) else { return String::new() };
+    let (Some((_, Some(check))), Some(authority)) = (parts(&key), authority_file(&key)) else {
+        return String::new();
+    };
+    let revoked = if check.revokes { format!("crl-file {authority} ") } else { String::new() };
+    format!("[ca-file {authority} {revoked}verify optional]")
+}
+
+/// The lines that present a certificate (its [`key`]) for some hosts.
 #[must_use]
 pub fn lines(digest: &str, hosts: &BTreeSet<Arc<str>>) -> Vec<Line> {
     let count = hosts.len().div_ceil(HOSTS_PER_LINE).next_power_of_two() as u64;
@@ -50,12 +104,19 @@ pub fn lines(digest: &str, hosts: &BTreeSet<Arc<str>>) -> Vec<Line> {
         .collect()
 }
 
+/// The [`key`] of a line's file; `None` for other files.
+#[must_use]
+pub fn key_of(file: &str) -> Option<Arc<str>> {
+    let (key, _) = file.strip_prefix("certs/")?.strip_suffix(".pem")?.split_once('-')?;
+    parts(key)?;
+    Some(key.into())
+}
+
 /// The certificate (hex of its digest) of a line's file; `None` for other files.
 #[must_use]
 pub fn digest_of(file: &str) -> Option<Arc<str>> {
-    let (digest, _) = file.strip_prefix("certs/")?.strip_suffix(".pem")?.split_once('-')?;
-    Digest::from_hex(digest)?;
-    Some(digest.into())
+    let (certificate, _) = parts(&key_of(file)?)?;
+    Some(certificate.hex().into())
 }
 
 /// Every line of an image, sorted.
@@ -75,10 +136,41 @@ pub fn write(image: &Image, out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "{DEFAULT_FILE}")?;
     for Line { file, hosts } in all_lines(image) {
         out.write_str(&file)?;
+        let options = options(&file);
+        if !options.is_empty() {
+            write!(out, " {options}")?;
+        }
         for host in hosts {
             write!(out, " {host}")?;
         }
         out.write_char('\n')?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_line_says_its_options() {
+        let (certificate, authority) = (Digest([1; 16]), Digest([0xdd; 16]));
+        for (revokes, direct) in [(false, false), (true, false), (false, true), (true, true)] {
+            let check = ClientCheck { authority, revokes, direct };
+            let key = key(&certificate, Some(&check));
+            assert_eq!(parts(&key), Some((certificate, Some(check))));
+            let hosts = BTreeSet::from(["a.example".into()]);
+            let line = lines(&key, &hosts).remove(0);
+            assert_eq!(key_of(&line.file), Some(key));
+            assert_eq!(digest_of(&line.file).as_deref(), Some(&*certificate.hex()));
+            let ca = format!("ca/{}.pem", authority.hex());
+            let crl = if revokes { format!("crl-file {ca} ") } else { String::new() };
+            assert_eq!(options(&line.file), format!("[ca-file {ca} {crl}verify optional]"));
+        }
+        let plain = lines(&key(&certificate, None), &BTreeSet::from(["a.example".into()]));
+        assert_eq!(plain.first().map(|line| options(&line.file)).as_deref(), Some(""));
+        for other in ["certs/default.pem", "certs/client-01.pem", "ca/01.pem", "certs/x.y-z.pem"] {
+            assert_eq!((key_of(other), options(other)), (None, String::new()), "{other}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::fmt::{self, Write};
 
 use crate::action::MapId;
-use crate::applied::{LEDGER_DEFAULT_CERTIFICATE, Running};
+use crate::applied::{LEDGER_DEFAULT_CERTIFICATE, LEDGER_EPOCH, Running};
 use crate::desired::Image;
 
 /// Writes a map file, sorted by key. A key has no blanks and no leading `#`; a value has no line
@@ -22,6 +22,7 @@ pub fn write(image: &Image, id: MapId, out: &mut dyn Write) -> fmt::Result {
     }
     if id == MapId::Ledger {
         writeln!(out, "{LEDGER_DEFAULT_CERTIFICATE} {}", default_certificate_entry(image))?;
+        writeln!(out, "{LEDGER_EPOCH} 0")?;
     }
     Ok(())
 }

@@ -60,9 +60,9 @@ pub fn crt_list(image: &Image, out: &mut dyn Write) -> fmt::Result {
 pub fn files(image: &Image) -> Vec<(Arc<str>, FileContent)> {
     let default = FileContent::DefaultCertificate(image.default_certificate);
     let mut files = Vec::from([(Arc::from(crt_list::DEFAULT_FILE), default)]);
-    for (hex, hosts) in image.certificates.iter() {
-        let Some(digest) = Digest::from_hex(hex) else { continue };
-        let lines = crt_list::lines(hex, hosts).into_iter();
+    for (key, hosts) in image.certificates.iter() {
+        let Some((digest, _)) = crt_list::parts(key) else { continue };
+        let lines = crt_list::lines(key, hosts).into_iter();
         files.extend(lines.map(|line| (line.file, FileContent::Certificate(digest))));
     }
     for (name, file) in &image.files {

@@ -11,18 +11,16 @@ use core::fmt::{self, Write};
 
 use crate::annotations::redirect::CODES;
 use crate::annotations::{
-    FAMILIES, Family, RuleText, Section, auth, connection, field_position, flag_of, logs, process,
-    rate,
+    FAMILIES, Family, RuleText, Section, auth, connection, field_position, flag_of, listener, logs,
+    process, rate,
 };
+use crate::applied::LEDGER_EPOCH;
 use crate::desired::Skeleton;
 use crate::render::profile::SharedRules;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
 /// is dropped, so that no Host header can pass for another host with a path.
 const HOST: &str = "req.hdr(host),lower,field(1,:),field(1,/),rtrim(.)";
-
-/// How TLS of HTTPS ends, wherever it is bound.
-const TLS: &str = "ssl crt-list certs/list.txt alpn h2,http/1.1";
 
 /// Name of this HAProxy among peers: itself, which hands its tables on at a reload.
 const PEER: &str = "tidegate";
@@ -94,7 +92,22 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
     }
     super::auth::global(skeleton, dir, out)?;
     out.write_str("  tune.bufsize 16384\n")?;
-    out.write_str("  ssl-default-bind-options ssl-min-ver TLSv1.2\n\n")
+    let oldest = skeleton.options.get(listener::MIN_VERSION).map_or("TLSv1.2", |version| version);
+    let mut options = format!("ssl-min-ver {oldest}");
+    if skeleton.options.contains_key(listener::FULL_HANDSHAKES) {
+        out.write_str("  tune.ssl.cachesize 0\n")?;
+        options.push_str(" no-tls-tickets");
+    }
+    writeln!(out, "  ssl-default-bind-options {options}\n")
+}
+
+/// The options of a TLS listener: certificates by name, and no handshake broken off over a client's
+/// certificate, as the rules judge it.
+fn tls_bind(skeleton: &Skeleton) -> String {
+    let alpn = skeleton.options.get(listener::ALPN).map_or("h2,http/1.1", |protocols| protocols);
+    let strict = if skeleton.options.contains_key(listener::STRICT) { " strict-sni" } else { "" };
+    let file = super::crt_list::FILE;
+    format!("ssl crt-list {file} alpn {alpn} ca-ignore-err all crt-ignore-err all{strict}")
 }
 
 fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
@@ -137,12 +150,13 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "  bind {}{only}", bind(skeleton.listen.http_port))?;
         }
         if skeleton.listen.https_port > 0 && !skeleton.passthrough {
-            writeln!(out, "  bind {}{only} {TLS}", bind(skeleton.listen.https_port))?;
+            let options = tls_bind(skeleton);
+            writeln!(out, "  bind {}{only} {options}", bind(skeleton.listen.https_port))?;
         }
     }
     if skeleton.listen.https_port > 0 && skeleton.passthrough {
         let path = super::stream::offload_socket(&skeleton.listen);
-        writeln!(out, "  bind {path} mode 600 accept-proxy {TLS}")?;
+        writeln!(out, "  bind {path} mode 600 accept-proxy {}", tls_bind(skeleton))?;
     }
     for rule in connection::EXPECT_PROXY {
         writeln!(out, "  {rule}")?;
@@ -150,6 +164,11 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     for slot in logs::slots(skeleton) {
         writeln!(out, "  {slot}")?;
     }
+    // Read before the handshake begins: `plan::clients` says why.
+    writeln!(
+        out,
+        "  tcp-request connection set-var(sess.ep) str({LEDGER_EPOCH}),map_str(maps/ledger.map)"
+    )?;
     routing(out)?;
     out.write_str(
         "  http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)\n\
@@ -167,8 +186,10 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     out.write_str("  use_backend %[var(txn.be)]\n  default_backend tidegate-503\n\n")
 }
 
-/// From the request to the record. `>` ends the looked-up path, so it must not be in it; dot
-/// segments are refused, as pods may resolve them to paths with another policy.
+/// From the request to the record. What the headers about certificates of clients say is for
+/// HAProxy alone to say, on every route: a pod may be reached by more than one. `>` ends the
+/// looked-up path, so it must not be in it; dot segments are refused, as pods may resolve them to
+/// paths with another policy.
 fn routing(out: &mut dyn Write) -> fmt::Result {
     let lookup = "concat(,txn.path,/>),map_beg(maps/route.map)";
     out.write_str(
@@ -176,6 +197,8 @@ fn routing(out: &mut dyn Write) -> fmt::Result {
          \x20 http-request deny deny_status 400 if { path -m sub /. %2e %2E %2f. %2F. > } \
          { path -m reg -i '(/|%2f)(\\.|%2e){1,2}(/|%2f|$)|>' }\n\
          \x20 http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n\
+         \x20 http-request del-header ssl-client -m beg\n\
+         \x20 http-request del-header ssl_client -m beg\n\
          \x20 http-request set-var(txn.path) path\n\
          \x20 http-request set-var(txn.path) path,regsub(//+,/,g) if { path -m sub // }\n",
     )?;

@@ -10,7 +10,7 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 use core::net::SocketAddr;
 
-use crate::annotations::{connection, logs};
+use crate::annotations::{connection, listener, logs};
 use crate::desired::Skeleton;
 use crate::settings::Listen;
 
@@ -75,13 +75,14 @@ fn services(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
          \x20 use_backend tidegate-tcp-tls if {{ var(sess.be) -m beg | }}\n\
          \x20 use_backend %[var(sess.be)]\n\n\
          frontend tidegate-tcp-offload from tidegate-tcp-front\n\
-         \x20 bind unix@{dir}/run/tcp-tls.sock mode 600 accept-proxy ssl crt-list {list}\n\
+         \x20 bind unix@{dir}/run/tcp-tls.sock mode 600 accept-proxy ssl crt-list {list}{strict}\n\
          \x20 use_backend %[dst_port,map_str(maps/tcp.map),field(2,|)]\n\n\
          backend tidegate-tcp-tls from tidegate-tcp-roundrobin\n\
          \x20 timeout tunnel 20d\n\
          \x20 server tls unix@{dir}/run/tcp-tls.sock send-proxy-v2\n",
         dir = listen.state_dir,
         list = super::crt_list::FILE,
+        strict = if skeleton.options.contains_key(listener::STRICT) { " strict-sni" } else { "" },
     )
 }
 

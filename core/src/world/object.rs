@@ -249,7 +249,7 @@ pub struct Secret {
     pub meta: Meta,
     /// What `tls.crt` and `tls.key` hold; `None` when both keys are absent.
     pub certificate: Option<Result<CertificateFacts, Box<str>>>,
-    /// What `ca.crt` holds (or `tls.crt` when it holds CA certificates only and there is no key).
+    /// What `ca.crt` holds (or `tls.crt` when it holds CA certificates only), with `ca.crl`.
     pub authority: Option<Result<AuthorityFacts, Box<str>>>,
     /// The users in it; `None` when it holds certificates.
     pub users: Option<Result<UserFacts, Box<str>>>,
@@ -286,6 +286,8 @@ pub struct AuthorityFacts {
     pub digest: Digest,
     /// Earliest end of validity, seconds since 1970.
     pub not_after: i64,
+    /// Whether lists of revoked certificates (`ca.crl`) are part of the bundle.
+    pub revokes: bool,
 }
 
 /// Algorithm of a private key.

@@ -28,7 +28,15 @@ fn lists(cluster: &str, revision: u64, objects: &[Object]) -> Vec<Event> {
     let list = |kind| {
         let objects = objects.iter().filter(|o| o.kind() == kind).cloned().collect();
         let (cluster, namespace) = (cluster.into(), None);
-        Event::Listed(Listing { kind, namespace, cluster, revision, watched: 0, objects })
+        Event::Listed(Listing {
+            kind,
+            namespace,
+            cluster,
+            revision,
+            watched: 0,
+            objects,
+            name: None,
+        })
     };
     LISTED.map(list).to_vec()
 }

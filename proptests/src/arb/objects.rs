@@ -253,6 +253,7 @@ fn secret() -> impl Strategy<Value = Object> {
         3 => (20_u8..23).prop_map(|n| Some(Ok(AuthorityFacts {
             digest: Digest([n; 16]),
             not_after: 4_000_000_000,
+            revokes: n == 22,
         }))),
         1 => Just(Some(Err("no certificate in it".into()))),
         2 => Just(None),

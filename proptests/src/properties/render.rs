@@ -21,7 +21,8 @@ use tidegate_core::world::object::{
 use super::projections;
 use crate::arb::{Case, Setup, objects};
 use crate::drive::{Drive, Watch, event_of};
-use crate::oracle::lexer::{self, Section};
+use crate::oracle::haproxy::Haproxy;
+use crate::oracle::lexer::{self, CrtListLine, Section};
 use crate::oracle::load;
 use crate::run::Verdict;
 
@@ -175,7 +176,11 @@ fn is_contained(image: &Image) -> Verdict {
     if lines.len() != wanted.len() + 1 {
         return Err(format!("the crt-list has {} lines", lines.len()));
     }
-    for (file, hosts) in lines.iter().skip(1) {
+    for CrtListLine { file, named, filters: hosts } in lines.iter().skip(1) {
+        let authority = Haproxy::authority_of(file);
+        if named.iter().any(|name| authority.as_ref() != Some(name)) {
+            return Err(format!("the crt-list has {file} with {named:?}"));
+        }
         let line = wanted.iter().find(|l| *l.file == **file);
         let same =
             line.is_some_and(|l| l.hosts.iter().map(|h| &**h).eq(hosts.iter().map(|h| &**h)));
@@ -255,6 +260,11 @@ const KEYWORDS: &[(&str, usize)] = &[
     ("crt", 1),
     ("sni", 1),
     ("no-sni-auto", 0),
+    ("send-proxy", 0),
+    ("send-proxy-v2", 0),
+    ("send-proxy-v2-ssl", 0),
+    ("send-proxy-v2-ssl-cn", 0),
+    ("check-send-proxy", 0),
     ("check-ssl", 0),
     ("check-alpn", 1),
     ("check-sni", 1),
@@ -316,7 +326,7 @@ fn keywords_are_known(keywords: &[String]) -> Verdict {
 fn map_is_as_wanted(image: &Image, id: MapId, text: &str) -> Verdict {
     let mut wanted: Vec<(String, String)> =
         image.map(id).iter().map(|(k, e)| (k.to_string(), e.value.to_string())).collect();
-    let extra = usize::from(id == MapId::Ledger);
+    let extra = if id == MapId::Ledger { 2 } else { 0 };
     let mut has = lexer::map(text);
     if has.len() != wanted.len() + extra {
         return Err(format!(

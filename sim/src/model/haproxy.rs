@@ -150,6 +150,14 @@ impl Haproxy {
         pairs.filter(|w| w[0] == "ca-file" || w[0] == "crt").map(|w| w[1].clone()).collect()
     }
 
+    /// The file of the authorities that clients are held to by a line, which its name says.
+    #[must_use]
+    pub fn authority_of(line: &str) -> Option<String> {
+        let key = line.strip_prefix("certs/")?.split('-').next()?;
+        let (_, check) = key.split_once('.')?;
+        Some(format!("ca/{}.pem", check.get(..32)?))
+    }
+
     /// Whether a backend is part of the skeleton.
     #[must_use]
     pub fn is_static(backend: &str) -> bool {
@@ -395,7 +403,10 @@ impl Haproxy {
         if !self.files.contains(file) {
             return needless(format!("{file} doesn't exist!"));
         }
-        let listed = self.crt_list.iter().any(|(f, _)| f == file);
+        let names = |line: &str| {
+            line == file || Self::authority_of(line).is_some_and(|authority| authority == file)
+        };
+        let listed = self.crt_list.iter().any(|(f, _)| names(f));
         let named = |s: &Server| Self::files_of(&s.keywords).iter().any(|f| f == file);
         let used = self.backends.values().flat_map(|b| &b.servers).any(named);
         if listed || used || file == Self::DEFAULT_CERTIFICATE {
@@ -417,6 +428,9 @@ impl Haproxy {
     fn add_line(&mut self, file: &str, hosts: &[Arc<str>]) -> Answered {
         if !self.files.contains(file) {
             return refuse(format!("certificate '{file}' does not exist!"));
+        }
+        if Self::authority_of(file).is_some_and(|authority| !self.files.contains(&authority)) {
+            return refuse("unable to load the authorities".to_owned());
         }
         let again = self.crt_list.iter().any(|(f, _)| f == file);
         let hosts = hosts.iter().map(|h| h.to_string()).collect();

@@ -132,19 +132,43 @@ pub fn map(text: &str) -> Vec<(String, String)> {
     entries
 }
 
-/// Reads a crt-list: a file per line with its SNI filters.
+/// A line of a crt-list.
+pub struct CrtListLine {
+    /// The certificate.
+    pub file: String,
+    /// Files of the options: authorities and what they revoked.
+    pub named: Vec<String>,
+    /// SNI filters.
+    pub filters: Vec<String>,
+}
+
+/// Reads a crt-list.
 ///
 /// # Errors
-/// SSL options in brackets, which nothing of ours writes, and open quotes.
-pub fn crt_list(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
+/// Other SSL options than those that ask clients for certificates, negations, and open quotes.
+pub fn crt_list(text: &str) -> Result<Vec<CrtListLine>, String> {
     let mut lines = Vec::new();
     for line in text.split('\n') {
         let words = words(line)?;
-        let Some((file, filters)) = words.split_first() else { continue };
-        if filters.iter().any(|f| f.contains(['[', ']', '!'])) {
+        let Some((file, mut rest)) = words.split_first() else { continue };
+        let mut named = Vec::new();
+        if let Some(end) = rest.iter().position(|word| word.ends_with(']')) {
+            let options = rest[..=end].join(" ");
+            let inside = options.strip_prefix('[').and_then(|o| o.strip_suffix(']'));
+            let inside: Vec<&str> = inside.unwrap_or("?").split(' ').collect();
+            match inside.as_slice() {
+                ["ca-file", ca, "verify", "optional"] => named.push((*ca).to_owned()),
+                ["ca-file", ca, "crl-file", crl, "verify", "optional"] => {
+                    named.extend([(*ca).to_owned(), (*crl).to_owned()]);
+                }
+                _ => return Err(format!("options: {line:?}")),
+            }
+            rest = &rest[end + 1..];
+        }
+        if rest.iter().any(|f| f.contains(['[', ']', '!'])) {
             return Err(format!("options or negations: {line:?}"));
         }
-        lines.push((file.clone(), filters.to_vec()));
+        lines.push(CrtListLine { file: file.clone(), named, filters: rest.to_vec() });
     }
     Ok(lines)
 }
@@ -166,6 +190,15 @@ mod tests {
             assert!(read(bad).is_err(), "{bad:?}");
         }
         assert!(read(&"x ".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn lines_of_a_crt_list_have_options_before_filters() {
+        let lines = crt_list("a.pem\nb.pem [ca-file c.pem verify optional] x.org *.y.org\n");
+        let lines = lines.unwrap();
+        assert_eq!((&*lines[0].file, lines[0].filters.len()), ("a.pem", 0));
+        assert_eq!((&lines[1].named[..], lines[1].filters.len()), (&["c.pem".to_owned()][..], 2));
+        assert!(crt_list("b.pem [verify none] x.org").is_err());
     }
 
     #[test]

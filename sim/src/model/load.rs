@@ -12,7 +12,7 @@ use tidegate_core::desired::{Image, Skeleton};
 use tidegate_core::render;
 
 use super::haproxy::{Admin, Backend, Haproxy, Server};
-use super::lexer::{self, Section};
+use super::lexer::{self, CrtListLine, Section};
 
 /// The text of a generation, as the adapter writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +173,11 @@ fn backend(
 }
 
 fn load_certificates(proxy: &mut Haproxy, generation: &Generation) -> Result<(), String> {
-    for (file, filters) in lexer::crt_list(&generation.crt_list)? {
+    for CrtListLine { file, named, filters } in lexer::crt_list(&generation.crt_list)? {
+        if let Some(missing) = named.iter().find(|name| !generation.files.contains(*name)) {
+            return Err(format!("crt-list: {missing} does not exist"));
+        }
+        proxy.files.extend(named);
         if !generation.files.contains(&file) {
             return Err(format!("crt-list: {file} does not exist"));
         }

@@ -4,14 +4,17 @@
 use std::net::IpAddr;
 
 use tidegate_core::digest::Digest;
-use tidegate_core::world::object::{Ingress, Name, Service};
+use tidegate_core::world::object::{Ingress, Name, Secret, Service};
 
+use super::clients;
 use super::routing::Facts;
 
 /// Keys that close a route, and their spelling in haproxytech's dialect.
-const ROUTE_KEYS: [(&str, &str); 6] = [
+const ROUTE_KEYS: [(&str, &str); 8] = [
     ("tls-passthrough", "ssl-passthrough"),
     ("allow-list", "allow-list"),
+    ("client-certificate-optional", "client-crt-optional"),
+    ("client-verify-depth", ""),
     ("deny-list", "deny-list"),
     ("src-ip-header", "src-ip-header"),
     ("rate-limit-requests", "rate-limit-requests"),
@@ -25,17 +28,17 @@ const BACKEND_KEYS: [(&str, &str); 4] = [
 ];
 
 /// Where a value stands.
-struct Found<'a> {
-    value: &'a str,
+pub(super) struct Found<'a> {
+    pub(super) value: &'a str,
     namespace: &'a str,
     operator: bool,
 }
 
-/// Whether the route of this Ingress (`None` for the controller's own default) to this Service is
-/// closed.
+/// Whether the route of this Ingress (`None` for the controller's own default) for this host (empty
+/// for none) to this Service is closed.
 #[must_use]
-pub fn closes(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -> bool {
-    closes_route(facts, ingress) || closes_backend(facts, ingress, service)
+pub fn closes(facts: &Facts<'_>, host: &str, ingress: Option<&Ingress>, service: &Service) -> bool {
+    closes_route(facts, host, ingress) || closes_backend(facts, ingress, service)
 }
 
 /// The value of a key that shapes the route, from the narrowest place that has one.
@@ -57,22 +60,28 @@ pub fn passes(facts: &Facts<'_>, ingress: &Ingress) -> bool {
 }
 
 /// Whether a policy of this Ingress takes requests to enforce, which nobody sees when TLS is passed
-/// through: lists of addresses that a header tells, and passwords.
+/// through: lists of addresses that a header tells, passwords, certificates of clients.
 #[must_use]
 pub fn needs_requests(facts: &Facts<'_>, ingress: &Ingress) -> bool {
     let has = |key: &str| first(facts, Some(ingress), &(key, key)).is_some();
     let lists = (has("allow-list") || has("deny-list")) && has("src-ip-header");
-    lists || has("auth-type") || has("auth-secret")
+    let clients = [
+        ("client-ca", "client-ca"),
+        ("client-certificate-optional", "client-crt-optional"),
+        ("client-verify-depth", ""),
+    ];
+    let checks = clients.iter().any(|keys| first(facts, Some(ingress), keys).is_some());
+    lists || checks || has("auth-type") || has("auth-secret")
 }
 
 /// Whether a key of the route closes it.
 #[must_use]
-pub fn closes_route(facts: &Facts<'_>, ingress: Option<&Ingress>) -> bool {
+pub fn closes_route(facts: &Facts<'_>, host: &str, ingress: Option<&Ingress>) -> bool {
     let broken = ROUTE_KEYS.iter().any(|keys| {
         // A value that cannot be read is never skipped for that of a wider scope.
         first(facts, ingress, keys).is_some_and(|value| !fits(keys.0, value))
     });
-    broken || lacks_authentication(facts, ingress)
+    broken || lacks_authentication(facts, ingress) || clients::closes(facts, host, ingress)
 }
 
 /// Whether a key of the backend closes it.
@@ -129,7 +138,8 @@ fn fits(key: &str, value: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match key {
         "src-ip-header" => is_header(value),
-        "tls-passthrough" => is_boolean(value),
+        "client-certificate-optional" | "tls-passthrough" => is_boolean(value),
+        "client-verify-depth" => value == "1" || value == "any",
         "rate-limit-requests" => {
             // The language's own reader of numbers takes a plus sign.
             let number = value.strip_prefix('+').unwrap_or(value);
@@ -189,13 +199,7 @@ fn is_usable(facts: &Facts<'_>, key: &str, found: &Found<'_>) -> bool {
         "server-tls" => is_boolean(value),
         "server-name" => is_plain_host(value),
         _ => {
-            let (namespace, name) = value.split_once('/').unwrap_or((found.namespace, value));
-            if !found.operator && namespace != found.namespace {
-                return false;
-            }
-            let Some(secret) = facts.secrets.get(&Name::new(namespace, name)) else {
-                return false;
-            };
+            let Some(secret) = secret_of(facts, found) else { return false };
             if key == "server-ca" {
                 matches!(secret.authority, Some(Ok(_)))
             } else {
@@ -203,6 +207,27 @@ fn is_usable(facts: &Facts<'_>, key: &str, found: &Found<'_>) -> bool {
             }
         }
     }
+}
+
+/// The Secret that a value names, where it may.
+pub(super) fn secret_of<'a>(facts: &Facts<'a>, found: &Found<'_>) -> Option<&'a Secret> {
+    let value = found.value.trim();
+    let (namespace, name) = value.split_once('/').unwrap_or((found.namespace, value));
+    if !found.operator && namespace != found.namespace {
+        return None;
+    }
+    facts.secrets.get(&Name::new(namespace, name)).copied()
+}
+
+/// The value of a key for an Ingress, that of the ConfigMap where it has none.
+pub(super) fn found_for<'a>(
+    facts: &Facts<'a>,
+    ingress: Option<&'a Ingress>,
+    keys: &(&str, &str),
+) -> Option<Found<'a>> {
+    let mut found = ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
+    found.extend(configured(facts, keys));
+    found.into_iter().next()
 }
 
 fn is_plain_host(text: &str) -> bool {

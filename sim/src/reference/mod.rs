@@ -2,4 +2,5 @@
 //! and without any code of core's decisions.
 
 pub mod annotations;
+mod clients;
 pub mod routing;

@@ -85,8 +85,9 @@ impl<'a> Facts<'a> {
     /// The answer to a request; `None` where the rules leave it open.
     #[must_use]
     pub fn answer(&self, host: &str, path: &str) -> Option<Answer> {
-        self.among(host, |is_passed, claims| {
-            if is_passed { self.plain_of_passed(claims) } else { self.choose(claims, path) }
+        self.among(host, |is_passed, name, claims| match is_passed {
+            true => self.plain_of_passed(name, claims),
+            false => self.choose(claims, name, path),
         })
     }
 
@@ -94,15 +95,16 @@ impl<'a> Facts<'a> {
     /// digest; the outer `None` where the rules leave the route open.
     #[must_use]
     pub fn users(&self, host: &str, path: &str) -> Option<Option<Digest>> {
-        self.among(host, |_, claims| {
+        self.among(host, |_, _, claims| {
             let ingress = best(claims, path).map(|claim| claim.ingress);
             annotations::guard(self, ingress).and_then(Result::ok)
         })
     }
 
-    /// Looks at the claims on the host of a request, from the oldest Ingress to the newest, and at
+    /// Looks at the claims on the host of a request (its name as in the rules), from the
+    /// oldest Ingress to the newest, and at
     /// whether its TLS is passed through.
-    fn among<T>(&self, host: &str, look: impl Fn(bool, &[Claim<'_>]) -> T) -> Option<T> {
+    fn among<T>(&self, host: &str, look: impl Fn(bool, &str, &[Claim<'_>]) -> T) -> Option<T> {
         let host = host.to_ascii_lowercase();
         let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let mut ours: Vec<_> = self.ingresses.iter().filter(|i| self.is_ours(i)).collect();
@@ -116,13 +118,13 @@ impl<'a> Facts<'a> {
             }
             if !claims.is_empty() {
                 let (is_passed, claims) = self.one_way(claims);
-                return Some(look(is_passed, &claims));
+                return Some(look(is_passed, &name, &claims));
             }
         }
         let mut claims: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, "")).collect();
         // Without a host there is no SNI to know it by.
         claims.retain(|claim| !annotations::passes(self, claim.ingress));
-        Some(look(false, &claims))
+        Some(look(false, "", &claims))
     }
 
     /// Whether TLS of a host is passed through, and the claims that agree with the oldest.
@@ -146,9 +148,9 @@ impl<'a> Facts<'a> {
         best
     }
 
-    fn plain_of_passed(&self, claims: &[Claim<'_>]) -> Answer {
+    fn plain_of_passed(&self, host: &str, claims: &[Claim<'_>]) -> Answer {
         match self.passed(claims) {
-            Some(claim) if annotations::closes_route(self, Some(claim.ingress)) => {
+            Some(claim) if annotations::closes_route(self, host, Some(claim.ingress)) => {
                 Answer::Unavailable
             }
             Some(_) | None => Answer::NotFound,
@@ -174,7 +176,7 @@ impl<'a> Facts<'a> {
             return None;
         }
         let Some(claim) = self.passed(&claims) else { return Some(None) };
-        if annotations::closes_route(self, Some(claim.ingress))
+        if annotations::closes_route(self, name, Some(claim.ingress))
             || annotations::needs_requests(self, claim.ingress)
         {
             return Some(None);
@@ -206,17 +208,67 @@ impl<'a> Facts<'a> {
         self.servers(service, &port)
     }
 
+    fn ours(&self) -> Vec<&'a Ingress> {
+        let mut ours: Vec<_> = self.ingresses.iter().copied().filter(|i| self.is_ours(i)).collect();
+        ours.sort_by_key(|i| (i.meta.created, i.meta.name.clone()));
+        ours
+    }
+
+    /// Our Ingresses with a rule for a host, the oldest first.
+    pub(super) fn with_rule_for(&self, host: &str) -> Vec<&'a Ingress> {
+        let mut ours = self.ours();
+        ours.retain(|i| i.rules.iter().any(|r| canonical(&r.host) == host && is_host(&r.host)));
+        ours
+    }
+
+    /// The Secrets that our Ingresses name for a TLS host.
+    pub(super) fn tls_secrets(&self, host: &str) -> Vec<Name> {
+        let mut names = Vec::new();
+        for ingress in self.ours() {
+            for tls in &ingress.tls {
+                let named = tls.hosts.iter().any(|h| canonical(h) == host && is_host(h));
+                let all = tls.hosts.is_empty()
+                    && ingress.rules.iter().any(|r| canonical(&r.host) == host && is_host(&r.host));
+                if let Some(secret) =
+                    tls.secret.as_ref().filter(|s| (named || all) && !s.is_empty())
+                {
+                    names.push(Name::new(&ingress.meta.name.namespace, secret));
+                }
+            }
+        }
+        names
+    }
+
+    /// The Secrets that may have the default certificate.
+    pub(super) fn default_certificates(&self) -> Vec<Name> {
+        let data = self.config_map.map(|map| &map.data);
+        let value = |key: &str| data.and_then(|data| data.get(key)).map(|value| value.trim());
+        let is_name = |text: &str| {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+            let word = |w: &str, most: usize| {
+                let ends = w.starts_with(['-', '.']) || w.ends_with(['-', '.']);
+                (1..=most).contains(&w.len()) && w.chars().all(plain) && !ends
+            };
+            text.split_once('/').is_some_and(|(ns, name)| word(ns, 63) && word(name, 253))
+        };
+        let mut values = [value("default-certificate"), value("ssl-certificate")].into_iter();
+        let named = values.find_map(|value| value.filter(|text| is_name(text)));
+        let named = named.and_then(|text| text.split_once('/'));
+        let named = named.map(|(namespace, name)| Name::new(namespace, name));
+        named.into_iter().chain(self.settings.default_certificate.clone()).collect()
+    }
+
     /// The best claim, or the controller's default.
-    fn choose(&self, claims: &[Claim<'_>], path: &str) -> Answer {
+    fn choose(&self, claims: &[Claim<'_>], host: &str, path: &str) -> Answer {
         match best(claims, path) {
-            Some(claim) => self.backend(Some(claim.ingress), claim.backend),
-            None => self.fallback().unwrap_or(Answer::NotFound),
+            Some(claim) => self.backend(host, Some(claim.ingress), claim.backend),
+            None => self.fallback(host).unwrap_or(Answer::NotFound),
         }
     }
 
     /// What the controller's default backend answers: the ConfigMap's, if it says one that can be
     /// read, else the settings'.
-    fn fallback(&self) -> Option<Answer> {
+    fn fallback(&self, host: &str) -> Option<Answer> {
         let value = self.config_map.and_then(|config| config.data.get("default-backend-service"));
         let named = value.and_then(|value| {
             let (namespace, rest) = value.trim().split_once('/')?;
@@ -234,26 +286,29 @@ impl<'a> Facts<'a> {
         let (name, port) = named.or_else(|| self.settings.default_backend.clone())?;
         let service = self.services.get(&name)?;
         let port: u16 = if port == 0 { service.ports.first()?.port } else { port };
-        self.service(None, service, &PortRef::Number(port))
+        self.service(host, None, service, &PortRef::Number(port))
     }
 
-    fn backend(&self, ingress: Option<&Ingress>, backend: &BackendRef) -> Answer {
+    fn backend(&self, host: &str, ingress: Option<&Ingress>, backend: &BackendRef) -> Answer {
         let BackendRef::Service { name, port } = backend else { return Answer::Unavailable };
         let namespace = ingress.map_or("", |i| &*i.meta.name.namespace);
         let Some(service) = self.services.get(&Name::new(namespace, name)) else {
             return Answer::Unavailable;
         };
-        self.service(ingress, service, port).unwrap_or(Answer::Unavailable)
+        self.service(host, ingress, service, port).unwrap_or(Answer::Unavailable)
     }
 
     /// `None` when the Service has no such port.
     fn service(
         &self,
+        host: &str,
         ingress: Option<&Ingress>,
         service: &Service,
         port: &PortRef,
     ) -> Option<Answer> {
-        if annotations::closes(self, ingress, service) && self.servers(service, port).is_some() {
+        if annotations::closes(self, host, ingress, service)
+            && self.servers(service, port).is_some()
+        {
             return Some(Answer::Unavailable);
         }
         self.servers(service, port)
