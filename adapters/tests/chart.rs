@@ -381,6 +381,7 @@ fn rights_are_what_the_program_asks_for() {
         json!({"scope": {"namespaces": ["one", "two"]}}),
         json!({"scope": {"namespaces": ["one", "tidegate"], "ingressClasses": false}}),
         json!({"scope": {"namespaceLabels": {"team": "shop"}}}),
+        json!({"tcp": {"services": {"5432": "shop/db:5432"}}}),
     ] {
         let text = template(&values).unwrap();
         let (granted, asked) = (granted(&text), asked(&flags(&text)));

@@ -175,6 +175,8 @@ impl Bench {
             listen,
             capabilities: Arc::new(capabilities.clone()),
             header_names: Vec::new(),
+            tcp_ports: Vec::new(),
+            passthrough: false,
             options: options.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             errors: Arc::default(),
             peers: Vec::new(),

@@ -300,11 +300,15 @@ pub enum MapId {
     HashKey,
     /// Bookkeeping that no rule reads: what a read-back cannot show otherwise.
     Ledger,
+    /// Port → record of a TCP service: its backend, with a mark if TLS ends here.
+    Tcp,
+    /// Host → record of TLS that is passed through, by SNI: backend and lists.
+    Sni,
 }
 
 impl MapId {
     /// Every map.
-    pub const ALL: [MapId; 8] = [
+    pub const ALL: [MapId; 10] = [
         MapId::Route,
         MapId::Policy,
         MapId::Headers,
@@ -313,6 +317,8 @@ impl MapId {
         MapId::Check,
         MapId::HashKey,
         MapId::Ledger,
+        MapId::Tcp,
+        MapId::Sni,
     ];
 
     /// The map's file within a generation, which is also its identifier on the runtime socket.
@@ -327,6 +333,23 @@ impl MapId {
             MapId::Check => "maps/check.map",
             MapId::HashKey => "maps/hash-key.map",
             MapId::Ledger => "maps/ledger.map",
+            MapId::Tcp => "maps/tcp.map",
+            MapId::Sni => "maps/sni.map",
+        }
+    }
+
+    /// Whether its values are records: what refers to backends.
+    #[must_use]
+    pub fn has_records(self) -> bool {
+        match self {
+            MapId::Route | MapId::Tcp | MapId::Sni => true,
+            MapId::Policy
+            | MapId::Headers
+            | MapId::Access
+            | MapId::Rewrite
+            | MapId::Check
+            | MapId::HashKey
+            | MapId::Ledger => false,
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::action::MapId;
 use crate::controller::Controller;
-use crate::desired::Key;
+use crate::desired::{Key, Owned, Table};
 use crate::plan::mark_differences;
 use crate::render::maps;
 
@@ -27,8 +28,9 @@ pub fn check(controller: &Controller) -> Vec<String> {
 /// I2: each route names a backend and a policy that are wanted, or an answer.
 fn routes_name_what_is_wanted(controller: &Controller, broken: &mut Vec<String>) {
     let image = controller.desired().image();
-    for (key, record) in image.map(MapId::Route).iter() {
+    for (map, key, record) in records(|map| image.map(map)) {
         let (backend, policy) = maps::parts(&record.value);
+        let policy = policy.filter(|_| map == MapId::Route);
         if !maps::is_static(backend) && image.backends.get(backend).is_none() {
             broken.push(format!("I2: route {key} names backend {backend}, which nobody wants"));
         }
@@ -38,14 +40,23 @@ fn routes_name_what_is_wanted(controller: &Controller, broken: &mut Vec<String>)
     }
 }
 
+/// Everything that refers to backends.
+fn records<'a>(
+    of: impl Fn(MapId) -> &'a Table<Owned<Arc<str>>>,
+) -> impl Iterator<Item = (MapId, &'a Arc<str>, &'a Owned<Arc<str>>)> {
+    let maps = MapId::ALL.into_iter().filter(|map| map.has_records());
+    maps.flat_map(move |map| of(map).iter().map(move |(key, record)| (map, key, record)))
+}
+
 /// I7: no running route names a backend or policy that is not there.
 fn running_routes_are_whole(controller: &Controller, broken: &mut Vec<String>) {
     let Some(running) = controller.running() else { return };
     let mut there: alloc::collections::BTreeSet<&str> =
         running.backends.iter().map(|(_, b)| &*b.physical).collect();
     there.extend(running.spares.values().flatten().map(|s| &**s));
-    for (key, record) in running.map(MapId::Route).iter() {
+    for (map, key, record) in records(|map| running.map(map)) {
         let (backend, policy) = maps::parts(&record.value);
+        let policy = policy.filter(|_| map == MapId::Route);
         if !maps::is_static(backend) && !there.contains(backend) {
             broken.push(format!("I7: running route {key} names missing backend {backend}"));
         }
@@ -67,7 +78,7 @@ fn quiet_means_equal(controller: &Controller, broken: &mut Vec<String>) {
             // A spare backend's check entry is under the spare's name; a deleted backend stays
             // where HAProxy deletes none.
             Key::Map(MapId::Check, _) => true,
-            Key::Map(MapId::Route, _) => !running.spares.is_empty(),
+            Key::Map(map, _) if map.has_records() => !running.spares.is_empty(),
             Key::Backend(name) => controller.desired().image().backends.get(name).is_none(),
             Key::Map(..) => false,
         };

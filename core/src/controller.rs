@@ -123,17 +123,15 @@ impl Controller {
     pub fn new(settings: Settings, now: Time) -> Controller {
         let world = World::new(Arc::new(settings));
         let skeleton = Arc::new(Skeleton::initial(&world));
+        let named = world.settings().named_config_maps().cloned().map(Fact::NamedConfigMap);
+        let mut held: BTreeSet<Fact> = named.collect();
+        held.extend([Fact::Host("".into()), Fact::ConfigMap, Fact::Source, Fact::Capabilities]);
         Controller {
             registry: Arc::new(Registry::new()),
             world,
             desired: Desired::new(skeleton),
             projections: Projections::default(),
-            held: BTreeSet::from([
-                Fact::Host("".into()),
-                Fact::ConfigMap,
-                Fact::Source,
-                Fact::Capabilities,
-            ]),
+            held,
             now,
             worker: None,
             running: None,

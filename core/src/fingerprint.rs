@@ -162,7 +162,10 @@ impl Image {
             errors,
             peers,
             snippets,
+            tcp_ports,
+            passthrough,
         } = &*self.skeleton;
         (header_names, checks, options, errors, peers, snippets).hash(hasher);
+        (tcp_ports, passthrough).hash(hasher);
     }
 }

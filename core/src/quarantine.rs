@@ -7,6 +7,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -32,7 +33,9 @@ pub fn is_risky(map: MapId) -> bool {
         | MapId::Headers
         | MapId::Access
         | MapId::Check
-        | MapId::Ledger => false,
+        | MapId::Ledger
+        | MapId::Tcp
+        | MapId::Sni => false,
     }
 }
 
@@ -187,6 +190,22 @@ fn of_fallback(world: &World, registry: &Registry) -> BTreeMap<Contribution, Obj
     owned
 }
 
+/// Ports of TCP services that HAProxy's words say cannot be bound (`[0.0.0.0:5432]`). Reserved ports
+/// are the operator's, and nobody can be without them.
+fn ports_named(world: &World, projections: &Projections, why: &str) -> Vec<ObjectRef> {
+    let Some(config_map) = &world.settings.tcp_services else { return Vec::new() };
+    let pieces = projections.pieces().filter(|(key, _)| **key == PieceKey::Tcp);
+    let entries = pieces.flat_map(|(_, piece)| &piece.contributions);
+    let ports = entries.filter_map(|contribution| match contribution {
+        Contribution::Map(MapId::Tcp, port, _) => port.parse::<u16>().ok(),
+        _ => None,
+    });
+    let named = ports.filter(|port| {
+        !world.settings.listen.is_reserved(*port) && why.contains(&format!(":{port}]"))
+    });
+    named.map(|port| project::tcp::one_port(config_map, port)).collect()
+}
+
 /// A search for what makes HAProxy refuse a configuration.
 #[derive(Clone, Debug, Hash)]
 pub struct Search {
@@ -225,6 +244,9 @@ impl Search {
             of_fallback(world, registry).into_values().collect();
         suspects.extend(world.snippets.owners().into_iter().cloned());
         let mut named = BTreeSet::new();
+        for port in ports_named(world, projections, why) {
+            named.insert(port);
+        }
         for (key, piece) in projections.pieces() {
             for contribution in &piece.contributions {
                 let digest =

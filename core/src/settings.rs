@@ -42,6 +42,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Delays.
     pub delays: Delays,
+    /// The ConfigMap that says which port leads to which Service, if there is one.
+    pub tcp_services: Option<Name>,
 }
 
 /// What a ConfigMap besides the controller's own is for.
@@ -168,8 +170,19 @@ pub struct Listen {
     pub hard_stop_after_s: u32,
     /// Log target of HAProxy (`stdout`, `address:port`); empty for none.
     pub log_target: Box<str>,
+    /// First and last port that is bound from the beginning for TCP services, so that none of them
+    /// needs a reload; `None` for no such ports. Each costs HAProxy a descriptor per address.
+    pub tcp_ports: Option<(u16, u16)>,
     /// Other replicas that share the tables of rate limits.
     pub peers: Peers,
+}
+
+impl Listen {
+    /// Whether a port is bound for TCP services from the beginning.
+    #[must_use]
+    pub fn is_reserved(&self, port: u16) -> bool {
+        self.tcp_ports.is_some_and(|(first, last)| (first..=last).contains(&port))
+    }
 }
 
 /// Replicas that share the tables of rate limits, by HAProxy's peers protocol: in clear text and
@@ -225,7 +238,8 @@ impl Settings {
     /// Every ConfigMap that is read, once each.
     #[must_use]
     pub fn all_config_maps(&self) -> BTreeSet<&Name> {
-        self.config_map.iter().chain(self.config_maps.iter().map(|(_, name)| name)).collect()
+        let of_roles = self.config_maps.iter().map(|(_, name)| name);
+        self.config_map.iter().chain(of_roles).chain(self.named_config_maps()).collect()
     }
 
     /// The settings that the documentation describes as defaults, for a state folder.
@@ -255,6 +269,7 @@ impl Settings {
                 hard_stop_after_s: 1800,
                 log_target: "".into(),
                 peers: Peers::default(),
+                tcp_ports: None,
             },
             limits: Limits {
                 paths_per_ingress_max: 10_000,
@@ -271,7 +286,14 @@ impl Settings {
                 retry_ms: 1_000,
                 audit_ms: 60_000,
             },
+            tcp_services: None,
         }
+    }
+
+    /// The ConfigMap of TCP services, unless it is the controller's own.
+    pub fn named_config_maps(&self) -> impl Iterator<Item = &Name> {
+        let named = self.tcp_services.iter();
+        named.filter(|name| self.config_map.as_ref() != Some(*name))
     }
 }
 

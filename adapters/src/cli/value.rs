@@ -39,6 +39,27 @@ pub fn backend(text: &str) -> Result<Backend, String> {
     Ok(Backend(name(object).map_err(|_| wrong())?, port))
 }
 
+/// Most ports that are reserved: each takes a descriptor of HAProxy per address.
+const PORTS_MAX: u16 = 10_000;
+
+/// `first-last`, ports.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn ports(text: &str) -> Result<(u16, u16), String> {
+    let wrong = || "write FIRST-LAST, such as 20000-20099".to_owned();
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let port = |text: &str| text.parse().ok().filter(|port| *port > 0).ok_or_else(wrong);
+    let (first, last) = (port(first)?, port(last)?);
+    if last < first {
+        return Err(wrong());
+    }
+    if last - first >= PORTS_MAX {
+        return Err(format!("at most {PORTS_MAX} ports can be kept"));
+    }
+    Ok((first, last))
+}
+
 /// `key=value`, a label.
 ///
 /// # Errors
@@ -138,6 +159,8 @@ mod tests {
     #[test]
     fn names_and_addresses_are_understood() {
         assert_eq!(backend("a/b:80"), Ok(Backend(Name::new("a", "b"), 80)));
+        assert_eq!(ports("20000-20099"), Ok((20_000, 20_099)));
+        assert!(ports("2-1").is_err() && ports("0-9").is_err() && ports("1-60000").is_err());
         assert_eq!(backend("a/b"), Ok(Backend(Name::new("a", "b"), 0)), "the first port");
         assert!(backend("a/b:x").is_err() && backend("b:80").is_err() && name("a/b/c").is_err());
         assert_eq!(endpoint("[::1]:80"), Ok(Endpoint::Tcp("::1".into(), 80)));

@@ -38,7 +38,7 @@ use yaml::Reader;
 pub struct FolderSettings {
     /// The folder.
     pub path: PathBuf,
-    /// The ConfigMaps that are read; all others are left out.
+    /// The controller's own ConfigMap and those that flags name; all others are left out.
     pub config_maps: BTreeSet<Name>,
 }
 

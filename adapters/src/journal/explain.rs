@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use tidegate_core::action::{Action, ActionBody};
+use tidegate_core::action::{Action, ActionBody, MapId};
 use tidegate_core::controller::Controller;
 use tidegate_core::desired::Key;
 use tidegate_core::plan::Phase;
@@ -195,6 +195,8 @@ fn read_facts(controller: &Controller, piece: &PieceKey, changed: &BTreeSet<Fact
 fn is_about(piece: &PieceKey, key: &Key) -> bool {
     match (piece, key) {
         (PieceKey::Backend(piece), Key::Backend(name)) => piece == name,
+        (PieceKey::Tcp, Key::Map(MapId::Tcp, _)) => true,
+        (PieceKey::Host(host), Key::Map(MapId::Sni, key)) => host == key,
         (PieceKey::Host(host), Key::Map(_, key)) => {
             key.strip_prefix(&**host).is_some_and(|rest| rest.starts_with('/'))
         }
@@ -209,6 +211,7 @@ fn is_about(piece: &PieceKey, key: &Key) -> bool {
             | PieceKey::Object(_)
             | PieceKey::Tls(_)
             | PieceKey::Host(_)
+            | PieceKey::Tcp
             | PieceKey::Backend(_)
             | PieceKey::List(_),
             Key::Skeleton
@@ -229,6 +232,7 @@ fn piece_text(piece: &PieceKey) -> String {
         PieceKey::Host(host) => format!("routes of {host:?}"),
         PieceKey::Backend(name) => format!("servers of {name}"),
         PieceKey::List(id) => format!("networks of list {id}"),
+        PieceKey::Tcp => "TCP services".into(),
     }
 }
 

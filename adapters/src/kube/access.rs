@@ -55,7 +55,7 @@ pub fn rules(settings: &Settings) -> Vec<Rule> {
                 (&["get", "list", "watch"], why)
             }
             Kind::Namespace => (&["list", "watch"], "labels of namespaces"),
-            Kind::ConfigMap => (&["list", "watch"], "the controller's own configuration and files"),
+            Kind::ConfigMap => (&["list", "watch"], "configuration, files and TCP services"),
             Kind::IngressClass => (&["list", "watch"], "which Ingresses are ours"),
             Kind::Service => (&["list", "watch"], "ports of backends, addresses to publish"),
             Kind::EndpointSlice => (&["list", "watch"], "addresses of pods"),

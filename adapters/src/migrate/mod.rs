@@ -197,7 +197,7 @@ fn problems(
     settings.classless = true;
     settings.config_map = config_map;
     settings.scope.secrets_on_demand = options.without_secrets;
-    let config_maps: std::collections::BTreeSet<_> = settings.config_map.iter().cloned().collect();
+    let config_maps = settings.all_config_maps().into_iter().cloned().collect();
     let mut offline = Offline::new(settings, capabilities.clone());
     let texts = texts.iter().map(|text| (text.path.as_path(), text.text.as_str()));
     let mut events = folder::read_texts(texts, &config_maps, &offline.vault);

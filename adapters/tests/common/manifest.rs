@@ -165,8 +165,13 @@ pub fn secret(name: &str, data: &[(&str, &str)]) -> Value {
 
 /// The controller's ConfigMap.
 pub fn config_map(data: &[(&str, &str)]) -> Value {
+    named_config_map("tidegate", data)
+}
+
+/// A ConfigMap.
+pub fn named_config_map(name: &str, data: &[(&str, &str)]) -> Value {
     let data: serde_json::Map<String, Value> =
         data.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     json!({"apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "tidegate", "namespace": NAMESPACE}, "data": data})
+        "metadata": {"name": name, "namespace": NAMESPACE}, "data": data})
 }

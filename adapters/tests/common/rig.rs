@@ -38,7 +38,7 @@ pub fn haproxy(version: &str) -> PathBuf {
 }
 
 /// Ports below the range that the system gives to outgoing connections.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -172,7 +172,8 @@ impl Rig {
             .args(["--admin-bind", &format!("127.0.0.1:{}", self.admin)])
             .args(["--log", "info,tidegate=debug"])
             .args(&self.arguments);
-        if !self.arguments.iter().any(|argument| argument.starts_with("--configmap")) {
+        let own = |argument: &String| argument.split('=').next() == Some("--configmap");
+        if !self.arguments.iter().any(own) {
             command.args(["--configmap", "test/tidegate"]);
         }
         if !self.arguments.iter().any(|argument| argument == "--stop-within") {

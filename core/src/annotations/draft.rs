@@ -141,6 +141,8 @@ pub struct BackendDraft {
     pub balance: &'static str,
     /// Whether the profile is one with session affinity.
     pub affinity: bool,
+    /// Whether it is for TCP: nobody speaks HTTP for the clients.
+    pub stream: bool,
     /// Health check part of the profile; empty for none.
     pub check_profile: &'static str,
     /// Value in the map of health check requests.

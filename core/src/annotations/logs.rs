@@ -210,6 +210,23 @@ pub fn directives(skeleton: &Skeleton) -> Vec<String> {
     lines
 }
 
+/// The directives of frontends of TCP.
+#[must_use]
+pub fn stream_directives(skeleton: &Skeleton) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !targets(skeleton).is_empty() {
+        lines.push("log global".to_string());
+        lines.push(match skeleton.options.get(FORMAT_TCP_OPTION) {
+            Some(format) => format!("log-format {format}"),
+            None => "option tcplog".to_string(),
+        });
+    }
+    if !is(skeleton, NULL_OPTION, "false") {
+        lines.push("option dontlognull".to_string());
+    }
+    lines
+}
+
 /// The capture slots at the head of the frontend; none where nothing is logged.
 #[must_use]
 pub fn slots(skeleton: &Skeleton) -> Vec<String> {

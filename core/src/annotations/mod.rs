@@ -24,6 +24,7 @@ pub mod listener;
 pub mod logs;
 pub mod names;
 pub mod nearest;
+pub mod passthrough;
 pub mod process;
 pub mod protocol;
 pub mod rate;
@@ -76,6 +77,7 @@ pub const FAMILIES: &[&Family] = &[
     &inert::FAMILY,
     &listener::FAMILY,
     &snippets::FAMILY,
+    &passthrough::FAMILY,
 ];
 
 /// A group of keys that belong together.

@@ -187,7 +187,8 @@ fn finish(draft: &mut BackendDraft) {
         let checks = if draft.values.contains_key("check") { " check-send-proxy" } else { "" };
         draft.keywords.push(format!("{keyword}{checks}"));
     }
-    let h2 = draft.values.get("protocol").is_some_and(|p| p == "h2");
+    // Without HTTP there is no version of it.
+    let h2 = !draft.stream && draft.values.get("protocol").is_some_and(|p| p == "h2");
     if !is_tls(draft) {
         draft.files.clear();
         if h2 {
@@ -195,7 +196,11 @@ fn finish(draft: &mut BackendDraft) {
         }
         return;
     }
-    let mut keywords = String::from(if h2 { "ssl alpn h2" } else { "ssl alpn http/1.1" });
+    let mut keywords = String::from(match (draft.stream, h2) {
+        (true, _) => "ssl",
+        (false, true) => "ssl alpn h2",
+        (false, false) => "ssl alpn http/1.1",
+    });
     let file = |hex: &String, make: fn(Digest) -> ServerFile| {
         Digest::from_hex(hex).map(|digest| make(digest).file())
     };
@@ -216,8 +221,11 @@ fn finish(draft: &mut BackendDraft) {
         keywords.push_str(" no-sni-auto");
     }
     if draft.values.contains_key("check") {
-        let alpn = if h2 { "h2" } else { "http/1.1" };
-        keywords.push_str(&format!(" check-ssl check-alpn {alpn}"));
+        keywords.push_str(" check-ssl");
+        if !draft.stream {
+            let alpn = if h2 { "h2" } else { "http/1.1" };
+            keywords.push_str(&format!(" check-alpn {alpn}"));
+        }
         if let Some(name) = draft.values.get("name") {
             keywords.push_str(&format!(" check-sni {name}"));
         }

@@ -89,6 +89,9 @@ fn reloads(row: &Annotation) -> &'static str {
         Mechanism::Profile | Mechanism::ServerKeyword => {
             "never on 3.4; on 3.0 and 3.2 when the spare backends are used up; always on 2.6"
         }
+        Mechanism::Record if row.key == "tls-passthrough" => {
+            "for the first and the last host that uses it"
+        }
         Mechanism::Record if row.key == client_certificates::KEY => {
             "never where HAProxy keeps TLS sessions apart (3.4.7, 3.2.26); elsewhere with the first \
              and after the last use, as sessions are not resumed in between"

@@ -104,6 +104,10 @@ pub enum Target {
     Route,
     /// Those that shape the backend.
     Backend,
+    /// Those that shape a backend of TCP.
+    Stream,
+    /// Those that shape a backend to which TLS is passed through: nothing of HAProxy's own TLS.
+    Passthrough,
 }
 
 /// Applies the keys of `sources`, given from wide to narrow. For each key the narrowest source
@@ -150,7 +154,8 @@ pub fn apply(
             }
         }
     }
-    if target == Target::Backend {
+    if target != Target::Route {
+        resolved.backend.stream = target != Target::Backend;
         resolved.backend.plain_sni = lookup.capabilities().sni_auto;
         for family in FAMILIES {
             if let Some(finish) = family.finish {
@@ -164,7 +169,10 @@ pub fn apply(
 fn is_for(annotation: &Annotation, target: Target) -> bool {
     match annotation.apply {
         Apply::Route(_) => target == Target::Route,
-        Apply::Backend(_) => target == Target::Backend,
+        Apply::Backend(_) if target == Target::Passthrough => {
+            !annotation.key.starts_with("server-")
+        }
+        Apply::Backend(_) => target != Target::Route,
         Apply::Skeleton(_)
         | Apply::Snippet(_)
         | Apply::Entries(_)

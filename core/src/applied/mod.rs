@@ -126,8 +126,10 @@ impl Running {
             }
         }
         let old_maps = core::mem::replace(&mut running.maps, maps);
-        if let Some(old_routes) = old_maps.get(MapId::Route as usize) {
-            running.move_references(old_routes);
+        for id in MapId::ALL.into_iter().filter(|id| id.has_records()) {
+            if let Some(before) = old_maps.get(id as usize) {
+                running.move_references(id, before);
+            }
         }
         let mut certificates: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for (digest, hosts) in image.certificates.iter() {
@@ -233,8 +235,8 @@ impl Running {
     }
 
     /// Counts references anew where the routes differ from those before.
-    fn move_references(&mut self, before: &Table<Owned<Arc<str>>>) {
-        let after = self.map(MapId::Route).clone();
+    fn move_references(&mut self, id: MapId, before: &Table<Owned<Arc<str>>>) {
+        let after = self.map(id).clone();
         let mut records = Vec::new();
         before.differences(
             &after,
@@ -306,18 +308,18 @@ impl Running {
     }
 
     fn put(&mut self, id: MapId, key: &Arc<str>, value: Arc<str>) {
-        if id == MapId::Route {
+        if id.has_records() {
             self.refer(&value, true);
         }
         let old = self.maps[id as usize].insert(key.clone(), Owned { value, owners: 1 });
-        if let Some(old) = old.filter(|_| id == MapId::Route) {
+        if let Some(old) = old.filter(|_| id.has_records()) {
             self.refer(&old.value, false);
         }
     }
 
     fn take(&mut self, id: MapId, key: &str) {
         let old = self.maps[id as usize].remove(key);
-        if let Some(old) = old.filter(|_| id == MapId::Route) {
+        if let Some(old) = old.filter(|_| id.has_records()) {
             self.refer(&old.value, false);
         }
     }

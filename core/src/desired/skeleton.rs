@@ -35,6 +35,10 @@ pub struct Skeleton {
     pub peers: Vec<SocketAddr>,
     /// Snippets by place; those of backends are not of the static part.
     pub snippets: BTreeMap<Place, Arc<Snippet>>,
+    /// Ports of TCP services that are not bound from the beginning, sorted.
+    pub tcp_ports: Vec<u16>,
+    /// Whether TLS is passed through for any host, so that the HTTPS port looks at the SNI first.
+    pub passthrough: bool,
 }
 
 impl Skeleton {
@@ -50,6 +54,14 @@ impl Skeleton {
             errors: Arc::default(),
             peers: Vec::new(),
             snippets: BTreeMap::new(),
+            tcp_ports: Vec::new(),
+            passthrough: false,
         }
+    }
+
+    /// Whether there is any port for TCP services.
+    #[must_use]
+    pub fn has_tcp(&self) -> bool {
+        self.listen.tcp_ports.is_some() || !self.tcp_ports.is_empty()
     }
 }

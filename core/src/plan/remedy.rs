@@ -107,8 +107,18 @@ pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
     let Some(old) = old else {
         return "the running one is not what this tidegate renders".into();
     };
-    let Skeleton { listen, capabilities, header_names, checks, options, errors, peers, snippets } =
-        old;
+    let Skeleton {
+        listen,
+        capabilities,
+        header_names,
+        checks,
+        options,
+        errors,
+        peers,
+        snippets,
+        tcp_ports,
+        passthrough,
+    } = old;
     let mut differences: Vec<String> = Vec::new();
     if *listen != new.listen {
         differences.push("addresses, ports or process options".into());
@@ -156,6 +166,16 @@ pub fn skeleton_difference(old: Option<&Skeleton>, new: &Skeleton) -> Box<str> {
     for directive in options.keys().filter(|d| !new.options.contains_key(*d)) {
         differences.push(format!("{directive} is the default again"));
     }
+    for port in new.tcp_ports.iter().filter(|port| !tcp_ports.contains(port)) {
+        differences.push(format!("TCP port {port} is bound, which is not in --tcp-ports"));
+    }
+    for port in tcp_ports.iter().filter(|port| !new.tcp_ports.contains(port)) {
+        differences.push(format!("TCP port {port} is no longer bound"));
+    }
+    if *passthrough != new.passthrough {
+        let what = if new.passthrough { "the first" } else { "no longer any" };
+        differences.push(format!("{what} host whose TLS is passed through"));
+    }
     differences.join(", ").into()
 }
 
@@ -174,6 +194,8 @@ pub fn reload_list(capabilities: &Capabilities) -> Vec<&'static str> {
         "an HAProxy upgrade",
         "repair, when HAProxy refuses the same runtime command twice",
         "thousands of new backends in one change: cheaper for the traffic than adding each",
+        "a port of a TCP service outside of --tcp-ports: a port is bound once",
+        "the first and the last host with tls-passthrough: the HTTPS port changes hands",
     ]);
     if !capabilities.isolated_sessions {
         list.push(

@@ -12,7 +12,7 @@ use super::{Command, Inputs, Next, Phase};
 use crate::action::{MapId, RuntimeCommand};
 use crate::annotations::draft::LIVING;
 use crate::applied::{Published, RunningBackend};
-use crate::desired::Key;
+use crate::desired::{Key, Owned, Table};
 use crate::render::maps;
 use crate::sabotage::{Mistake, is_planted};
 
@@ -35,7 +35,7 @@ pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next
             }
             (physical, wanted.cloned())
         }
-        MapId::Route => {
+        MapId::Route | MapId::Tcp | MapId::Sni => {
             let physical = wanted.map(|record| maps::physical_record(record, inputs.running));
             if physical.as_ref() == running {
                 return Next::Settled;
@@ -58,13 +58,13 @@ pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next
     let Some(value) = value else {
         return remove(inputs, map, &key);
     };
-    let early = map == MapId::Route && is_planted(Mistake::RouteBeforeServer);
+    let early = map.has_records() && is_planted(Mistake::RouteBeforeServer);
     let phase = match map {
-        MapId::Route if early => Phase::Urgent,
-        MapId::Route => Phase::Switch,
+        _ if early => Phase::Urgent,
+        _ if map.has_records() => Phase::Switch,
         _ => Phase::Build,
     };
-    if map == MapId::Route && !early && !can_switch(inputs, &value) {
+    if map.has_records() && !early && !can_switch(inputs, map, &key, &value) {
         return Next::Wait;
     }
     let command = if present {
@@ -77,7 +77,7 @@ pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next
 
 fn remove(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next {
     let phase = match map {
-        MapId::Route => Phase::Unlink,
+        MapId::Route | MapId::Tcp | MapId::Sni => Phase::Unlink,
         MapId::Policy if inputs.running.is_referred(key) => return Next::Wait,
         MapId::Check if inputs.running.is_referred(key) => return Next::Wait,
         MapId::Policy | MapId::Check => Phase::Collect,
@@ -102,8 +102,12 @@ fn remove(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next {
 
 /// Whether everything a record refers to is there: the policy, and the backend with a ready server
 /// if it is to have one.
-fn can_switch(inputs: &Inputs<'_>, physical_record: &str) -> bool {
-    let (backend, policy) = maps::parts(physical_record);
+fn can_switch(inputs: &Inputs<'_>, map: MapId, key: &str, physical_record: &str) -> bool {
+    let (backend, rest) = maps::parts(physical_record);
+    let policy = rest.filter(|_| map == MapId::Route);
+    if map == MapId::Route && is_passed_later(inputs, key) {
+        return false;
+    }
     // Where header names are no data, a policy may need rules that only a reload brings.
     let rules_to_come =
         !inputs.capabilities.headers_bin && inputs.desired.dirty().contains(&Key::Skeleton);
@@ -120,6 +124,15 @@ fn can_switch(inputs: &Inputs<'_>, physical_record: &str) -> bool {
     let wants_none = inputs.desired.image().backends.get(name).is_none_or(|b| b.servers.is_empty());
     let published = running.published == Published::Yes || !inputs.capabilities.dynamic_backends;
     wants_none || (published && running.has_ready())
+}
+
+/// Whether TLS of a route's host is to be passed through, and is not yet: until then the host is
+/// answered as before.
+fn is_passed_later(inputs: &Inputs<'_>, route: &str) -> bool {
+    let (host, _) = split(route);
+    let sni = |entries: &Table<Owned<Arc<str>>>| entries.get(host).is_some();
+    sni(inputs.desired.image().map(MapId::Sni))
+        && (!sni(inputs.running.map(MapId::Sni)) || inputs.desired.dirty().contains(&Key::Skeleton))
 }
 
 /// The wanted name and the memory of the backend with a name in HAProxy.

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use super::client::{self, Handshake};
 use super::route::{self, Policies};
-use super::{Piece, class};
+use super::{Piece, class, passthrough};
 use crate::action::MapId;
 use crate::annotations::Registry;
 use crate::desired::Contribution;
@@ -24,12 +24,20 @@ use crate::world::lookup::Lookup;
 use crate::world::object::{BackendRef, Ingress, Kind, Name, ObjectRef, PathType};
 
 /// One Ingress's wish to own a path of the host.
-struct Claim<'w> {
-    ingress: &'w Ingress,
-    field: String,
+pub(super) struct Claim<'w> {
+    pub(super) ingress: &'w Ingress,
+    /// Where it stands in the Ingress.
+    pub(super) field: String,
     rank: Rank,
-    path: PathKey,
-    backend: &'w BackendRef,
+    pub(super) path: PathKey,
+    pub(super) backend: &'w BackendRef,
+}
+
+impl Claim<'_> {
+    /// Whether it is a default backend.
+    pub(super) fn is_default(&self) -> bool {
+        self.rank == Rank::Default
+    }
 }
 
 /// What goes first within one Ingress. Default backends come after every rule of every Ingress.
@@ -54,12 +62,18 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
         }
     }
     claims.sort_by(|a, b| {
-        let is_default = |c: &Claim<'_>| c.rank == Rank::Default;
-        is_default(a)
-            .cmp(&is_default(b))
+        a.is_default()
+            .cmp(&b.is_default())
             .then_with(|| seniority(a).cmp(&seniority(b)))
             .then_with(|| a.rank.cmp(&b.rank))
     });
+    let handshake = client::handshake(lookup, registry, host);
+    if let Handshake::Checks(_, clients) = &handshake {
+        piece.contributions.extend(client::lines(lookup, registry, host, *clients));
+    }
+    let mut policies = Policies::new(host, handshake);
+    let is_passed =
+        passthrough::settle(lookup, registry, &mut policies, host, &mut claims, &mut piece);
     let mut winners: BTreeMap<PathKey, Claim<'_>> = BTreeMap::new();
     for claim in claims {
         match winners.get(&claim.path) {
@@ -69,12 +83,15 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
             }
         }
     }
-    let has_root = winners.contains_key(&PathKey::root());
-    let handshake = client::handshake(lookup, registry, host);
-    if let Handshake::Checks(_, clients) = &handshake {
-        piece.contributions.extend(client::lines(lookup, registry, host, *clients));
+    if is_passed {
+        let claim = winners.get(&PathKey::root());
+        let (plain, sni) = passthrough::records(lookup, registry, &mut policies, claim, &mut piece);
+        add(&mut piece, host, &PathKey::root(), &plain);
+        let sni = Contribution::Map(MapId::Sni, host.clone(), sni.into());
+        piece.contributions.push(sni);
+        return piece;
     }
-    let mut policies = Policies::new(host, handshake);
+    let has_root = winners.contains_key(&PathKey::root());
     for (path, claim) in winners {
         let record = route::record(
             lookup,
@@ -99,7 +116,8 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
     piece
 }
 
-fn seniority<'w>(claim: &Claim<'w>) -> (i64, &'w Name) {
+/// What makes the older of two claims.
+pub(super) fn seniority<'w>(claim: &Claim<'w>) -> (i64, &'w Name) {
     let (created, name) = claim.ingress.meta.seniority();
     (if is_planted(Mistake::NameBeforeAge) { 0 } else { created }, name)
 }

@@ -12,13 +12,17 @@ pub mod host;
 pub mod list;
 pub mod needs;
 pub mod object;
+pub mod passthrough;
 pub mod route;
+pub mod stream;
+pub mod tcp;
 pub mod tls;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::action::MapId;
 use crate::annotations::draft::ListSpec;
 use crate::annotations::{Registry, listener};
 use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
@@ -40,16 +44,18 @@ pub enum PieceKey {
     Tls(Arc<str>),
     /// The routes of a host.
     Host(Arc<str>),
-    /// The endpoints of a backend. Exists while a host refers to it.
+    /// The endpoints of a backend. Exists while a host or a TCP service refers to it.
     Backend(Arc<str>),
     /// The networks of a list with pattern files. Exists while a host refers to it.
     List(Arc<str>),
+    /// The TCP services.
+    Tcp,
 }
 
 impl ShardKey for PieceKey {
     fn shard(&self, hash: &mut crate::shard::Fnv) {
         match self {
-            PieceKey::Global => {}
+            PieceKey::Global | PieceKey::Tcp => {}
             PieceKey::Object(object) => object.name.shard(hash),
             PieceKey::Tls(text)
             | PieceKey::Host(text)
@@ -225,6 +231,7 @@ impl Projections {
             }
             PieceKey::Object(object) => object::project(&mut lookup, registry, object),
             PieceKey::Tls(host) => tls::project(&mut lookup, registry, host),
+            PieceKey::Tcp => tcp::project(&mut lookup, registry),
             PieceKey::Host(host) => host::project(&mut lookup, registry, host),
             PieceKey::Backend(name) => match self.backends.get(name) {
                 Some((spec, _)) => backend::project(&mut lookup, name, spec),
@@ -251,6 +258,7 @@ impl Projections {
     fn drops_when_empty(&self, key: &PieceKey, world: &World) -> bool {
         match key {
             PieceKey::Global => false,
+            PieceKey::Tcp => world.settings.tcp_services.is_none(),
             PieceKey::Host(host) => !host.is_empty() && !world.hosts.contains_key(host),
             PieceKey::Tls(host) => !world.tls_hosts.contains_key(host),
             PieceKey::Backend(name) => !self.backends.contains_key(name),
@@ -314,7 +322,13 @@ impl Projections {
             count(&mut self.problems, &self.excess, &excess, report);
             self.excess = excess;
         }
-        let current = &desired.image().skeleton;
+        let image = desired.image();
+        let ports = image.map(MapId::Tcp).iter().filter_map(|(port, _)| port.parse().ok());
+        let mut tcp_ports: Vec<u16> =
+            ports.filter(|port| !world.settings.listen.is_reserved(*port)).collect();
+        tcp_ports.sort_unstable();
+        let passthrough = world.settings.listen.https_port > 0 && !image.map(MapId::Sni).is_empty();
+        let current = &image.skeleton;
         if *current.capabilities == *capabilities
             && current.header_names == header_names
             && current.checks == checks
@@ -322,6 +336,8 @@ impl Projections {
             && current.errors == *errors
             && current.peers == peers
             && current.snippets == snippets
+            && current.tcp_ports == tcp_ports
+            && current.passthrough == passthrough
         {
             return;
         }
@@ -334,6 +350,8 @@ impl Projections {
             errors: errors.clone(),
             peers,
             snippets,
+            tcp_ports,
+            passthrough,
         }));
     }
 }
@@ -347,6 +365,7 @@ pub fn from_scratch(world: &World, registry: &Registry) -> (Desired, Projections
     let mut facts = BTreeSet::from([Fact::Capabilities, Fact::ConfigMap, Fact::Source]);
     facts.extend(world.hosts.keys().cloned().map(Fact::Host));
     facts.insert(Fact::Host("".into()));
+    facts.extend(world.settings.named_config_maps().cloned().map(Fact::NamedConfigMap));
     facts.extend(world.tls_hosts.keys().cloned().map(Fact::TlsHost));
     facts.extend(world.ingresses.keys().cloned().map(Fact::Ingress));
     facts.extend(world.services.keys().cloned().map(Fact::Service));
@@ -368,6 +387,7 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         Fact::TlsHost(host) => Some(PieceKey::Tls(host.clone())),
         Fact::Ingress(name) => object(Kind::Ingress, name),
         Fact::Service(name) => object(Kind::Service, name),
+        Fact::NamedConfigMap(_) => Some(PieceKey::Tcp),
         Fact::Defaults
         | Fact::DefaultClass
         | Fact::Class(_)

@@ -40,10 +40,12 @@ pub struct Policies {
     by_ingress: BTreeMap<Option<Name>, Policy>,
 }
 
+/// What the route-type keys of an Ingress add up to.
 #[derive(Clone)]
-struct Policy {
-    route: crate::annotations::RouteDraft,
-    closed: bool,
+pub(super) struct Policy {
+    pub(super) route: crate::annotations::RouteDraft,
+    /// Whether a key that protects the routes cannot be used.
+    pub(super) closed: bool,
 }
 
 /// The record of one path. Problems, policies and the backend go into `piece`.
@@ -57,16 +59,8 @@ pub fn record(
     piece: &mut Piece,
 ) -> String {
     let object = ObjectRef { kind: Kind::Ingress, name: ingress.meta.name.clone() };
-    if let Some(why) = lookup.quarantined(&object) {
-        piece.problems.push(Problem {
-            object,
-            field: "".into(),
-            reason: Reason::Refused,
-            severity: Severity::Error,
-            what: format!("HAProxy refused what it asks for: {why}"),
-            instead: "its routes answer 503, everything else goes on".to_string(),
-            fix: "change the value HAProxy names".to_string(),
-        });
+    if lookup.quarantined(&object).is_some() {
+        piece.problems.push(withheld(lookup, object));
         return UNAVAILABLE.to_string();
     }
     let policy = policies.of(lookup, registry, Some(ingress), piece);
@@ -104,6 +98,20 @@ pub fn record(
         }
     };
     finish(lookup, registry, policy, Some(ingress), &service_name, found, piece)
+}
+
+/// The Problem of an Ingress that is withheld.
+pub(super) fn withheld(lookup: &mut Lookup<'_>, object: ObjectRef) -> Problem {
+    let why = lookup.quarantined(&object).unwrap_or("");
+    Problem {
+        what: format!("HAProxy refused what it asks for: {why}"),
+        object,
+        field: "".into(),
+        reason: Reason::Refused,
+        severity: Severity::Error,
+        instead: "its routes answer 503, everything else goes on".to_string(),
+        fix: "change the value HAProxy names".to_string(),
+    }
 }
 
 /// The Service and port for what no rule matches: the ConfigMap's, else the settings'.
@@ -260,7 +268,8 @@ impl Policies {
         Policies { host: host.clone(), handshake, by_ingress: BTreeMap::new() }
     }
 
-    fn of(
+    /// The policy of an Ingress, or of the controller's default backend.
+    pub(super) fn of(
         &mut self,
         lookup: &mut Lookup<'_>,
         registry: &Registry,
@@ -292,15 +301,15 @@ impl Policies {
 }
 
 /// A Service port that a reference names.
-struct FoundPort<'w> {
-    service: &'w Service,
-    name: &'w str,
-    number: u16,
+pub(super) struct FoundPort<'w> {
+    pub(super) service: &'w Service,
+    pub(super) name: &'w str,
+    pub(super) number: u16,
     app_protocol: Option<&'w str>,
 }
 
 /// Finds the port, or says what is missing and how to fix it.
-fn find_port<'w>(
+pub(super) fn find_port<'w>(
     lookup: &mut Lookup<'w>,
     name: &Name,
     port: &PortRef,

@@ -80,6 +80,9 @@ pub fn spares(image: &Image) -> BTreeMap<Arc<str>, BTreeSet<Arc<str>>> {
         return BTreeMap::new();
     }
     let mut used: BTreeMap<Arc<str>, usize> = super::profile::names().map(|n| (n, 0)).collect();
+    if image.skeleton.has_tcp() || image.skeleton.passthrough {
+        used.extend(super::profile::stream_names().map(|name| (name, 0)));
+    }
     for (_, backend) in image.backends.iter() {
         *used.entry(backend.spec.profile.clone()).or_insert(0) += 1;
     }

@@ -9,6 +9,7 @@ pub mod crt_list;
 pub mod maps;
 pub mod profile;
 pub mod skeleton;
+pub mod stream;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

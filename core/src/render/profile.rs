@@ -63,6 +63,46 @@ pub fn names() -> impl Iterator<Item = Arc<str>> {
     })
 }
 
+/// Balancing algorithms of TCP, with their `balance` lines.
+const STREAM_BALANCES: [(&str, &str); 5] = [
+    ("roundrobin", "balance roundrobin"),
+    ("leastconn", "balance leastconn"),
+    ("random", "balance random"),
+    ("first", "balance first"),
+    ("source", "balance source\n  hash-type consistent"),
+];
+
+/// The profile of TCP with a balancing algorithm, empty for the default; `None` when that needs
+/// HTTP.
+#[must_use]
+pub fn stream(balance: &str) -> Option<Arc<str>> {
+    let balance = if balance.is_empty() { "roundrobin" } else { balance };
+    let known = STREAM_BALANCES.iter().any(|(name, _)| *name == balance);
+    known.then(|| format!("tidegate-tcp-{balance}").into())
+}
+
+/// The names of the profiles of TCP.
+pub fn stream_names() -> impl Iterator<Item = Arc<str>> {
+    STREAM_BALANCES.iter().filter_map(|(name, _)| stream(name))
+}
+
+/// Writes every profile of TCP. Once both sides have spoken, a connection lives by the time of a
+/// tunnel; probes of the kernel find out when the other side is gone.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_streams(out: &mut dyn Write) -> fmt::Result {
+    for (name, balance) in STREAM_BALANCES {
+        writeln!(out, "defaults tidegate-tcp-{name}\n  mode tcp\n  {balance}")?;
+        out.write_str(
+            "  timeout connect 1s\n  timeout server 60s\n  timeout server-fin 60s\n\
+             \x20 timeout queue 60s\n  timeout check 2s\n  timeout tunnel 1h\n  option srvtcpka\n\
+             \x20 retries 3\n  option redispatch 1\n\n",
+        )?;
+    }
+    Ok(())
+}
+
 /// How often the rules that many profiles share are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SharedRules {

@@ -57,9 +57,11 @@ fn parts(
     error_files(skeleton, out)?;
     out.write_char('\n')?;
     super::profile::write_all(skeleton, shared, out)?;
+    super::profile::write_streams(out)?;
     rate_tables(skeleton, out)?;
     super::auth::table(skeleton, out)?;
     frontend(skeleton, out)?;
+    super::stream::write(skeleton, out)?;
     answers(skeleton, out)?;
     internal(skeleton, out)
 }
@@ -176,10 +178,14 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
         if skeleton.listen.http_port > 0 {
             writeln!(out, "  bind {}{only}", bind(skeleton.listen.http_port))?;
         }
-        if skeleton.listen.https_port > 0 {
+        if skeleton.listen.https_port > 0 && !skeleton.passthrough {
             let options = tls_bind(skeleton);
             writeln!(out, "  bind {}{only} {options}", bind(skeleton.listen.https_port))?;
         }
+    }
+    if skeleton.listen.https_port > 0 && skeleton.passthrough {
+        let path = super::stream::offload_socket(&skeleton.listen);
+        writeln!(out, "  bind {path} mode 600 accept-proxy {}", tls_bind(skeleton))?;
     }
     for rule in connection::EXPECT_PROXY {
         writeln!(out, "  {rule}")?;
@@ -386,7 +392,8 @@ fn internal(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
          \x20 http-request use-service prometheus-exporter if { path /metrics }\n\
          \x20 stats enable\n  stats uri /stats\n  stats hide-version\n\
          \x20 http-request return status 200 content-type text/plain \
-         lf-string \"%[path,map_str(maps/ledger.map,-)]%[path,map_str(maps/headers.map,-)]\\n\" \
+         lf-string \"%[path,map_str(maps/ledger.map,-)]%[path,map_str(maps/headers.map,-)]\
+         %[path,map_str(maps/tcp.map,-)]%[path,map_str(maps/sni.map,-)]\\n\" \
          if { path /maps }\n",
     )?;
     // With lines of a snippet the page of statistics comes after all rules.

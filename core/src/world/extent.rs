@@ -15,7 +15,7 @@ pub struct Extent {
     pub kind: Kind,
     /// The namespace; `None` for all, and for kinds without namespace.
     pub namespace: Option<Box<str>>,
-    /// The only object; `None` for all.
+    /// The only object; `None` for all. Several ConfigMaps of a namespace are watched one by one.
     pub name: Option<Box<str>>,
 }
 

@@ -252,7 +252,9 @@ impl World {
                 names
             }
             Object::Service(service) => keys(Source::Service(&service.meta), &service.meta, false),
-            Object::ConfigMap(map) => keys(Source::ConfigMap(map), &map.meta, true),
+            Object::ConfigMap(map) if self.settings.config_map.as_ref() == Some(&map.meta.name) => {
+                keys(Source::ConfigMap(map), &map.meta, true)
+            }
             _ => Vec::new(),
         };
         names.retain(can_exist);

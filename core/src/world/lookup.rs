@@ -68,6 +68,12 @@ impl<'w> Lookup<'w> {
         self.world.config_map.as_deref()
     }
 
+    /// A ConfigMap that a flag names.
+    pub fn named_config_map(&mut self, name: &Name) -> Option<&'w ConfigMap> {
+        self.reads.insert(Fact::NamedConfigMap(name.clone()));
+        self.world.named_config_maps.get(name).map(|o| &**o)
+    }
+
     /// An IngressClass.
     pub fn class(&mut self, name: &str) -> Option<&'w IngressClass> {
         self.reads.insert(Fact::Class(name.into()));

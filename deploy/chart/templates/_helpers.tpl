@@ -128,6 +128,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- range .Values.snippetNamespaces }}
 - --snippet-namespaces={{ . }}
 {{- end }}
+{{- if or .Values.tcp.ports .Values.tcp.services }}
+- --configmap-tcp-services={{ .Release.Namespace }}/{{ include "tidegate.fullname" . }}-tcp
+{{- end }}
+{{- with .Values.tcp.ports }}
+- --tcp-ports={{ . }}
+{{- end }}
 {{- with .Values.defaultCertificate }}
 - --default-certificate={{ . }}
 {{- end }}

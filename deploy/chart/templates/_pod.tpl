@@ -194,4 +194,12 @@ spec:
   hostPort: {{ int .Values.hostPorts.https }}
   {{- end }}
 {{- end }}
+{{- range $port, $service := .Values.tcp.services }}
+- name: tcp-{{ $port }}
+  containerPort: {{ $port }}
+  protocol: TCP
+  {{- if $.Values.hostPorts.enabled }}
+  hostPort: {{ $port }}
+  {{- end }}
+{{- end }}
 {{- end -}}

@@ -55,6 +55,12 @@
   resources: [configmaps]
   resourceNames: [{{ include "tidegate.fullname" . }}{{ with .Values.errorFiles }}, {{ . }}{{ end }}{{ range .Values.patternFiles }}, {{ . }}{{ end }}]
   verbs: [list, watch]
+{{- if or .Values.tcp.ports .Values.tcp.services }}
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [{{ include "tidegate.fullname" . }}-tcp]
+  verbs: [list, watch]
+{{- end }}
 {{- $published := and .Values.publish.service .Values.service.enabled (ne .Values.mode "External") (not .Values.publish.nodes) (not .Values.publish.addresses) }}
 {{- if and $published .Values.scope.namespaces (not (has .Release.Namespace .Values.scope.namespaces)) }}
 # Its addresses are published.

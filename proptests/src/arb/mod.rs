@@ -39,6 +39,8 @@ impl Setup {
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::documented("/tmp/tidegate-proptests");
         settings.config_map = Some(objects::config_map_name());
+        settings.tcp_services = Some(objects::tcp_services_name());
+        settings.listen.tcp_ports = Some((20_000, 20_002));
         settings.default_backend = self.default_backend.then(|| (Name::new("a", "web"), 80));
         settings.default_certificate = self.default_certificate.then(|| Name::new("a", "tls"));
         settings.classless = self.classless;

@@ -55,6 +55,12 @@ pub fn config_map_name() -> Name {
     Name::new("a", "config")
 }
 
+/// Name of the ConfigMap of the TCP services.
+#[must_use]
+pub fn tcp_services_name() -> Name {
+    Name::new("a", "tcp")
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap_or(IpAddr::from([10, 9, 9, 9]))
 }
@@ -290,6 +296,24 @@ fn config_map() -> impl Strategy<Value = Object> {
     })
 }
 
+/// TCP services: ports that are kept and others, and what is none.
+fn tcp_services() -> impl Strategy<Value = Object> {
+    let port = select(&["20000", "20001", "20002", "20003", "5432", "443", "05432", "x"][..]);
+    let service = (select(NAMESPACES), select(SERVICES), select(&["80", "http", "8080", "9"][..]))
+        .prop_map(|(namespace, service, port)| format!("{namespace}/{service}:{port}"));
+    let value = prop_oneof![
+        6 => service.clone(),
+        2 => service.prop_map(|text| format!("{text}:ssl")),
+        1 => Just("nonsense".to_owned()),
+        1 => super::hostile::text(),
+    ];
+    vec((port, value), 0..4).prop_map(|entries| {
+        let data = entries.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        let meta = meta("a", "tcp", 0, BTreeMap::new());
+        Object::ConfigMap(Arc::new(ConfigMap { meta, data }))
+    })
+}
+
 fn namespace_object() -> impl Strategy<Value = Object> {
     select(NAMESPACES).prop_map(|name| {
         let meta = meta("", name, 0, BTreeMap::new());
@@ -306,6 +330,7 @@ pub fn object() -> BoxedStrategy<Object> {
         3 => secret(),
         1 => class(),
         2 => config_map(),
+        2 => tcp_services(),
         1 => namespace_object(),
     ]
     .boxed()

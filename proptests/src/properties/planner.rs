@@ -17,7 +17,7 @@ use crate::arb::{Act, Case};
 use crate::drive::{Drive, Watch, answers, answers_of_image};
 use crate::oracle::haproxy::{Admin, Answer, Haproxy};
 use crate::oracle::load;
-use crate::oracle::routing::{Facts, PROBES};
+use crate::oracle::routing::{Facts, PORTS, PROBES};
 use crate::run::Verdict;
 
 /// Longest time after which what is saved may still name a server that is gone: the bound of the
@@ -230,10 +230,10 @@ fn same_entries(
     roles: &BTreeMap<String, String>,
 ) -> Verdict {
     let logical = |text: &str| match (id, maps::parts(text)) {
-        (MapId::Route, (backend, None)) => {
+        (id, (backend, None)) if id.has_records() => {
             roles.get(backend).cloned().unwrap_or_else(|| text.to_owned())
         }
-        (MapId::Route, (backend, Some(policy))) => {
+        (id, (backend, Some(policy))) if id.has_records() => {
             let name = roles.get(backend).map_or(backend, String::as_str);
             format!("|{name}|{policy}")
         }
@@ -280,6 +280,16 @@ fn answers_by_the_rules(drive: &Drive, case: &Case) -> Verdict {
         let (held, rules) = (worker.memory.users(host, path), facts.users(host, path));
         if matches!(has, Answer::Servers(_)) && rules.is_some_and(|rules| rules != held) {
             return Err(format!("{host}{path} is for users {held:?}, and by the rules {rules:?}"));
+        }
+        let (has, wanted) = (worker.memory.sni(host), facts.sni(host));
+        if has != wanted {
+            return Err(format!("TLS of {host} meets {has:?}, and by the rules {wanted:?}"));
+        }
+    }
+    for port in PORTS {
+        let (has, wanted) = (worker.memory.tcp(*port), facts.tcp(*port));
+        if has != wanted {
+            return Err(format!("port {port} meets {has:?}, and by the rules {wanted:?}"));
         }
     }
     Ok(())

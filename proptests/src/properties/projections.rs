@@ -164,6 +164,9 @@ fn owns(facts: &BTreeSet<Fact>) -> BTreeSet<PieceKey> {
             Fact::ConfigMap | Fact::Source | Fact::Capabilities | Fact::Role(_) => {
                 own.insert(PieceKey::Global);
             }
+            Fact::NamedConfigMap(_) => {
+                own.insert(PieceKey::Tcp);
+            }
             Fact::Host(host) => {
                 own.insert(PieceKey::Host(host.clone()));
             }

@@ -138,7 +138,8 @@ fn backend(
     let mut servers: Vec<Server> = Vec::new();
     for line in &section.lines {
         let [directive, name, address, keywords @ ..] = line.words.as_slice() else { continue };
-        if directive != "server" {
+        // Hops within HAProxy are no servers of tenants.
+        if directive != "server" || address.starts_with("unix@") {
             continue;
         }
         let address: SocketAddr =

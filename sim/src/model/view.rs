@@ -60,6 +60,32 @@ impl Haproxy {
         }
     }
 
+    /// Where a connection to a port of TCP services goes; `None` when it is refused.
+    #[must_use]
+    pub fn tcp(&self, port: u16) -> Option<Answer> {
+        self.stream(MapId::Tcp, &port.to_string())
+    }
+
+    /// Where TLS for a name is passed through to: the outer `None` when it is not.
+    #[must_use]
+    pub fn sni(&self, name: &str) -> Option<Option<Answer>> {
+        let name = name.to_ascii_lowercase();
+        let is_known = self.longest(&format!("{name}/")).is_some();
+        let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let names = [Some(name), wildcard.filter(|_| !is_known)];
+        let name = names.into_iter().flatten().find(|n| self.entry(MapId::Sni, n).is_some())?;
+        Some(self.stream(MapId::Sni, &name))
+    }
+
+    fn stream(&self, map: MapId, key: &str) -> Option<Answer> {
+        let record = self.entry(map, key)?;
+        let backend = match record.strip_prefix('|') {
+            Some(fields) => fields.split('|').next().unwrap_or(""),
+            None => record,
+        };
+        (backend != "tidegate-refused").then(|| self.follow(backend))
+    }
+
     /// Whether an address list stands before a request: its route has a policy, one of whose
     /// fields names a list that has entries.
     #[must_use]

@@ -10,7 +10,8 @@ use super::clients;
 use super::routing::Facts;
 
 /// Keys that close a route, and their spelling in haproxytech's dialect.
-const ROUTE_KEYS: [(&str, &str); 7] = [
+const ROUTE_KEYS: [(&str, &str); 8] = [
+    ("tls-passthrough", "ssl-passthrough"),
     ("allow-list", "allow-list"),
     ("client-certificate-optional", "client-crt-optional"),
     ("client-verify-depth", ""),
@@ -37,24 +38,63 @@ pub(super) struct Found<'a> {
 /// for none) to this Service is closed.
 #[must_use]
 pub fn closes(facts: &Facts<'_>, host: &str, ingress: Option<&Ingress>, service: &Service) -> bool {
+    closes_route(facts, host, ingress) || closes_backend(facts, ingress, service)
+}
+
+/// The value of a key that shapes the route, from the narrowest place that has one.
+fn first<'a>(
+    facts: &Facts<'a>,
+    ingress: Option<&'a Ingress>,
+    keys: &(&str, &str),
+) -> Option<&'a str> {
+    let mut found = ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
+    found.extend(configured(facts, keys));
+    found.first().map(|f| f.value)
+}
+
+/// Whether TLS of the hosts of this Ingress is passed through.
+#[must_use]
+pub fn passes(facts: &Facts<'_>, ingress: &Ingress) -> bool {
+    let value = first(facts, Some(ingress), &("tls-passthrough", "ssl-passthrough"));
+    value.is_some_and(|value| ["true", "on", "enabled"].contains(&value.trim()))
+}
+
+/// Whether a policy of this Ingress takes requests to enforce, which nobody sees when TLS is passed
+/// through: lists of addresses that a header tells, passwords, certificates of clients.
+#[must_use]
+pub fn needs_requests(facts: &Facts<'_>, ingress: &Ingress) -> bool {
+    let has = |key: &str| first(facts, Some(ingress), &(key, key)).is_some();
+    let lists = (has("allow-list") || has("deny-list")) && has("src-ip-header");
+    let clients = [
+        ("client-ca", "client-ca"),
+        ("client-certificate-optional", "client-crt-optional"),
+        ("client-verify-depth", ""),
+    ];
+    let checks = clients.iter().any(|keys| first(facts, Some(ingress), keys).is_some());
+    lists || checks || has("auth-type") || has("auth-secret")
+}
+
+/// Whether a key of the route closes it.
+#[must_use]
+pub fn closes_route(facts: &Facts<'_>, host: &str, ingress: Option<&Ingress>) -> bool {
+    let broken = ROUTE_KEYS.iter().any(|keys| {
+        // A value that cannot be read is never skipped for that of a wider scope.
+        first(facts, ingress, keys).is_some_and(|value| !fits(keys.0, value))
+    });
+    broken || lacks_authentication(facts, ingress) || clients::closes(facts, host, ingress)
+}
+
+/// Whether a key of the backend closes it.
+#[must_use]
+pub fn closes_backend(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -> bool {
     let on_ingress =
         |keys: &(&str, &str)| ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
-    let route = ROUTE_KEYS.iter().any(|keys| {
-        let mut found = on_ingress(keys);
-        found.extend(configured(facts, keys));
-        // A value that cannot be read is never skipped for that of a wider scope.
-        found.first().is_some_and(|f| !fits(keys.0, f.value))
-    });
-    let backend = BACKEND_KEYS.iter().any(|keys| {
+    BACKEND_KEYS.iter().any(|keys| {
         let mut found = written(&service.meta, keys);
         found.extend(on_ingress(keys));
         found.extend(configured(facts, keys));
         found.first().is_some_and(|f| !is_usable(facts, keys.0, f))
-    });
-    route
-        || backend
-        || lacks_authentication(facts, ingress)
-        || clients::closes(facts, host, ingress)
+    })
 }
 
 /// What the users of this Ingress must be in, if it asks for authentication: the digest of a list,
@@ -98,7 +138,7 @@ fn fits(key: &str, value: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match key {
         "src-ip-header" => is_header(value),
-        "client-certificate-optional" => is_boolean(value),
+        "client-certificate-optional" | "tls-passthrough" => is_boolean(value),
         "client-verify-depth" => value == "1" || value == "any",
         "rate-limit-requests" => {
             // The language's own reader of numbers takes a plus sign.

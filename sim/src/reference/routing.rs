@@ -20,6 +20,7 @@ pub struct Facts<'a> {
     resolved: &'a BTreeMap<String, Vec<IpAddr>>,
     /// The controller's own.
     pub config_map: Option<&'a ConfigMap>,
+    tcp_services: Option<&'a ConfigMap>,
     /// Secrets by name.
     pub secrets: BTreeMap<Name, &'a Secret>,
     classes: Vec<&'a IngressClass>,
@@ -40,6 +41,7 @@ impl<'a> Facts<'a> {
             settings,
             resolved,
             config_map: None,
+            tcp_services: None,
             secrets: BTreeMap::new(),
             classes: Vec::new(),
             services: BTreeMap::new(),
@@ -49,6 +51,9 @@ impl<'a> Facts<'a> {
         for object in objects {
             match object {
                 Object::Namespace(_) | Object::Node(_) => {}
+                Object::ConfigMap(o) if settings.tcp_services.as_ref() == Some(&o.meta.name) => {
+                    facts.tcp_services = Some(o);
+                }
                 Object::ConfigMap(o) => facts.config_map = Some(o),
                 Object::IngressClass(o) => facts.classes.push(o),
                 Object::Secret(o) => {
@@ -80,21 +85,26 @@ impl<'a> Facts<'a> {
     /// The answer to a request; `None` where the rules leave it open.
     #[must_use]
     pub fn answer(&self, host: &str, path: &str) -> Option<Answer> {
-        self.among(host, |name, claims| self.choose(claims, name, path))
+        self.among(host, |is_passed, name, claims| match is_passed {
+            true => self.plain_of_passed(name, claims),
+            false => self.choose(claims, name, path),
+        })
     }
 
     /// The list of users that a request that is served must have been held against, by the
     /// digest; the outer `None` where the rules leave the route open.
     #[must_use]
     pub fn users(&self, host: &str, path: &str) -> Option<Option<Digest>> {
-        self.among(host, |_, claims| {
+        self.among(host, |_, _, claims| {
             let ingress = best(claims, path).map(|claim| claim.ingress);
             annotations::guard(self, ingress).and_then(Result::ok)
         })
     }
 
-    /// Looks at the claims on the host of a request (its name as in the rules), from the oldest Ingress to the newest.
-    fn among<T>(&self, host: &str, look: impl Fn(&str, &[Claim<'_>]) -> T) -> Option<T> {
+    /// Looks at the claims on the host of a request (its name as in the rules), from the
+    /// oldest Ingress to the newest, and at
+    /// whether its TLS is passed through.
+    fn among<T>(&self, host: &str, look: impl Fn(bool, &str, &[Claim<'_>]) -> T) -> Option<T> {
         let host = host.to_ascii_lowercase();
         let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let mut ours: Vec<_> = self.ingresses.iter().filter(|i| self.is_ours(i)).collect();
@@ -107,11 +117,95 @@ impl<'a> Facts<'a> {
                 return None;
             }
             if !claims.is_empty() {
-                return Some(look(&name, &claims));
+                let (is_passed, claims) = self.one_way(claims);
+                return Some(look(is_passed, &name, &claims));
             }
         }
-        let claims: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, "")).collect();
-        Some(look("", &claims))
+        let mut claims: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, "")).collect();
+        // Without a host there is no SNI to know it by.
+        claims.retain(|claim| !annotations::passes(self, claim.ingress));
+        Some(look(false, "", &claims))
+    }
+
+    /// Whether TLS of a host is passed through, and the claims that agree with the oldest.
+    fn one_way<'b>(&self, claims: Vec<Claim<'b>>) -> (bool, Vec<Claim<'b>>) {
+        let passes = |claim: &Claim<'_>| annotations::passes(self, claim.ingress);
+        let is_passed = claims.first().is_some_and(&passes);
+        (is_passed, claims.into_iter().filter(|claim| passes(claim) == is_passed).collect())
+    }
+
+    /// The claim on everything of a host that is passed through.
+    fn passed<'b, 'c>(&self, claims: &'c [Claim<'b>]) -> Option<&'c Claim<'b>> {
+        let whole = |claim: &&Claim<'_>| {
+            claim.exact.is_none() && claim.elements.as_ref().is_none_or(Vec::is_empty)
+        };
+        let mut best: Option<&Claim<'_>> = None;
+        for claim in claims.iter().filter(whole) {
+            if best.is_none_or(|b| claim.goodness() > b.goodness()) {
+                best = Some(claim);
+            }
+        }
+        best
+    }
+
+    fn plain_of_passed(&self, host: &str, claims: &[Claim<'_>]) -> Answer {
+        match self.passed(claims) {
+            Some(claim) if annotations::closes_route(self, host, Some(claim.ingress)) => {
+                Answer::Unavailable
+            }
+            Some(_) | None => Answer::NotFound,
+        }
+    }
+
+    /// Where TLS for a name is passed through to: the outer `None` when it is not, the inner one
+    /// when the connection is refused.
+    #[must_use]
+    pub fn sni(&self, name: &str) -> Option<Option<Answer>> {
+        let name = name.to_ascii_lowercase();
+        let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let mut ours: Vec<_> = self.ingresses.iter().filter(|i| self.is_ours(i)).collect();
+        ours.sort_by_key(|i| (i.meta.created, i.meta.name.clone()));
+        let named =
+            |name: &str| -> Vec<Claim<'_>> { ours.iter().flat_map(|i| claims(i, name)).collect() };
+        let mentions =
+            |name: &str| ours.iter().any(|i| i.rules.iter().any(|r| canonical(&r.host) == name));
+        let names = [Some(name), wildcard];
+        let name = names.iter().flatten().find(|name| mentions(name))?;
+        let (is_passed, claims) = self.one_way(named(name));
+        if !is_passed {
+            return None;
+        }
+        let Some(claim) = self.passed(&claims) else { return Some(None) };
+        if annotations::closes_route(self, name, Some(claim.ingress))
+            || annotations::needs_requests(self, claim.ingress)
+        {
+            return Some(None);
+        }
+        let BackendRef::Service { name, port } = claim.backend else { return Some(None) };
+        let service = Name::new(&claim.ingress.meta.name.namespace, name);
+        Some(self.services.get(&service).and_then(|service| self.servers(service, port)))
+    }
+
+    /// Where a connection to a port goes; `None` when it is refused.
+    #[must_use]
+    pub fn tcp(&self, port: u16) -> Option<Answer> {
+        let listen = &self.settings.listen;
+        if [80, 443, listen.http_port, listen.https_port, listen.stats_port].contains(&port) {
+            return None;
+        }
+        let value = self.tcp_services?.data.get(&*port.to_string())?.trim();
+        let value = value.strip_suffix(":ssl").unwrap_or(value);
+        let (service, port) = value.split_once(':')?;
+        let (namespace, name) = service.split_once('/')?;
+        let service = self.services.get(&Name::new(namespace, name))?;
+        let port = match port.parse() {
+            Ok(number) => PortRef::Number(number),
+            Err(_) => PortRef::Name(port.into()),
+        };
+        if annotations::closes_backend(self, None, service) {
+            return None;
+        }
+        self.servers(service, &port)
     }
 
     fn ours(&self) -> Vec<&'a Ingress> {
@@ -212,6 +306,16 @@ impl<'a> Facts<'a> {
         service: &Service,
         port: &PortRef,
     ) -> Option<Answer> {
+        if annotations::closes(self, host, ingress, service)
+            && self.servers(service, port).is_some()
+        {
+            return Some(Answer::Unavailable);
+        }
+        self.servers(service, port)
+    }
+
+    /// The servers behind a port of a Service; `None` when it has no such port.
+    fn servers(&self, service: &Service, port: &PortRef) -> Option<Answer> {
         let found = service.ports.iter().find(|p| match port {
             PortRef::Name(name) => p.name == *name,
             PortRef::Number(number) => p.port == *number,
@@ -226,9 +330,6 @@ impl<'a> Facts<'a> {
             (None, PortRef::Number(number), Some(_)) => ("", *number),
             (None, _, _) => return None,
         };
-        if annotations::closes(self, host, ingress, service) {
-            return Some(Answer::Unavailable);
-        }
         let servers = match external {
             Some(host) => {
                 let addresses = self.resolved.get(&**host).into_iter().flatten();
@@ -359,6 +460,9 @@ fn is_host(host: &str) -> bool {
     let address = name.parse::<std::net::Ipv4Addr>().is_ok();
     host.is_empty() || (name.chars().all(plain) && labels && !address)
 }
+
+/// Ports that tell TCP services apart.
+pub const PORTS: &[u16] = &[20_000, 20_001, 20_002, 20_003, 5_432, 443];
 
 /// Requests that tell routes apart.
 pub const PROBES: &[(&str, &str)] = &[

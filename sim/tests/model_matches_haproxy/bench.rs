@@ -129,6 +129,8 @@ impl Bench {
             listen,
             capabilities: Arc::new(self.abilities.clone()),
             header_names: Vec::new(),
+            tcp_ports: Vec::new(),
+            passthrough: false,
             options: options.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             errors: Arc::default(),
             peers: Vec::new(),

@@ -78,6 +78,11 @@ pub struct SettingsArgs {
         value_enum
     )]
     pub disable_config_snippets: Vec<SnippetPlace>,
+    /// ConfigMap with TCP services: port as the key, NAMESPACE/SERVICE:PORT as the value, with :ssl
+    /// behind it when TLS ends here
+    #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "What is served",
+          env = "TIDEGATE_CONFIGMAP_TCP_SERVICES", value_parser = value::name)]
+    pub configmap_tcp_services: Option<Name>,
     /// Service that answers what no rule matches; without it the answer is 404
     #[arg(long, value_name = "NAMESPACE/NAME:PORT", help_heading = "What is served",
           env = "TIDEGATE_DEFAULT_BACKEND", value_parser = value::backend)]
@@ -124,6 +129,10 @@ pub struct ListenArgs {
     /// Port for HTTPS; 0 for none
     #[arg(long, value_name = "PORT", env = "TIDEGATE_HTTPS_PORT", default_value_t = 8443)]
     pub https_port: u16,
+    /// Ports kept for TCP services: one of them is taken and left without a reload, any other port
+    /// with one. Each costs HAProxy a descriptor per address of --bind [default: none]
+    #[arg(long, value_name = "FIRST-LAST", env = "TIDEGATE_TCP_PORTS", value_parser = value::ports)]
+    pub tcp_ports: Option<(u16, u16)>,
     /// Port on 127.0.0.1 for HAProxy's own metrics; 0 for none
     #[arg(long, value_name = "PORT", env = "TIDEGATE_STATS_PORT", default_value_t = 8404)]
     pub stats_port: u16,
@@ -266,6 +275,7 @@ impl SettingsArgs {
             configmap_patternfiles,
             snippet_namespaces,
             disable_config_snippets,
+            configmap_tcp_services,
             default_backend,
             default_certificate,
             external_names,
@@ -278,6 +288,14 @@ impl SettingsArgs {
         let patterns = configmap_patternfiles.into_iter().map(|name| (Role::PatternFiles, name));
         let config_maps: BTreeSet<(Role, Name)> = errors.chain(patterns).collect();
         let config_maps: Vec<(Role, Name)> = config_maps.into_iter().collect();
+        anyhow::ensure!(
+            configmap_tcp_services.is_none()
+                || (configmap_tcp_services != configmap
+                    && !config_maps
+                        .iter()
+                        .any(|(_, name)| configmap_tcp_services.as_ref() == Some(name))),
+            "--configmap-tcp-services must name a ConfigMap of its own"
+        );
         for (role, name) in &config_maps {
             let flag = role.flag();
             anyhow::ensure!(configmap.as_ref() != Some(name), "{flag} names --configmap itself");
@@ -301,6 +319,7 @@ impl SettingsArgs {
             listen: listen.listen()?,
             limits: limits.limits(),
             delays: delays.delays(),
+            tcp_services: configmap_tcp_services,
         })
     }
 }
@@ -332,6 +351,7 @@ impl ListenArgs {
             bind,
             http_port,
             https_port,
+            tcp_ports,
             stats_port,
             state_dir,
             threads,
@@ -342,6 +362,14 @@ impl ListenArgs {
             peers,
             peers_service,
         } = self;
+        if let Some((first, last)) = tcp_ports {
+            let own = [http_port, https_port, stats_port];
+            if let Some(port) = own.into_iter().find(|port| (first..=last).contains(port)) {
+                anyhow::bail!(
+                    "--tcp-ports has port {port}, which is HTTP's, HTTPS's or the metrics'"
+                );
+            }
+        }
         let state_dir = std::path::absolute(match state_dir {
             Some(dir) => dir,
             None => super::places::state_dir()?,
@@ -360,6 +388,7 @@ impl ListenArgs {
             hard_stop_after_s: u32::try_from(hard_stop_after.as_secs()).unwrap_or(u32::MAX),
             log_target: access_log.into(),
             peers: Peers { address: peer_address, addresses: peers, service: peers_service },
+            tcp_ports,
         })
     }
 }

@@ -131,6 +131,14 @@ impl RunArgs {
         if let Source::Cluster(_) = &source {
             cluster.apply(&mut settings)?;
         }
+        let admin = match admin_bind.as_str() {
+            "none" | "" => None,
+            text => Some(value::endpoint(text).map_err(anyhow::Error::msg)?),
+        };
+        if let Some(Endpoint::Tcp(_, port)) = &admin {
+            let is_reserved = settings.listen.is_reserved(*port);
+            anyhow::ensure!(!is_reserved, "--tcp-ports has port {port} of --admin-bind");
+        }
         let mode = match attach {
             None => Mode::Spawn,
             Some(worker) => Mode::Attach { master, worker },
@@ -154,10 +162,7 @@ impl RunArgs {
                 bytes_max: journal_max,
                 writing: Writing::Thread,
             }),
-            admin: match admin_bind.as_str() {
-                "none" | "" => None,
-                text => Some(value::endpoint(text).map_err(anyhow::Error::msg)?),
-            },
+            admin,
             drain_delay,
             stop: if keep_haproxy {
                 StopMode::Leave
@@ -222,6 +227,10 @@ mod tests {
         assert_eq!(settings.default_backend, Some((Name::new("a", "b"), 81)));
         assert_eq!(settings.listen.addresses.len(), 2);
         assert_eq!(settings.delays.audit_ms, 0);
+        let listen = ["--tcp-ports", "8000-9000", "--haproxy", "/h"];
+        assert!(parse(&listen).options().is_err(), "ports of our own cannot be kept");
+        let same = ["--configmap", "a/b", "--configmap-tcp-services", "a/b", "--haproxy", "/h"];
+        assert!(parse(&same).options().is_err());
         assert_eq!(options.stop, StopMode::Leave);
         let worker = Endpoint::Unix("/w".into());
         assert_eq!(options.mode, Mode::Attach { master: None, worker });
