@@ -48,7 +48,8 @@ pub const FAMILY: Family = Family {
             syntax: "true or false",
             default: "false",
             about: "Breaks the handshake off for clients that name no host, or one without a \
-                    certificate of its own, instead of presenting the default certificate.",
+                    certificate of its own, instead of presenting the default certificate. \
+                    HAProxy sets its listeners up once.",
             example: "true",
             mechanism: Mechanism::Skeleton,
             on_error: OnError::Default,
@@ -60,7 +61,8 @@ pub const FAMILY: Family = Family {
             scopes: Scopes::C,
             syntax: "comma-separated: h2, http/1.1, http/1.0",
             default: "h2,http/1.1",
-            about: "Protocols offered to clients within TLS, the preferred one first.",
+            about: "Protocols offered to clients within TLS, the preferred one first. HAProxy sets its \
+                    listeners up once.",
             example: "http/1.1",
             mechanism: Mechanism::Skeleton,
             on_error: OnError::Default,
@@ -73,7 +75,7 @@ pub const FAMILY: Family = Family {
             syntax: "TLSv1.0, TLSv1.1, TLSv1.2 or TLSv1.3",
             default: "TLSv1.2",
             about: "Oldest version of TLS that clients may use. What OpenSSL's own settings forbid \
-                    stays forbidden.",
+                    stays forbidden. HAProxy sets its listeners up once.",
             example: "TLSv1.3",
             mechanism: Mechanism::Skeleton,
             on_error: OnError::Default,

@@ -20,7 +20,7 @@ pub const FAMILY: Family = Family {
             scopes: Scopes::C,
             syntax: "lines",
             default: "none",
-            about: "Lines of the section `global`.",
+            about: "Lines of the section `global`. HAProxy reads its static sections at its start.",
             example: "tune.http.maxhdr 128",
             mechanism: Mechanism::Skeleton,
             on_error: OnError::Default,
@@ -32,7 +32,8 @@ pub const FAMILY: Family = Family {
             scopes: Scopes::C,
             syntax: "lines",
             default: "none",
-            about: "Lines of the named defaults of the frontends.",
+            about: "Lines of the named defaults of the frontends. HAProxy reads its static sections at \
+                    its start.",
             example: "option http-no-delay",
             mechanism: Mechanism::Skeleton,
             on_error: OnError::Default,
@@ -45,7 +46,7 @@ pub const FAMILY: Family = Family {
             syntax: "lines",
             default: "none",
             about: "Lines of the frontend that serves HTTP and HTTPS. They run for every request, \
-                    before its route is known.",
+                    before its route is known. HAProxy reads its static sections at its start.",
             example: "http-request set-header X-Entry tidegate",
             mechanism: Mechanism::Skeleton,
             on_error: OnError::Default,
