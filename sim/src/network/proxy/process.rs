@@ -211,7 +211,13 @@ pub fn read(site: &Site, config: &Path) -> Result<Haproxy, String> {
         }
     }
     let config = config.replace(folder.to_str().unwrap_or("/"), FOLDER);
-    load::load(&Generation { config, maps, crt_list, files }, &site.version.capabilities())
+    let scripts = site.disk.names(folder).into_iter().filter(|name| name.ends_with(".lua"));
+    let mut texts = BTreeMap::new();
+    for name in scripts {
+        texts.insert(name.clone(), text(&folder.join(&name))?);
+    }
+    let generation = Generation { config, maps, crt_list, files, texts };
+    load::load(&generation, &site.version.capabilities())
 }
 
 /// Whether a file of certificates is not cut.
