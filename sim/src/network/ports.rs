@@ -37,6 +37,9 @@ pub fn ports(
     }
 }
 
+/// Port of the socket that tidegate listens on in its state folder.
+const OWN_PORT: u16 = 3;
+
 struct SimulatedNet(Shared);
 
 impl Net for SimulatedNet {
@@ -66,11 +69,13 @@ impl Net for SimulatedNet {
         endpoint: &'a Endpoint,
     ) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
-            let Endpoint::Tcp(_, port) = endpoint else {
-                return Err(io::ErrorKind::Unsupported.into());
+            let port = match endpoint {
+                Endpoint::Tcp(_, port) => *port,
+                // What HAProxy asks there is simulated by nobody.
+                Endpoint::Unix(_) => OWN_PORT,
             };
-            let listener = TcpListener::bind(("0.0.0.0", *port)).await?;
-            Ok(Box::new(Listening(listener, *port)) as Box<dyn Listener>)
+            let listener = TcpListener::bind(("0.0.0.0", port)).await?;
+            Ok(Box::new(Listening(listener, port)) as Box<dyn Listener>)
         })
     }
 }
