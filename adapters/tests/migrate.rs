@@ -192,8 +192,7 @@ fn every_byte_that_need_not_change_stays() {
         new.contains("    tidegate.io/check-http: /health   # not the home page: it is slow\n")
     );
     assert!(new.contains("  ingressClassName: tidegate\n"), "{new}");
-    // Two keys that become one are put together.
-    assert!(new.contains("      X-Tier web\n      Host shop.internal\n"), "{new}");
+    assert!(new.contains("    tidegate.io/set-host: \"shop.internal\"\n"), "{new}");
     // The Backend that `cr-backend` named.
     let cart = std::fs::read_to_string(out.path().join("backend.yaml")).unwrap();
     assert!(cart.contains("    tidegate.io/load-balance: \"leastconn\"\n"), "{cart}");
@@ -271,11 +270,10 @@ fn hostile_manifests_neither_break_it_nor_are_mangled() {
 fn run_tells_what_to_write_for_a_key_it_does_not_read() {
     let class = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: haproxy}\n\
                  spec: {controller: tidegate.io/ingress-controller}\n---\n";
-    let keys = "    haproxy.org/whitelist: 10.0.0.0/8\n    haproxy.org/clean-certs: \"true\"\n    \
-                haproxy.org/cr-backend: a/b\n";
+    let keys = "    haproxy.org/clean-certs: \"true\"\n    haproxy.org/cr-backend: a/b\n";
     let dir = folder(&format!("{class}{}", ingress(keys)));
     let printed = text(&tidegate(&["check", "-f", str_of(dir.path())]));
-    for wanted in ["write tidegate.io/allow-list", "remove it; ", "names the key for each field"] {
+    for wanted in ["remove it; ", "names the key for each field"] {
         assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
 }
