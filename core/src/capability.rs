@@ -91,6 +91,7 @@ impl Capabilities {
             headers_bin: false,
             sni_auto: false,
             timeout_connect: false,
+            lua_conversion: false,
             ..Capabilities::tier_a()
         }
     }
@@ -102,7 +103,6 @@ impl Capabilities {
             version: "2.6".into(),
             dynamic_servers: false,
             timeout_client: false,
-            lua_conversion: false,
             isolated_sessions: false,
             ..Capabilities::tier_b()
         }

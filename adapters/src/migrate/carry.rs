@@ -197,7 +197,7 @@ mod tests {
             (&[("permanent-redirect", "https://b.test/x")], "by hand"),
             (&[("ssl-redirect", "true")], "ssl-redirect=true ssl-redirect-code=308"),
             (&[("ssl-redirect", "false")], "ssl-redirect=false"),
-            (&[("upstream-vhost", "a.internal")], "request-set-header=Host a.internal"),
+            (&[("upstream-vhost", "a.internal")], "set-host=a.internal"),
             (&[("upstream-vhost", "$http_host")], "by hand"),
         ] {
             assert_eq!(carried(IngressNginx, keys), wanted, "{keys:?}");

@@ -89,8 +89,11 @@ pub fn presented(stage: &Stage) {
 /// new ones of the same host may be passed by that.
 pub fn resumption(stage: &Stage) {
     let other = Authority::new();
-    let secrets = [stage.authority(), secret("others-ca", &[("ca.crt", &other.pem)])];
-    let one: &[(&str, &str)] = &[("client-ca", "clients-ca")];
+    let secrets = [
+        secret("resumed-ca", &[("ca.crt", &stage.clients.pem)]),
+        secret("others-ca", &[("ca.crt", &other.pem)]),
+    ];
+    let one: &[(&str, &str)] = &[("client-ca", "resumed-ca")];
     let two: &[(&str, &str)] = &[("client-ca", "others-ca")];
     let routes = [("first", one), ("second", two)];
     let shown = other.client("other");
@@ -117,7 +120,7 @@ pub fn resumption(stage: &Stage) {
         }
         assert!(seen[0].ends_with("200"), "{seen:?}");
         // The authorities of the same host become others.
-        let changed = [secret("clients-ca", &[("ca.crt", &other.pem)]), secrets[1].clone()];
+        let changed = [secret("resumed-ca", &[("ca.crt", &other.pem)]), secrets[1].clone()];
         let (resumed, status) = ask("first.test");
         seen.push(format!("before: resumed={resumed} {status}"));
         stage.put("resumption", &changed, &routes);

@@ -297,16 +297,16 @@ pub fn static_timeouts(stage: &Stage) {
         let now = rig.reload_count();
         ensure(now > before, || format!("{now} reloads"))
     });
-    let mut slow = Connection::plain(rig.http).unwrap();
-    slow.write(b"GET / HTTP/1.1\r\nhost: plain").unwrap();
-    let begin = Instant::now();
-    let answer = slow.answer(false);
-    assert!(answer.as_ref().is_ok_and(|a| a.status == 408), "{answer:?}");
-    assert!(
-        begin.elapsed() < Duration::from_secs(2),
-        "timeout-http-request: {:?}",
-        begin.elapsed()
-    );
+    // The former worker may still take a connection, and times it out after its own 10 s.
+    let is_in_force = (0..3).any(|_| {
+        let mut slow = Connection::plain(rig.http).unwrap();
+        slow.write(b"GET / HTTP/1.1\r\nhost: plain").unwrap();
+        let begin = Instant::now();
+        let answer = slow.answer(false);
+        assert!(answer.as_ref().is_ok_and(|a| a.status == 408), "{answer:?}");
+        begin.elapsed() < Duration::from_secs(2)
+    });
+    assert!(is_in_force, "timeout-http-request");
     let mut idle = Connection::plain(rig.http).unwrap();
     assert_eq!(idle.ask(&Request::get("plain.test", "/")).unwrap().status, 200);
     let begin = Instant::now();

@@ -212,7 +212,7 @@ pub fn locality(case: &Case) -> Verdict {
             let is_named = match key {
                 // The piece that names it may be gone by now.
                 PieceKey::Backend(_) | PieceKey::List(_) => {
-                    step.trace.pieces.iter().any(|k| matches!(k, PieceKey::Host(_)))
+                    step.trace.pieces.iter().any(|k| matches!(k, PieceKey::Host(_) | PieceKey::Tcp))
                 }
                 _ => false,
             };

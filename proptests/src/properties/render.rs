@@ -224,7 +224,7 @@ fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
     benign.header_names = names.collect();
     benign.options = options.collect();
     let mut text = String::new();
-    let _ = render::skeleton::write(&benign, "/tmp/x", "0", &mut text);
+    let _ = render::skeleton::write(&benign, load::FOLDER, "0", &mut text);
     let intended = lexer::config(&text)?;
     if intended.len() != sections.len() {
         return Err(format!("{} static sections, not {}", sections.len(), intended.len()));
