@@ -13,7 +13,7 @@ use crate::desired::{Image, Key};
 use crate::event::{Outcome, START, WorkerId};
 use crate::plan::remedy::ReloadReason;
 use crate::plan::{Trouble, mark_changes};
-use crate::quarantine::Search;
+use crate::quarantine::{Search, ports_named};
 use crate::render;
 use crate::sabotage::{Mistake, is_planted};
 use crate::time::Time;
@@ -94,6 +94,7 @@ impl Controller {
         image: &Arc<Image>,
         outcome: Outcome,
         worker: Option<WorkerId>,
+        changed: &mut BTreeSet<Fact>,
     ) {
         match (outcome, worker) {
             (Outcome::Done, Some(worker)) if worker > self.lost => {
@@ -123,11 +124,23 @@ impl Controller {
                 self.delay_reload("the outcome of the reload is unknown".into());
             }
             (Outcome::Refused(why), _) => {
+                let ports = match why.strip_prefix(START) {
+                    // The files are good: all that can be withheld is a port that is taken.
+                    Some(words) => ports_named(&self.world, &self.projections, words),
+                    None => Vec::new(),
+                };
                 if !why.starts_with("files: ") && !why.starts_with(START) {
                     self.search =
                         Search::begin(&self.world, &self.projections, &self.registry, &why);
                 }
+                let words: Box<str> = why.trim_start_matches(START).into();
                 self.delay_reload(why);
+                if !ports.is_empty() {
+                    self.reload_trouble.retry_at = self.now;
+                }
+                for port in ports {
+                    self.world.quarantine(port, words.clone(), changed);
+                }
             }
         }
     }

@@ -165,7 +165,7 @@ impl Controller {
                 self.saved(version, outcome);
             }
             Some(FilesFlight::Reload { id: flight, image }) if flight == id => {
-                self.reloaded(&image, outcome, worker);
+                self.reloaded(&image, outcome, worker, changed);
             }
             Some(FilesFlight::Check { id: flight }) if flight == id => {
                 self.checked(outcome, changed);

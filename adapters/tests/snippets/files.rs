@@ -39,7 +39,7 @@ pub fn errors(stage: &Stage) {
     let before = rig.reload_count();
     rig.put("errors", &[map("errors", &[("503", UNAVAILABLE), teapot])]);
     body_of("nobody.test", "no route for this host and path\n");
-    assert_eq!(rig.reload_count(), before + 1, "{:?}", rig.reload_reasons());
+    reloads_are(rig, before + 1);
     rig.remove("empty");
     rig.remove("closed");
 }

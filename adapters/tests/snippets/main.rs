@@ -80,3 +80,12 @@ fn on_3_2() {
 fn on_3_4() {
     of_operators("3.4");
 }
+
+/// So many reloads were counted. They are as soon as their outcome is known, a moment after they have
+/// an effect.
+fn reloads_are(rig: &Rig, count: u64) {
+    eventually("reloads", || {
+        let now = rig.reload_count();
+        ensure(now == count, || format!("{now}: {:?}", rig.reload_reasons()))
+    });
+}

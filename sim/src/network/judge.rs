@@ -209,7 +209,11 @@ impl World {
             .filter_map(|kind| Some(super::api::store::resource_of(kind.name())?.plural))
             .collect();
         let missing: Vec<&str> = wanted.difference(&self.listed).copied().collect();
-        if !missing.is_empty() {
+        if missing.is_empty() {
+            self.was_ready = true;
+        } else if self.was_ready {
+            self.sometimes("tidegate was ready with the files of before");
+        } else {
             let why = format!("ready, and {missing:?} were never listed");
             self.broke(Broken::new("S25", why));
         }

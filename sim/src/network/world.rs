@@ -232,6 +232,9 @@ pub struct World {
     pub still: bool,
     /// Kinds of which the present life of tidegate got a whole list.
     pub listed: BTreeSet<&'static str>,
+    /// Whether tidegate was ready with everything listed, in this life or before: what HAProxy then
+    /// serves from its files counts as well.
+    pub was_ready: bool,
     traces: bool,
     stored_ms: u64,
     vault: Vault,
@@ -263,6 +266,7 @@ impl World {
             reloaded_ms: 0,
             still: false,
             listed: BTreeSet::new(),
+            was_ready: false,
             traces,
             stored_ms: 0,
             vault: Vault::new(VAULT_KEY),
