@@ -33,5 +33,6 @@ fi
 deploy/chart/install-helm.sh
 cargo test --workspace --locked
 # The tests of the tests: each planted mistake must be caught by the property that promises it away.
-TIDEGATE_CASES=1 cargo test --locked -p tidegate-proptests --features sabotage --test sabotage
-cargo test --locked -p tidegate-sim --features sabotage --test planted
+# With the workspace's own features, so that no dependency is built once more.
+TIDEGATE_CASES=1 cargo test --workspace --locked --features tidegate-proptests/sabotage,tidegate-sim/sabotage \
+    --test sabotage --test planted --test planted_network

@@ -47,17 +47,17 @@ pub fn places(stage: &Stage) {
         ("frontend-config-snippet", front),
         ("global-config-snippet", "tune.http.maxhdr 99"),
         ("defaults-config-snippet", "option http-no-delay"),
-        ("stats-config-snippet", "stats enable\nstats uri /stats\nstats show-node here"),
+        ("stats-config-snippet", "stats enable\nstats uri /numbers\nstats show-node here"),
     ];
     rig.put("config", &[map("tidegate", &data)]);
     eventually("the page of statistics", || {
-        let text = internal(rig, "/stats")?;
+        let text = internal(rig, "/numbers")?;
         ensure(text.contains("Statistics Report"), || text)
     });
     assert!(internal(rig, "/healthz").unwrap().contains("200"));
     assert!(internal(rig, "/nothing").unwrap().contains("404"));
     wait_reason(stage, "global-config-snippet");
-    for line in ["tune.http.maxhdr 99", "option http-no-delay", "stats uri /stats"] {
+    for line in ["tune.http.maxhdr 99", "option http-no-delay", "stats uri /numbers"] {
         // Each is judged by itself, and joins as soon as it was.
         eventually(line, || {
             let config = rig.config();
