@@ -17,7 +17,7 @@ type Property = fn(&Case) -> Verdict;
 /// One after the other: a mistake is planted in the whole process.
 #[test]
 fn each_planted_mistake_is_caught() {
-    let calm: [(Mistake, &str, Property); 6] = [
+    let calm: [(Mistake, &str, Property); 7] = [
         (Mistake::UnrecordedMiss, "equivalence", projections::equivalence),
         (Mistake::UnrecordedMiss, "reads_are_complete", projections::reads_are_complete),
         (Mistake::BreakBeforeMake, "plan_reaches_desired", planner::plan_reaches_desired),
