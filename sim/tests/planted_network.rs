@@ -13,16 +13,12 @@ const WORLD: &str = "haproxy 3.4\nstreaming 0\npages 1\n0 service t1/web\n0 serv
     0 pods t1/web 1,2 -\n0 pods t1/api 3 -\n0 ingress t1/a a.example web\n\
     0 ingress t1/b b.example api\n";
 
-/// One after the other: a mistake is planted in the whole process.
+/// One after the other: a mistake is planted in the whole process. `FailureIsEmpty` (B1) is not among
+/// them: no schedule was found in which it does harm, as the guard of absence holds what it takes away.
 #[test]
 fn each_planted_mistake_is_found() {
     let planted = [
-        (Mistake::FirstPageOnly, &["L1"][..], "60000 quiet\n"),
-        (
-            Mistake::FailureIsEmpty,
-            &["S1", "L1"],
-            "60000 quiet\n61000 fault expire\n61001 fault deny 2 5000\n160000 quiet\n",
-        ),
+        (Mistake::FirstPageOnly, &["S25", "L1"][..], "60000 quiet\n"),
         (
             Mistake::UnansweredIsDone,
             &["S1", "S2", "L1"],
