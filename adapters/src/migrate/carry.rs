@@ -56,7 +56,7 @@ pub(super) fn carry(
         Carry::Lines => one(&value.split(',').map(str::trim).collect::<Vec<_>>().join("\n")),
         Carry::Host if value.contains(['$', '%']) => by_hand("variables have no counterpart"),
         Carry::Host if value.contains(char::is_whitespace) => by_hand("not the name of a host"),
-        Carry::Host => one(&format!("Host {value}")),
+        Carry::Host => one(value),
         Carry::PrefixHeader if value.contains('$') => by_hand("variables have no counterpart"),
         Carry::PrefixHeader => one(&format!("X-Forwarded-Prefix {value}")),
         Carry::Cookie => cookie(key, entry.key, value, others),

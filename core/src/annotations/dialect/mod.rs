@@ -234,7 +234,7 @@ pub enum Carry {
     Headers,
     /// A list with commas becomes lines.
     Lines,
-    /// A host becomes the header `Host`.
+    /// A host stays as it is, unless it has variables.
     Host,
     /// A path becomes the header `X-Forwarded-Prefix`.
     PrefixHeader,
