@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::value::{self, quoted};
-use super::{Annotation, Apply, Family, Mechanism, OnError, Refusal, Scopes, access};
+use super::{Annotation, Apply, Family, Mechanism, OnError, Refusal, Scopes, access, option};
 use crate::action::MapId;
 use crate::desired::Skeleton;
 
@@ -69,7 +69,7 @@ pub const FAMILY: Family = Family {
             on_error: OnError::Default,
             apply: Apply::Entries(proxies),
         },
-        row(
+        option(
             "http-connection-mode",
             "http-connection-mode",
             "http-keep-alive, http-server-close or httpclose",
@@ -79,7 +79,7 @@ pub const FAMILY: Family = Family {
             "http-server-close",
             mode,
         ),
-        row(
+        option(
             "http-server-close",
             "http-server-close",
             "true or false",
@@ -89,7 +89,7 @@ pub const FAMILY: Family = Family {
             "true",
             server_close,
         ),
-        row(
+        option(
             "abort-on-close",
             "abortonclose",
             "true or false",
@@ -105,29 +105,6 @@ pub const FAMILY: Family = Family {
     finish_route: None,
     rules: &[],
 };
-
-const fn row(
-    key: &'static str,
-    haproxy: &'static str,
-    syntax: &'static str,
-    default: &'static str,
-    about: &'static str,
-    example: &'static str,
-    apply: fn(&str) -> Result<(&'static str, String), Refusal>,
-) -> Annotation {
-    Annotation {
-        key,
-        haproxy: Some(haproxy),
-        scopes: Scopes::C,
-        syntax,
-        default,
-        about,
-        example,
-        mechanism: Mechanism::Skeleton,
-        on_error: OnError::Default,
-        apply: Apply::Skeleton(apply),
-    }
-}
 
 fn proxies(text: &str) -> Result<Vec<(MapId, String, String)>, Refusal> {
     let prefixes = access::prefixes(&super::value::networks(text)?).into_iter();

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use super::value::{self, quoted};
 use super::{
     Annotation, Apply, Context, Family, Mechanism, OnError, Refusal, RouteDraft, Rule, RuleText,
-    Scopes, Section, always,
+    Scopes, Section, always, option,
 };
 use crate::action::MapId;
 use crate::capability::Capabilities;
@@ -85,7 +85,7 @@ pub const FAMILY: Family = Family {
             on_error: OnError::Default,
             apply: Apply::Route(length),
         },
-        row(
+        option(
             "log-target",
             "syslog-server",
             "one target a line: address:IP, NAME, stdout or stderr, with port, facility, level, \
@@ -96,7 +96,7 @@ pub const FAMILY: Family = Family {
             "address:127.0.0.1, port:514, facility:local0, level:info",
             target,
         ),
-        row(
+        option(
             "log-format",
             "log-format",
             "text with HAProxy's variables, on one line",
@@ -106,7 +106,7 @@ pub const FAMILY: Family = Family {
             "%ci %ft %b/%s %ST %B %hr %{+Q}r",
             format_http,
         ),
-        row(
+        option(
             "log-format-tcp",
             "log-format-tcp",
             "text with HAProxy's variables, on one line",
@@ -116,7 +116,7 @@ pub const FAMILY: Family = Family {
             "%ci %ft %b/%s %B %ts",
             format_tcp,
         ),
-        row(
+        option(
             "dontlognull",
             "dontlognull",
             "true or false",
@@ -126,7 +126,7 @@ pub const FAMILY: Family = Family {
             "false",
             dontlognull,
         ),
-        row(
+        option(
             "logasap",
             "logasap",
             "true or false",
@@ -141,29 +141,6 @@ pub const FAMILY: Family = Family {
     finish_route: Some(finish),
     rules: &[Rule { at: Section::Request, when: always, text: RuleText::Lines(rules) }],
 };
-
-const fn row(
-    key: &'static str,
-    haproxy: &'static str,
-    syntax: &'static str,
-    default: &'static str,
-    about: &'static str,
-    example: &'static str,
-    apply: fn(&str) -> Result<(&'static str, String), Refusal>,
-) -> Annotation {
-    Annotation {
-        key,
-        haproxy: Some(haproxy),
-        scopes: Scopes::C,
-        syntax,
-        default,
-        about,
-        example,
-        mechanism: Mechanism::Skeleton,
-        on_error: OnError::Default,
-        apply: Apply::Skeleton(apply),
-    }
-}
 
 /// The options whose text only HAProxy can judge, with the key they come from. What it refuses is
 /// found by a search among them.

@@ -122,6 +122,30 @@ pub struct Annotation {
     pub apply: Apply,
 }
 
+/// The row of a key of the ConfigMap that is an option of the static part.
+const fn option(
+    key: &'static str,
+    haproxy: &'static str,
+    syntax: &'static str,
+    default: &'static str,
+    about: &'static str,
+    example: &'static str,
+    apply: fn(&str) -> Result<(&'static str, String), Refusal>,
+) -> Annotation {
+    Annotation {
+        key,
+        haproxy: Some(haproxy),
+        scopes: Scopes::C,
+        syntax,
+        default,
+        about,
+        example,
+        mechanism: Mechanism::Skeleton,
+        on_error: OnError::Default,
+        apply: Apply::Skeleton(apply),
+    }
+}
+
 /// Takes a value in, or refuses it.
 #[derive(Clone, Copy)]
 pub enum Apply {

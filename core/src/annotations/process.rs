@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use super::value::{self, quoted};
-use super::{Annotation, Apply, Family, Mechanism, OnError, Refusal, Scopes};
+use super::{Annotation, Apply, Family, Mechanism, OnError, Refusal, Scopes, option};
 use crate::world::object::Name;
 
 /// The key with the default backend.
@@ -26,7 +26,7 @@ pub const FAMILY: Family = Family {
     about: "HAProxy as a whole. Each key comes before the flag of the same meaning.",
     fields: &[],
     keys: &[
-        row(
+        option(
             "maxconn",
             "maxconn",
             "whole number from 1 to 10000000",
@@ -34,20 +34,18 @@ pub const FAMILY: Family = Family {
             "Connections at once. HAProxy sizes its tables by it at its start. More than its open \
              files allow is a Problem, and the default holds.",
             "5000",
-            Mechanism::Skeleton,
-            Apply::Skeleton(maxconn),
+            maxconn,
         ),
-        row(
+        option(
             "threads",
             "nbthread",
             "whole number from 1 to 64",
             "`--threads`, else one per processor",
             "Threads of HAProxy. HAProxy starts them once.",
             "4",
-            Mechanism::Skeleton,
-            Apply::Skeleton(threads),
+            threads,
         ),
-        row(
+        option(
             "hard-stop-after",
             "hard-stop-after",
             "duration of at least 1s",
@@ -55,49 +53,25 @@ pub const FAMILY: Family = Family {
             "How long an old worker may finish its connections after a reload. HAProxy reads it \
              at its start.",
             "20m",
-            Mechanism::Skeleton,
-            Apply::Skeleton(hard_stop),
+            hard_stop,
         ),
-        row(
-            FALLBACK,
-            "default-backend-service",
-            "NAMESPACE/NAME or NAMESPACE/NAME:PORT",
-            "`--default-backend`, else 404",
-            "Service that answers what no rule matches; without a port its first one.",
-            "default/app",
-            Mechanism::Record,
-            Apply::Judged(fallback),
-        ),
+        Annotation {
+            key: FALLBACK,
+            haproxy: Some("default-backend-service"),
+            scopes: Scopes::C,
+            syntax: "NAMESPACE/NAME or NAMESPACE/NAME:PORT",
+            default: "`--default-backend`, else 404",
+            about: "Service that answers what no rule matches; without a port its first one.",
+            example: "default/app",
+            mechanism: Mechanism::Record,
+            on_error: OnError::Default,
+            apply: Apply::Judged(fallback),
+        },
     ],
     finish: None,
     finish_route: None,
     rules: &[],
 };
-
-#[expect(clippy::too_many_arguments, reason = "a row of the table above")]
-const fn row(
-    key: &'static str,
-    haproxy: &'static str,
-    syntax: &'static str,
-    default: &'static str,
-    about: &'static str,
-    example: &'static str,
-    mechanism: Mechanism,
-    apply: Apply,
-) -> Annotation {
-    Annotation {
-        key,
-        haproxy: Some(haproxy),
-        scopes: Scopes::C,
-        syntax,
-        default,
-        about,
-        example,
-        mechanism,
-        on_error: OnError::Default,
-        apply,
-    }
-}
 
 fn maxconn(text: &str) -> Result<(&'static str, String), Refusal> {
     Ok((MAXCONN_OPTION, value::integer(text, 1, 10_000_000)?.to_string()))

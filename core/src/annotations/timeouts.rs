@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::value;
 use super::{
     Annotation, Apply, BackendDraft, Context, Family, Mechanism, OnError, Refusal, Rule, RuleText,
-    Scopes, Section, always,
+    Scopes, Section, always, option,
 };
 use crate::capability::Capabilities;
 use crate::desired::Skeleton;
@@ -147,18 +147,7 @@ const fn fixed(
     example: &'static str,
     apply: fn(&str) -> Result<(&'static str, String), Refusal>,
 ) -> Annotation {
-    Annotation {
-        key,
-        haproxy: Some(key),
-        scopes: Scopes::C,
-        syntax: "duration",
-        default,
-        about,
-        example,
-        mechanism: Mechanism::Skeleton,
-        on_error: OnError::Default,
-        apply: Apply::Skeleton(apply),
-    }
+    option(key, key, "duration", default, about, example, apply)
 }
 
 /// The timeouts of every backend, as long as its route says nothing else.
