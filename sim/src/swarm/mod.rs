@@ -5,6 +5,7 @@
 //! one, [`cluster`] knows what is true and what is wanted, [`judge`] has the promises, [`shrink`]
 //! makes a failing schedule small, [`timeline`] draws it, [`scenario`] has those of known failures.
 
+pub mod changes;
 pub mod cluster;
 pub mod generate;
 pub mod judge;
