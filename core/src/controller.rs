@@ -18,7 +18,7 @@ use crate::problem::Problem;
 use crate::project::{self, PieceKey, Projections, Refreshed};
 use crate::quarantine::Search;
 use crate::sabotage::{Mistake, is_planted};
-use crate::settings::Settings;
+use crate::settings::{Role, Settings};
 use crate::snippet_lane::Judging;
 use crate::tell::Teller;
 use crate::time::{Time, WakeAt, WakeReason};
@@ -123,9 +123,13 @@ impl Controller {
     pub fn new(settings: Settings, now: Time) -> Controller {
         let world = World::new(Arc::new(settings));
         let skeleton = Arc::new(Skeleton::initial(&world));
-        let named = world.settings().named_config_maps().cloned().map(Fact::NamedConfigMap);
-        let mut held: BTreeSet<Fact> = named.collect();
-        held.extend([Fact::Host("".into()), Fact::ConfigMap, Fact::Source, Fact::Capabilities]);
+        let held = BTreeSet::from([
+            Fact::Host("".into()),
+            Fact::ConfigMap,
+            Fact::Source,
+            Fact::Capabilities,
+            Fact::Role(Role::TcpServices),
+        ]);
         Controller {
             registry: Arc::new(Registry::new()),
             world,

@@ -193,7 +193,7 @@ fn of_fallback(world: &World, registry: &Registry) -> BTreeMap<Contribution, Obj
 /// Ports of TCP services that HAProxy's words say cannot be bound (`[0.0.0.0:5432]`). Reserved ports
 /// are the operator's, and nobody can be without them.
 pub(crate) fn ports_named(world: &World, projections: &Projections, why: &str) -> Vec<ObjectRef> {
-    let Some(config_map) = &world.settings.tcp_services else { return Vec::new() };
+    let Some(config_map) = world.settings.tcp_services() else { return Vec::new() };
     let pieces = projections.pieces().filter(|(key, _)| **key == PieceKey::Tcp);
     let entries = pieces.flat_map(|(_, piece)| &piece.contributions);
     let ports = entries.filter_map(|contribution| match contribution {

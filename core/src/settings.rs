@@ -42,8 +42,6 @@ pub struct Settings {
     pub limits: Limits,
     /// Delays.
     pub delays: Delays,
-    /// The ConfigMap that says which port leads to which Service, if there is one.
-    pub tcp_services: Option<Name>,
 }
 
 /// What a ConfigMap besides the controller's own is for.
@@ -53,11 +51,13 @@ pub enum Role {
     ErrorFiles,
     /// Files that lists and snippets refer to as `patterns/NAME`.
     PatternFiles,
+    /// Ports that lead to Services: port to `NAMESPACE/SERVICE:PORT[:ssl]`. One at most.
+    TcpServices,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 2] = [Role::ErrorFiles, Role::PatternFiles];
+    pub const ALL: [Role; 3] = [Role::ErrorFiles, Role::PatternFiles, Role::TcpServices];
 
     /// The flag that names its ConfigMap.
     #[must_use]
@@ -65,6 +65,7 @@ impl Role {
         match self {
             Role::ErrorFiles => "--configmap-errorfiles",
             Role::PatternFiles => "--configmap-patternfiles",
+            Role::TcpServices => "--configmap-tcp-services",
         }
     }
 }
@@ -235,11 +236,17 @@ impl Settings {
         self.config_maps.iter().filter(move |(of, _)| *of == role).map(|(_, name)| name)
     }
 
+    /// The ConfigMap of TCP services, if there is one.
+    #[must_use]
+    pub fn tcp_services(&self) -> Option<&Name> {
+        self.with_role(Role::TcpServices).next()
+    }
+
     /// Every ConfigMap that is read, once each.
     #[must_use]
     pub fn all_config_maps(&self) -> BTreeSet<&Name> {
         let of_roles = self.config_maps.iter().map(|(_, name)| name);
-        self.config_map.iter().chain(of_roles).chain(self.named_config_maps()).collect()
+        self.config_map.iter().chain(of_roles).collect()
     }
 
     /// The settings that the documentation describes as defaults, for a state folder.
@@ -286,14 +293,7 @@ impl Settings {
                 retry_ms: 1_000,
                 audit_ms: 60_000,
             },
-            tcp_services: None,
         }
-    }
-
-    /// The ConfigMap of TCP services, unless it is the controller's own.
-    pub fn named_config_maps(&self) -> impl Iterator<Item = &Name> {
-        let named = self.tcp_services.iter();
-        named.filter(|name| self.config_map.as_ref() != Some(*name))
     }
 }
 

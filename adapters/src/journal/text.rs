@@ -228,7 +228,6 @@ pub fn fact(fact: &Fact) -> String {
         Fact::Role(role) => format!("the ConfigMap of {}", role.flag()),
         Fact::Pattern(file) => format!("the networks of patterns/{file}"),
         Fact::PatternState(file) => format!("whether patterns/{file} can be used"),
-        Fact::NamedConfigMap(name) => format!("ConfigMap {name}"),
     }
 }
 

@@ -3,9 +3,9 @@
 use super::*;
 
 pub fn absent(stage: &Stage) {
-    stage.rig.wait_problem(&["NotFound", "TCP services does not exist"]);
+    stage.rig.wait_problem(&["NotFound", "named by --configmap-tcp-services and does not exist"]);
     lead(stage, &[]);
-    stage.rig.wait_no_problem("TCP services does not exist");
+    stage.rig.wait_no_problem("named by --configmap-tcp-services and does not exist");
     wait_refused(stage, stage.first);
 }
 

@@ -27,6 +27,7 @@ use crate::annotations::draft::ListSpec;
 use crate::annotations::{Registry, listener};
 use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
 use crate::problem::Problem;
+use crate::settings::Role;
 use crate::shard::{ShardKey, ShardMap};
 use crate::small::SmallSet;
 use crate::world::lookup::Lookup;
@@ -258,7 +259,7 @@ impl Projections {
     fn drops_when_empty(&self, key: &PieceKey, world: &World) -> bool {
         match key {
             PieceKey::Global => false,
-            PieceKey::Tcp => world.settings.tcp_services.is_none(),
+            PieceKey::Tcp => world.settings.tcp_services().is_none(),
             PieceKey::Host(host) => !host.is_empty() && !world.hosts.contains_key(host),
             PieceKey::Tls(host) => !world.tls_hosts.contains_key(host),
             PieceKey::Backend(name) => !self.backends.contains_key(name),
@@ -362,10 +363,14 @@ impl Projections {
 pub fn from_scratch(world: &World, registry: &Registry) -> (Desired, Projections) {
     let mut desired = Desired::new(Arc::new(Skeleton::initial(world)));
     let mut projections = Projections::default();
-    let mut facts = BTreeSet::from([Fact::Capabilities, Fact::ConfigMap, Fact::Source]);
+    let mut facts = BTreeSet::from([
+        Fact::Capabilities,
+        Fact::ConfigMap,
+        Fact::Source,
+        Fact::Role(Role::TcpServices),
+    ]);
     facts.extend(world.hosts.keys().cloned().map(Fact::Host));
     facts.insert(Fact::Host("".into()));
-    facts.extend(world.settings.named_config_maps().cloned().map(Fact::NamedConfigMap));
     facts.extend(world.tls_hosts.keys().cloned().map(Fact::TlsHost));
     facts.extend(world.ingresses.keys().cloned().map(Fact::Ingress));
     facts.extend(world.services.keys().cloned().map(Fact::Service));
@@ -380,14 +385,16 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         Some(PieceKey::Object(ObjectRef { kind, name: crate::world::object::Name::clone(name) }))
     };
     match fact {
-        Fact::ConfigMap | Fact::Source | Fact::Capabilities | Fact::Role(_) => {
-            Some(PieceKey::Global)
-        }
+        // The problems of every role are global too, but that piece is always there to read them.
+        Fact::Role(Role::TcpServices) => Some(PieceKey::Tcp),
+        Fact::Role(Role::ErrorFiles | Role::PatternFiles)
+        | Fact::ConfigMap
+        | Fact::Source
+        | Fact::Capabilities => Some(PieceKey::Global),
         Fact::Host(host) => Some(PieceKey::Host(host.clone())),
         Fact::TlsHost(host) => Some(PieceKey::Tls(host.clone())),
         Fact::Ingress(name) => object(Kind::Ingress, name),
         Fact::Service(name) => object(Kind::Service, name),
-        Fact::NamedConfigMap(_) => Some(PieceKey::Tcp),
         Fact::Defaults
         | Fact::DefaultClass
         | Fact::Class(_)

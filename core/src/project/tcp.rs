@@ -37,20 +37,8 @@ struct Wanted<'a> {
 /// The records of all ports.
 pub fn project(lookup: &mut Lookup<'_>, registry: &Registry) -> Piece {
     let mut piece = Piece::default();
-    let Some(name) = lookup.settings().tcp_services.clone() else { return piece };
-    let object = ObjectRef { kind: Kind::ConfigMap, name: name.clone() };
-    let Some(config) = lookup.named_config_map(&name) else {
-        piece.problems.push(Problem {
-            object,
-            field: "".into(),
-            reason: Reason::NotFound,
-            severity: Severity::Warning,
-            what: "the ConfigMap of the TCP services does not exist".to_string(),
-            instead: "there are no TCP services".to_string(),
-            fix: "create it, or start tidegate without --configmap-tcp-services".to_string(),
-        });
-        return piece;
-    };
+    let Some(config) = lookup.tcp_services() else { return piece };
+    let object = ObjectRef { kind: Kind::ConfigMap, name: config.meta.name.clone() };
     for (port, value) in ports(lookup.settings(), &object, config, &mut piece.problems) {
         entry(lookup, registry, &object, port, value, &mut piece);
     }

@@ -340,8 +340,7 @@ fn meta<'w>(world: &'w World, object: &ObjectRef) -> Option<&'w Meta> {
         Kind::Namespace => world.namespaces.get(name).map(|o| &o.meta),
         Kind::ConfigMap => {
             let own = world.config_map.as_ref().filter(|own| own.meta.name == *name);
-            let named = || world.named.get(name).or_else(|| world.named_config_maps.get(name));
-            own.or_else(named).map(|o| &o.meta)
+            own.or_else(|| world.named.get(name)).map(|o| &o.meta)
         }
         Kind::IngressClass => world.classes.get(name).map(|o| &o.meta),
         Kind::Secret => world.secrets.get(name).map(|o| &o.meta),

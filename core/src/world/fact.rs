@@ -52,8 +52,6 @@ pub enum Fact {
     Pattern(Box<str>),
     /// What an object's snippets amount to.
     Snippet(ObjectRef),
-    /// A ConfigMap that a flag names.
-    NamedConfigMap(Name),
 }
 
 impl ShardKey for Fact {
@@ -69,7 +67,6 @@ impl ShardKey for Fact {
             Fact::Ingress(name) | Fact::Service(name) => name.shard(hash),
             Fact::Slices(name) | Fact::Secret(name) | Fact::Status(name) => name.shard(hash),
             Fact::Role(_) => hash.bytes(b"6"),
-            Fact::NamedConfigMap(name) => name.shard(hash),
             Fact::Resolved(text) | Fact::Pattern(text) | Fact::PatternState(text) => {
                 (**text).shard(hash)
             }

@@ -68,10 +68,10 @@ impl<'w> Lookup<'w> {
         self.world.config_map.as_deref()
     }
 
-    /// A ConfigMap that a flag names.
-    pub fn named_config_map(&mut self, name: &Name) -> Option<&'w ConfigMap> {
-        self.reads.insert(Fact::NamedConfigMap(name.clone()));
-        self.world.named_config_maps.get(name).map(|o| &**o)
+    /// The ConfigMap of TCP services.
+    pub fn tcp_services(&mut self) -> Option<&'w ConfigMap> {
+        self.reads.insert(Fact::Role(Role::TcpServices));
+        self.world.named.tcp_services()
     }
 
     /// An IngressClass.

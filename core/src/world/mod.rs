@@ -53,7 +53,6 @@ pub struct World {
     pub(crate) named: Named,
     /// Snippets: what is written, judged and in force.
     pub(crate) snippets: Snippets,
-    pub(crate) named_config_maps: ShardMap<Name, Arc<ConfigMap>>,
     pub(crate) classes: ShardMap<Name, Arc<IngressClass>>,
     pub(crate) secrets: ShardMap<Name, Arc<Secret>>,
     pub(crate) services: ShardMap<Name, Arc<Service>>,
@@ -89,7 +88,6 @@ impl World {
             config_map: None,
             named,
             snippets: Snippets::default(),
-            named_config_maps: ShardMap::default(),
             classes: ShardMap::default(),
             secrets: ShardMap::default(),
             services: ShardMap::default(),
@@ -135,12 +133,7 @@ impl World {
     pub fn counts(&self) -> [(Kind, usize); 8] {
         [
             (Kind::Namespace, self.namespaces.len()),
-            (
-                Kind::ConfigMap,
-                usize::from(self.config_map.is_some())
-                    + self.named.len()
-                    + self.named_config_maps.len(),
-            ),
+            (Kind::ConfigMap, usize::from(self.config_map.is_some()) + self.named.len()),
             (Kind::IngressClass, self.classes.len()),
             (Kind::Secret, self.secrets.len()),
             (Kind::Service, self.services.len()),
@@ -179,7 +172,6 @@ impl World {
         all.extend(self.namespaces.values().cloned().map(Object::Namespace));
         all.extend(self.config_map.iter().cloned().map(Object::ConfigMap));
         all.extend(self.named.maps().cloned().map(Object::ConfigMap));
-        all.extend(self.named_config_maps.values().cloned().map(Object::ConfigMap));
         all.extend(self.classes.values().cloned().map(Object::IngressClass));
         all.extend(self.secrets.values().cloned().map(Object::Secret));
         all.extend(self.services.values().cloned().map(Object::Service));
@@ -202,30 +194,6 @@ impl World {
         }
     }
 
-    /// Takes the ConfigMap of TCP services in. Whether it is another one, or the same as before.
-    fn put_named(&mut self, new: Arc<ConfigMap>, changed: &mut BTreeSet<Fact>) -> bool {
-        if !self.settings.named_config_maps().any(|name| *name == new.meta.name) {
-            return true;
-        }
-        let put = put(&mut self.named_config_maps, new.clone(), |o| &o.meta.name);
-        if let Put::Replaced(old) = &put {
-            self.release_entries(old, &new, changed);
-        }
-        if !put.is_same() {
-            changed.insert(Fact::NamedConfigMap(new.meta.name.clone()));
-        }
-        put.is_same()
-    }
-
-    /// Removes the ConfigMap of TCP services. Whether it was there.
-    fn remove_named(&mut self, name: &Name, changed: &mut BTreeSet<Fact>) -> bool {
-        let Some(old) = self.named_config_maps.remove(name) else { return false };
-        let nothing = ConfigMap { data: BTreeMap::new(), ..(*old).clone() };
-        self.release_entries(&old, &nothing, changed);
-        changed.insert(Fact::NamedConfigMap(name.clone()));
-        true
-    }
-
     /// Puts an object in force; adds what changed to `changed`.
     pub(crate) fn apply(&mut self, object: Object, changed: &mut BTreeSet<Fact>) {
         let version = object.clone();
@@ -241,8 +209,12 @@ impl World {
                 put.is_same()
             }
             Object::ConfigMap(new) if self.settings.config_map.as_ref() != Some(&new.meta.name) => {
+                let old = self.named.get(&new.meta.name).cloned();
                 let same = self.named.put(&self.settings, new.clone(), changed);
-                same & self.put_named(new, changed)
+                if let (Some(old), false) = (old, same) {
+                    self.release_entries(&old, Some(&new), changed);
+                }
+                same
             }
             Object::ConfigMap(new) => {
                 let same = self.config_map.as_ref() == Some(&new);
@@ -378,8 +350,10 @@ impl World {
                     self.config_map = None;
                     changed.extend([Fact::ConfigMap, Fact::Defaults]);
                 }
-                let named = self.named.remove(&self.settings, name, changed);
-                ours | named | self.remove_named(name, changed)
+                if let Some(old) = self.named.get(name).cloned() {
+                    self.release_entries(&old, None, changed);
+                }
+                ours | self.named.remove(&self.settings, name, changed)
             }
             Kind::IngressClass => {
                 let existed = self.classes.remove(name).is_some();
@@ -460,8 +434,7 @@ impl World {
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
             Kind::ConfigMap => {
                 let own = self.config_map.iter().map(|own| own.meta.name.clone());
-                let of_roles = self.named.names().cloned();
-                own.chain(of_roles).chain(self.named_config_maps.keys().cloned()).collect()
+                own.chain(self.named.names().cloned()).collect()
             }
             Kind::IngressClass => self.classes.keys().cloned().collect(),
             Kind::Secret => self.secrets.keys().cloned().collect(),
@@ -506,8 +479,14 @@ impl World {
     }
 
     /// Gives the changed entries of a ConfigMap a new chance: see `project::tcp::one_port`.
-    fn release_entries(&mut self, old: &ConfigMap, new: &ConfigMap, changed: &mut BTreeSet<Fact>) {
-        let differing = old.data.iter().filter(|(key, value)| new.data.get(*key) != Some(value));
+    fn release_entries(
+        &mut self,
+        old: &ConfigMap,
+        new: Option<&ConfigMap>,
+        changed: &mut BTreeSet<Fact>,
+    ) {
+        let is_same = |key: &_, value| new.is_some_and(|new| new.data.get(key) == Some(value));
+        let differing = old.data.iter().filter(|(key, value)| !is_same(*key, *value));
         for port in differing.filter_map(|(key, _)| key.parse().ok()) {
             let entry = crate::project::tcp::one_port(&old.meta.name, port);
             self.release_quarantine(&entry, changed);

@@ -1,7 +1,7 @@
-//! ConfigMaps with a role: error files and pattern files, and what they amount to.
+//! ConfigMaps with a role: error files, pattern files, TCP services, and what they amount to.
 //!
 //! Inputs: these ConfigMaps as they come and go. Outputs: usable error files by status code, pattern
-//! files by name, the problems of each role. An entry that cannot be used is left out and told;
+//! files by name, the TCP services as they are, the problems of each role. An entry that cannot be used is left out and told;
 //! the others go on. What an entry amounts to is computed once, when its ConfigMap changes.
 
 use alloc::boxed::Box;
@@ -37,6 +37,7 @@ pub(crate) struct Named {
     maps: BTreeMap<Name, Arc<ConfigMap>>,
     errors: Arc<ErrorFiles>,
     patterns: BTreeMap<Box<str>, Arc<PatternFile>>,
+    tcp_services: Option<Arc<ConfigMap>>,
     problems: BTreeMap<Role, Vec<Problem>>,
     /// Said of a pattern file that is not there.
     missing: Refusal,
@@ -49,6 +50,7 @@ impl Named {
             maps: BTreeMap::new(),
             errors: Arc::default(),
             patterns: BTreeMap::new(),
+            tcp_services: None,
             problems: BTreeMap::new(),
             missing: Refusal::new(
                 "there is no such pattern file",
@@ -113,6 +115,10 @@ impl Named {
         &self.errors
     }
 
+    pub(super) fn tcp_services(&self) -> Option<&ConfigMap> {
+        self.tcp_services.as_deref()
+    }
+
     pub(super) fn pattern(&self, file: &str) -> Option<&PatternFile> {
         self.patterns.get(file).map(|file| &**file)
     }
@@ -139,6 +145,11 @@ impl Named {
             let same = match role {
                 Role::ErrorFiles => self.derive_errors(&maps, &mut problems),
                 Role::PatternFiles => self.derive_patterns(&maps, &mut problems, changed),
+                Role::TcpServices => {
+                    let now = settings.tcp_services().and_then(|name| known.get(name)).cloned();
+                    let before = core::mem::replace(&mut self.tcp_services, now);
+                    before == self.tcp_services
+                }
             };
             let old = self.problems.insert(role, problems);
             if !same || old.as_ref() != self.problems.get(&role) {
@@ -238,6 +249,7 @@ fn absent(role: Role, name: &Name) -> Problem {
     let instead = match role {
         Role::ErrorFiles => "HAProxy's own answers are used",
         Role::PatternFiles => "routes with lists in its files answer 503",
+        Role::TcpServices => "there are no TCP services",
     };
     Problem {
         object: ObjectRef { kind: Kind::ConfigMap, name: name.clone() },

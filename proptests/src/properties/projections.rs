@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_core::controller::{self, Controller};
 use tidegate_core::event::Event;
 use tidegate_core::project::{PieceKey, Projections};
+use tidegate_core::settings::Role;
 use tidegate_core::time::Time;
 use tidegate_core::world::Fact;
 use tidegate_core::world::object::ObjectRef;
@@ -161,11 +162,15 @@ fn owns(facts: &BTreeSet<Fact>) -> BTreeSet<PieceKey> {
             PieceKey::Object(ObjectRef { kind, name: name.clone() })
         };
         match fact {
-            Fact::ConfigMap | Fact::Source | Fact::Capabilities | Fact::Role(_) => {
+            Fact::ConfigMap | Fact::Source | Fact::Capabilities => {
                 own.insert(PieceKey::Global);
             }
-            Fact::NamedConfigMap(_) => {
-                own.insert(PieceKey::Tcp);
+            // Their problems are told with the global ones.
+            Fact::Role(role) => {
+                own.insert(PieceKey::Global);
+                if *role == Role::TcpServices {
+                    own.insert(PieceKey::Tcp);
+                }
             }
             Fact::Host(host) => {
                 own.insert(PieceKey::Host(host.clone()));

@@ -51,7 +51,7 @@ impl<'a> Facts<'a> {
         for object in objects {
             match object {
                 Object::Namespace(_) | Object::Node(_) => {}
-                Object::ConfigMap(o) if settings.tcp_services.as_ref() == Some(&o.meta.name) => {
+                Object::ConfigMap(o) if settings.tcp_services() == Some(&o.meta.name) => {
                     facts.tcp_services = Some(o);
                 }
                 Object::ConfigMap(o) => facts.config_map = Some(o),

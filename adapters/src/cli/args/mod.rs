@@ -286,16 +286,9 @@ impl SettingsArgs {
         } = self.clone();
         let errors = configmap_errorfiles.into_iter().map(|name| (Role::ErrorFiles, name));
         let patterns = configmap_patternfiles.into_iter().map(|name| (Role::PatternFiles, name));
-        let config_maps: BTreeSet<(Role, Name)> = errors.chain(patterns).collect();
+        let tcp = configmap_tcp_services.into_iter().map(|name| (Role::TcpServices, name));
+        let config_maps: BTreeSet<(Role, Name)> = errors.chain(patterns).chain(tcp).collect();
         let config_maps: Vec<(Role, Name)> = config_maps.into_iter().collect();
-        anyhow::ensure!(
-            configmap_tcp_services.is_none()
-                || (configmap_tcp_services != configmap
-                    && !config_maps
-                        .iter()
-                        .any(|(_, name)| configmap_tcp_services.as_ref() == Some(name))),
-            "--configmap-tcp-services must name a ConfigMap of its own"
-        );
         for (role, name) in &config_maps {
             let flag = role.flag();
             anyhow::ensure!(configmap.as_ref() != Some(name), "{flag} names --configmap itself");
@@ -319,7 +312,6 @@ impl SettingsArgs {
             listen: listen.listen()?,
             limits: limits.limits(),
             delays: delays.delays(),
-            tcp_services: configmap_tcp_services,
         })
     }
 }
