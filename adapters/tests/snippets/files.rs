@@ -36,7 +36,7 @@ pub fn errors(stage: &Stage) {
     rig.wait("plain.test", "/", 200, "app");
     let reasons = rig.reload_reasons().join("\n");
     assert!(reasons.contains("error file 404, 503"), "{reasons}");
-    let before = rig.reload_count();
+    let before = settled_reloads(rig);
     rig.put("errors", &[map("errors", &[("503", UNAVAILABLE), teapot])]);
     body_of("nobody.test", "no route for this host and path\n");
     reloads_are(rig, before + 1);
@@ -132,7 +132,7 @@ pub fn long_lists(stage: &Stage) {
     wait_status(stage, "long.test", "10.0.0.7", 503);
     rig.put("patterns", &[map("patterns", &[("long", "192.0.2.1\n")])]);
     wait_status(stage, "long.test", "10.0.0.7", 200);
-    let reloads = rig.reload_count();
+    let reloads = settled_reloads(rig);
     let begin = Instant::now();
     let stall = slowest(stage, || {
         rig.put("patterns", &[map("patterns", &[("long", &long)])]);

@@ -75,7 +75,7 @@ pub fn places(stage: &Stage) {
 pub fn backends(stage: &Stage) {
     let rig = &stage.rig;
     let line = "http-response set-header X-Snippet one";
-    let reloads = rig.reload_count();
+    let reloads = settled_reloads(rig);
     rig.put(
         "snippets",
         &[route("with", &[("backend-config-snippet", line)]), route("without", &[])],

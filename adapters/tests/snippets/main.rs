@@ -81,6 +81,16 @@ fn on_3_4() {
     of_operators("3.4");
 }
 
+/// The reloads so far, once all that began are counted.
+fn settled_reloads(rig: &Rig) -> u64 {
+    eventually("every reload is counted", || {
+        let (count, begun) = (rig.reload_count(), rig.reload_reasons().len() as u64);
+        // The first start has a reason, and is not counted.
+        ensure(count + 1 == begun, || format!("{count} of {begun}"))
+    });
+    rig.reload_count()
+}
+
 /// So many reloads were counted. They are as soon as their outcome is known, a moment after they have
 /// an effect.
 fn reloads_are(rig: &Rig, count: u64) {
