@@ -12,6 +12,14 @@ pub enum Mistake {
     FirstPageOnly = 2,
     /// Commands whose answers were lost count as carried out (B4).
     UnansweredIsDone = 3,
+    /// The link is switched to a generation that is not written yet (B8).
+    PointsFirst = 10,
+    /// A reload counts as done when it was asked for (B14).
+    AskedIsDone = 11,
+    /// What HAProxy says about a certificate is told together with the certificate (B22).
+    SecretInWords = 12,
+    /// A generation keeps the routes of the one before (B26).
+    OldRoutesStay = 13,
 }
 
 #[cfg(feature = "sabotage")]

@@ -73,6 +73,9 @@ impl Controller {
         });
         let delays = &self.world.settings.delays;
         let due = self.changed_at.plus_ms(delays.save_quiet_ms);
+        if is_planted(Mistake::NoSaveMax) {
+            return judged.then_some(due.max(self.reload_trouble.retry_at));
+        }
         judged.then(|| due.min(since.plus_ms(delays.save_max_ms)).max(self.reload_trouble.retry_at))
     }
 

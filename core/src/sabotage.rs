@@ -44,6 +44,28 @@ pub enum Mistake {
     AnyHandshake = 40,
     /// A snippet joins before HAProxy judged it.
     UnjudgedSnippet = 17,
+    /// The deletion of one slice takes all slices of its Service (B3).
+    OneSliceIsAll = 20,
+    /// A command that HAProxy refused counts as carried out (B4).
+    RefusedIsDone = 21,
+    /// The order of commands follows from something that differs between two runs (B9).
+    HashOrder = 22,
+    /// A list from a store that went back is believed like any other (B11).
+    OlderIsBelieved = 23,
+    /// The files wait for a pause between changes, however long none comes (B13).
+    NoSaveMax = 24,
+    /// A slot takes requests before it has its new address (B16).
+    StateBeforeAddress = 25,
+    /// Values of headers may have carriage returns, and so may entries of maps (B18).
+    CarriageReturn = 26,
+    /// One certificate that HAProxy refuses holds up all others (B20).
+    OneBadCertificate = 27,
+    /// With more endpoints than slots all servers leave (B21).
+    TooManyEmpties = 28,
+    /// The first table does not wait for the list of Ingresses (B28).
+    FirstTableEarly = 29,
+    /// A mistake of the simulator: what happens in the cluster depends on what tidegate did (B29).
+    TruthFollowsActions = 30,
 }
 
 #[cfg(feature = "sabotage")]
@@ -58,12 +80,28 @@ pub fn plant(mistake: Option<Mistake>) {
 
 /// Whether a mistake is planted.
 #[cfg(feature = "sabotage")]
-pub(crate) fn is_planted(mistake: Mistake) -> bool {
+#[must_use]
+pub fn is_planted(mistake: Mistake) -> bool {
     PLANTED.load(core::sync::atomic::Ordering::Relaxed) == mistake as u8
 }
 
 /// Nothing can be planted.
 #[cfg(not(feature = "sabotage"))]
-pub(crate) const fn is_planted(_: Mistake) -> bool {
+#[must_use]
+pub const fn is_planted(_: Mistake) -> bool {
     false
+}
+
+/// Something that differs between two runs of the same inputs, like the order of a randomly seeded
+/// map: how often it was asked for in this process.
+#[cfg(feature = "sabotage")]
+pub(crate) fn noise() -> u32 {
+    static ASKED: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
+    ASKED.fetch_add(1, core::sync::atomic::Ordering::Relaxed)
+}
+
+/// Nothing differs.
+#[cfg(not(feature = "sabotage"))]
+pub(crate) const fn noise() -> u32 {
+    0
 }

@@ -17,7 +17,7 @@ type Property = fn(&Case) -> Verdict;
 /// One after the other: a mistake is planted in the whole process.
 #[test]
 fn each_planted_mistake_is_caught() {
-    let calm: [(Mistake, &str, Property); 7] = [
+    let calm: [(Mistake, &str, Property); 11] = [
         (Mistake::UnrecordedMiss, "equivalence", projections::equivalence),
         (Mistake::UnrecordedMiss, "reads_are_complete", projections::reads_are_complete),
         (Mistake::BreakBeforeMake, "plan_reaches_desired", planner::plan_reaches_desired),
@@ -25,6 +25,10 @@ fn each_planted_mistake_is_caught() {
         (Mistake::OpenWithoutUsers, "plan_reaches_desired", planner::plan_reaches_desired),
         (Mistake::SavedAtWrite, "saved_is_safe", planner::saved_is_safe),
         (Mistake::AnyHandshake, "plan_reaches_desired", planner::plan_reaches_desired),
+        (Mistake::OneSliceIsAll, "plan_reaches_desired", planner::plan_reaches_desired),
+        (Mistake::OneSliceIsAll, "confluence", projections::confluence),
+        (Mistake::NoSaveMax, "saved_is_safe", planner::saved_is_safe),
+        (Mistake::KeepRemoved, "plan_reaches_desired", planner::plan_reaches_desired),
     ];
     for (mistake, name, property) in calm {
         plant(Some(mistake));
@@ -41,7 +45,13 @@ fn each_planted_mistake_is_caught() {
     plant(Some(Mistake::UnjudgedSnippet));
     let failure = first_failure(BUDGET, snippets::writing, snippets::nothing_unjudged_joins);
     caught(Mistake::UnjudgedSnippet, "nothing_unjudged_joins", failure.map(|f| f.why));
-    // `LostStatusIsWritten` is not among them: it is found, if at all, only after thousands of cases.
+    plant(Some(Mistake::CarriageReturn));
+    let failure = first_failure(BUDGET, writing, writing_is_contained);
+    caught(Mistake::CarriageReturn, "render_is_injection_safe", failure.map(|f| f.why));
+    // In generated histories it is found, if at all, only after thousands of cases.
+    plant(Some(Mistake::LostStatusIsWritten));
+    let why = telling::lost_status_is_written_again().err();
+    caught(Mistake::LostStatusIsWritten, "lost_status_is_written_again", why);
     plant(Some(Mistake::EndlessTerm));
     let failure = first_failure(BUDGET, cluster::case, telling::one_writer);
     caught(Mistake::EndlessTerm, "one_writer", failure.map(|f| f.why));

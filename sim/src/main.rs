@@ -14,7 +14,7 @@ use tidegate_core::capability::Capabilities;
 use tidegate_sim::network;
 use tidegate_sim::small::explore::{Plan, Report, explore};
 use tidegate_sim::small::state::Budget;
-use tidegate_sim::swarm::run::{Outcomes, run};
+use tidegate_sim::swarm::run::{Outcomes, named_chain, run, try_alarm};
 use tidegate_sim::swarm::scenario::SCENARIOS;
 use tidegate_sim::swarm::schedule::{Entry, from_text, to_text};
 use tidegate_sim::swarm::shrink::shrink;
@@ -301,6 +301,8 @@ fn json(text: &str) -> String {
 #[derive(Default)]
 struct Sum {
     runs: u64,
+    /// One number for the steps of all runs, whatever their order.
+    chain: u128,
     simulated_ms: u64,
     steps: u64,
     commands: u64,
@@ -336,6 +338,7 @@ fn swarm(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs,
     };
+    try_alarm(&generate::schedule(from), &tier("A")?)?;
     let next = AtomicU64::new(0);
     let sum = std::sync::Mutex::new(Sum::default());
     std::thread::scope(|scope| {
@@ -358,6 +361,8 @@ fn swarm(
                     });
                     if let Ok(mut sum) = sum.lock() {
                         sum.add(&out);
+                        let run = named_chain(&format!("{seed} {name}"), out.chain);
+                        sum.chain = sum.chain.wrapping_add(run);
                         if let Some(text) = found {
                             sum.failed.insert((seed, name), text);
                         }
@@ -401,9 +406,10 @@ fn tell(output: Output, sum: &Sum, seconds: f64) {
     let judged = 100.0 * sum.judged.0 as f64 / sum.judged.1.max(1) as f64;
     if output == Output::Json {
         println!(
-            "{{\"runs\":{},\"failed\":{},\"simulated_hours\":{hours:.1},\"steps\":{},\
+            "{{\"runs\":{},\"chain\":\"{:032x}\",\"failed\":{},\"simulated_hours\":{hours:.1},\"steps\":{},\
              \"commands\":{},\"judged_percent\":{judged:.1},\"cells\":{},\"seconds\":{seconds:.1}}}",
             sum.runs,
+            sum.chain,
             sum.failed.len(),
             sum.steps,
             sum.commands,

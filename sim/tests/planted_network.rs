@@ -4,8 +4,10 @@
 //! `cargo test -p tidegate-sim --features sabotage --test planted_network`
 
 use std::io::Write as _;
+use std::time::Instant;
 
 use tidegate::sabotage::{Mistake, plant};
+use tidegate_core::sabotage as core;
 use tidegate_sim::network::run::run;
 use tidegate_sim::network::schedule::Schedule;
 
@@ -13,34 +15,93 @@ const WORLD: &str = "haproxy 3.4\nstreaming 0\npages 1\n0 service t1/web\n0 serv
     0 pods t1/web 1,2 -\n0 pods t1/api 3 -\n0 ingress t1/a a.example web\n\
     0 ingress t1/b b.example api\n";
 
-/// One after the other: a mistake is planted in the whole process. `FailureIsEmpty` (B1) is not among
-/// them: no schedule was found in which it does harm, as the guard of absence holds what it takes away.
+/// A mistake of one of the packages.
+#[derive(Clone, Copy, Debug)]
+enum Planted {
+    Core(core::Mistake),
+    Adapters(Mistake),
+}
+
+use Planted::{Adapters, Core};
+
+fn plant_any(planted: Option<Planted>) {
+    core::plant(None);
+    plant(None);
+    match planted {
+        Some(Core(mistake)) => core::plant(Some(mistake)),
+        Some(Adapters(mistake)) => plant(Some(mistake)),
+        None => {}
+    }
+}
+
+/// Mistake, promises of which one must find it, and what happens to the world.
+const PLANTED: &[(Planted, &[&str], &str)] = &[
+    (Adapters(Mistake::FirstPageOnly), &["S25", "L1"], "60000 quiet\n"),
+    (
+        Adapters(Mistake::UnansweredIsDone),
+        &["S1", "S2", "L1"],
+        "60000 quiet\n61000 fault lose-commands 0\n61001 pods t1/web 2,4 1\n\
+         62000 pods t1/web 4 -\n160000 quiet\n",
+    ),
+    // At a start there is nothing that the guard of absence could hold.
+    (Adapters(Mistake::FailureIsEmpty), &["S25"], DENIED_AT_START),
+    (Core(core::Mistake::FirstTableEarly), &["S25"], DENIED_AT_START),
+    (
+        Core(core::Mistake::OlderIsBelieved),
+        &["S1"],
+        "60000 quiet\n61000 fault emptied 20000\n300000 quiet\n",
+    ),
+    (
+        Adapters(Mistake::AskedIsDone),
+        &["S1", "L1"],
+        "haproxy 3.2\n60000 quiet\n61000 fault refuse-load\n61001 service t2/web\n\
+         61002 pods t2/web 7 -\n61003 ingress t2/c c.example web\n160000 quiet\n",
+    ),
+    (
+        Adapters(Mistake::SecretInWords),
+        &["S20"],
+        "60000 quiet\n61000 secret t1/tls 7\n61001 ingress t1/a a.example web tls=tls\n\
+         160000 quiet\n",
+    ),
+    (
+        Adapters(Mistake::OldRoutesStay),
+        &["S28"],
+        "60000 quiet\n61000 no-ingress t1/b\n160000 quiet\n",
+    ),
+    (
+        Adapters(Mistake::PointsFirst),
+        &["S6", "S28", "S1", "L1"],
+        "60000 quiet\n61000 fault slow-disk 2000\n61001 pods t1/web 2,4 -\n\
+         61002 fault disk-full 20000\n70000 fault worker-dies\n160000 quiet\n",
+    ),
+];
+
+/// The list of Ingresses fails for a while after the first start.
+const DENIED_AT_START: &str = "0 fault deny 2 40000\n240000 quiet\n";
+
+/// One after the other: a mistake is planted in the whole process.
 #[test]
 fn each_planted_mistake_is_found() {
-    let planted = [
-        (Mistake::FirstPageOnly, &["S25", "L1"][..], "60000 quiet\n"),
-        (
-            Mistake::UnansweredIsDone,
-            &["S1", "S2", "L1"],
-            "60000 quiet\n61000 fault lose-commands 0\n61001 pods t1/web 2,4 1\n\
-             62000 pods t1/web 4 -\n160000 quiet\n",
-        ),
-    ];
     let mut missed = Vec::new();
-    for (mistake, promises, rest) in planted {
+    for (mistake, promises, rest) in PLANTED {
         let schedule = Schedule::from_text(&format!("{WORLD}{rest}")).unwrap();
-        plant(None);
+        plant_any(None);
         if let Some(broken) = run(&schedule, false).broken {
             missed.push(format!("without {mistake:?}: {broken}"));
         }
-        plant(Some(mistake));
+        plant_any(Some(*mistake));
+        let begin = Instant::now();
         let found = run(&schedule, false).broken;
         // Not by `eprintln!`, which the test harness swallows.
-        let _ = writeln!(std::io::stderr(), "planted {mistake:?}: {found:?}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "planted {mistake:?}: in {:.1?} {found:?}",
+            begin.elapsed()
+        );
         if !found.as_ref().is_some_and(|broken| promises.contains(&broken.property)) {
             missed.push(format!("{mistake:?}: {found:?}"));
         }
     }
-    plant(None);
+    plant_any(None);
     assert!(missed.is_empty(), "{missed:#?}");
 }

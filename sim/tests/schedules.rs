@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tidegate_sim::swarm::generate;
-use tidegate_sim::swarm::run::run;
+use tidegate_sim::swarm::run::{named_chain, run, try_alarm};
 use tidegate_sim::swarm::scenario::SCENARIOS;
 use tidegate_sim::swarm::schedule::{from_text, to_text};
 use tidegate_sim::swarm::shrink::shrink;
@@ -112,15 +113,65 @@ fn known_failures_do_not_happen_here() {
     tell(&format!("scenarios: {} hold", SCENARIOS.len()));
 }
 
+/// Each seed of this run twice in this process, and all of them in another, in another time zone and
+/// locale, with another number of threads. What becomes true is the same on each tier too, whatever
+/// tidegate does there: nothing that a schedule draws depends on what tidegate did.
 #[test]
 fn a_schedule_always_gives_the_same_run() {
-    for seed in [1, 2, 3] {
-        for name in ["A", "B", "C"] {
-            let entries = generate::schedule(seed);
-            let (_, again) = from_text(&to_text(name, "", &entries)).unwrap();
-            assert_eq!(entries, again, "seed {seed}: text and schedule differ");
-            let chain = |entries| run(entries, &tier(name).unwrap(), false).chain;
-            assert_eq!(chain(&entries), chain(&again), "seed {seed}, tier {name}");
+    let (first, seeds) = (number("TIDEGATE_SEED", 1), number("TIDEGATE_SEEDS", 12));
+    let next = AtomicU64::new(first);
+    let sum = Mutex::new(0_u128);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        break;
+                    }
+                    let chains = twice(seed).into_iter();
+                    let chains = chains.fold(0, u128::wrapping_add);
+                    let mut sum = sum.lock().unwrap();
+                    *sum = sum.wrapping_add(chains);
+                }
+            });
         }
+    });
+    let sum = sum.into_inner().unwrap();
+    let other = Command::new(env!("CARGO_BIN_EXE_tidegate-sim"))
+        .args(["swarm", "--output", "json", "--jobs", "1"])
+        .args(["--from", &first.to_string(), "--seeds", &seeds.to_string()])
+        .env_clear()
+        .env("TZ", "Asia/Kathmandu")
+        .env("LC_ALL", "tr_TR.UTF-8")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert!(said.contains(&format!("{sum:032x}")), "another process: {said} is not {sum:032x}");
+    tell(&format!("determinism: {} runs, each three times, in two processes", seeds * 3));
+}
+
+/// The hashes over the steps of a seed's runs.
+fn twice(seed: u64) -> Vec<u128> {
+    let entries = generate::schedule(seed);
+    let mut truths = BTreeSet::new();
+    let mut chains = Vec::new();
+    for name in ["A", "B", "C"] {
+        let (_, again) = from_text(&to_text(name, "", &entries)).unwrap();
+        assert_eq!(entries, again, "seed {seed}: text and schedule differ");
+        let of = |entries| run(entries, &tier(name).unwrap(), false);
+        let (one, two) = (of(&entries), of(&again));
+        assert_eq!(one.chain, two.chain, "seed {seed}, tier {name}");
+        chains.push(named_chain(&format!("{seed} {name}"), one.chain));
+        truths.insert(one.truth);
+    }
+    assert_eq!(truths.len(), 1, "seed {seed}: what became true depends on what tidegate did");
+    chains
+}
+
+#[test]
+fn the_alarm_goes_off() {
+    for name in ["A", "B", "C"] {
+        try_alarm(&generate::schedule(number("TIDEGATE_SEED", 1)), &tier(name).unwrap()).unwrap();
     }
 }

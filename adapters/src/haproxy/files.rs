@@ -20,6 +20,7 @@ use tidegate_core::digest::Digest;
 use tidegate_core::render::{self, FileContent, crt_list};
 
 use crate::ports::Files;
+use crate::sabotage::{Mistake, is_planted};
 use crate::vault::Vault;
 
 /// Generations kept: the one in use and those before it.
@@ -85,14 +86,22 @@ impl Generations {
         Digest::from_hex(std::str::from_utf8(&text).ok()?)
     }
 
+    /// The number of the generation that is written next.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub(super) fn next(&self) -> Result<Generation, String> {
+        let newest = self.all().map_err(|error| error.to_string())?.last().map_or(0, |g| g.0);
+        Ok(Generation(newest + 1))
+    }
+
     /// Writes an image as a new generation. Nothing points to it yet.
     ///
     /// # Errors
     /// What the operating system said, or that bytes are missing from the vault. What was
     /// written is removed.
     pub fn write(&self, image: &Image, vault: &Vault) -> Result<Generation, String> {
-        let newest = self.all().map_err(|error| error.to_string())?.last().map_or(0, |g| g.0);
-        let generation = Generation(newest + 1);
+        let generation = self.next()?;
         let dir = self.dir(generation);
         let shared = self.current().map(|generation| self.dir(generation));
         let written = self.write_into(&dir, shared.as_deref(), image, vault);
@@ -233,6 +242,9 @@ impl Generations {
         for map in MapId::ALL {
             self.write_text(&dir.join(map.file()), |out| render::map(image, map, out))?;
         }
+        if is_planted(Mistake::OldRoutesStay) {
+            self.keep_routes(dir, shared, image)?;
+        }
         self.write_text(&dir.join(crt_list::FILE), |out| render::crt_list(image, out))?;
         for (name, text) in render::texts(image) {
             self.write_text(&dir.join(&*name), |out| out.write_str(&text))?;
@@ -244,6 +256,24 @@ impl Generations {
         self.write_text(&dir.join(DIGEST), |out| out.write_str(&digest.hex()))?;
         let path = dir.to_str().ok_or("the state folder's name is not UTF-8")?;
         self.write_text(&dir.join(CONFIG), |out| render::config(image, path, out))
+    }
+
+    /// Adds the routes of another generation that an image does not have: the mistake of those who
+    /// write file by file, and forget that a line has to go.
+    fn keep_routes(&self, dir: &Path, old: Option<&Path>, image: &Image) -> Result<(), String> {
+        let file = MapId::Route.file();
+        let Some(old) = old.and_then(|old| self.files.read(&old.join(file)).ok()) else {
+            return Ok(());
+        };
+        let old = String::from_utf8_lossy(&old).into_owned();
+        let has = |line: &&str| {
+            let key = line.split(' ').next().unwrap_or_default();
+            image.map(MapId::Route).get(key).is_some()
+        };
+        self.write_text(&dir.join(file), |out| {
+            render::map(image, MapId::Route, out)?;
+            old.lines().filter(|line| !has(line)).try_for_each(|line| writeln!(out, "{line}"))
+        })
     }
 
     /// Writes a file with certificates. The name of most says what is in them, so that a file of

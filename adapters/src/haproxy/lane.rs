@@ -19,6 +19,7 @@ use super::files::{Generation, Generations};
 use super::reload;
 use super::supervisor::{Order, Reloaded};
 use crate::ports::Ports;
+use crate::sabotage::{Mistake, is_planted};
 use crate::vault::Vault;
 
 /// The lane.
@@ -65,6 +66,9 @@ impl FilesLane {
 
     async fn save(&self, image: Arc<Image>) -> Outcome {
         let saved = self.off(move |generations, vault| {
+            if is_planted(Mistake::PointsFirst) {
+                generations.point(generations.next()?).map_err(|error| error.to_string())?;
+            }
             let generation = generations.write(&image, vault)?;
             generations.point(generation).map_err(|error| error.to_string())?;
             generations.prune();

@@ -321,7 +321,7 @@ impl Batch<'_> {
                                 if named && outcome != Outcome::Done {
                                     follow_ups.push(FollowUp::Discard { command: step.first });
                                 }
-                                outcomes[step.first] = outcome;
+                                outcomes[step.first] = told(command, outcome, vault);
                             }
                             Installed::Blocked(other) => {
                                 outcomes[step.first] = reply::refused(&set);
@@ -366,6 +366,21 @@ impl Batch<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What is told about a certificate: HAProxy's words, never its bytes.
+fn told(command: &RuntimeCommand, outcome: Outcome, vault: &Vault) -> Outcome {
+    match (command, outcome) {
+        (RuntimeCommand::InstallCertificate { digest, .. }, Outcome::Refused(words))
+            if is_planted(Mistake::SecretInWords) =>
+        {
+            let bytes = vault.certificate(digest).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let key = text.split("-----BEGIN PRIVATE KEY-----").nth(1).unwrap_or_default();
+            Outcome::Refused(format!("{words}: {key}").into())
+        }
+        (_, outcome) => outcome,
     }
 }
 

@@ -110,13 +110,19 @@ pub fn header_value(text: &str) -> Result<&str, Refusal> {
     if trimmed.len() > 8_192 {
         return Err(Refusal::new("the header value is longer than 8 KiB", "shorten it"));
     }
-    if trimmed.chars().any(|c| c.is_control() && c != '\t') {
+    let is_bad = |c: char| c.is_control() && c != '\t' && !is_forgotten(c);
+    if trimmed.chars().any(is_bad) {
         return Err(Refusal::new(
             "the header value has control characters",
             "remove line breaks and other control characters",
         ));
     }
     Ok(trimmed)
+}
+
+/// Whether a character is not thought of, which none is.
+fn is_forgotten(c: char) -> bool {
+    c == '\r' && is_planted(Mistake::CarriageReturn)
 }
 
 /// A network: address and prefix length.

@@ -153,8 +153,18 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
             push(&mut commands, &wanted.name, set);
             let (physical, name) = (&running.physical, wanted.name.clone());
             set_state(&mut commands, name, physical, server, ServerState::Ready);
+            if is_planted(Mistake::StateBeforeAddress) {
+                let last = commands.len() - 1;
+                commands.swap(last - 1, last);
+            }
         } else {
             short_of_slots = true;
+        }
+    }
+    if short_of_slots && is_planted(Mistake::TooManyEmpties) {
+        for server in running.servers.iter().filter(ready) {
+            let (physical, name) = (&running.physical, wanted.name.clone());
+            set_state(&mut commands, name, physical, server.name(), ServerState::Maint);
         }
     }
     if !commands.is_empty() {

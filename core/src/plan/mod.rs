@@ -21,6 +21,7 @@ use crate::action::{MapId, RuntimeCommand};
 use crate::applied::Running;
 use crate::capability::Capabilities;
 use crate::desired::{Desired, Image, Key, Owned, Skeleton, Table};
+use crate::sabotage::{Mistake, is_planted, noise};
 use crate::settings::Settings;
 use crate::time::Time;
 use remedy::ReloadReason;
@@ -176,6 +177,9 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
         plan.reasons.insert(ReloadReason::Bulk(draft.new_backends));
         plan.commands.retain(|c| c.phase == Phase::Urgent);
     }
+    if is_planted(Mistake::HashOrder) && noise() % 3 == 0 {
+        plan.commands.sort_by(|a, b| b.key.cmp(&a.key));
+    }
     limit(&mut plan.commands, inputs.settings.limits.commands_per_action_max as usize);
     plan
 }
@@ -207,6 +211,7 @@ fn next_of(inputs: &Inputs<'_>, key: &Key, draft: &mut Draft) -> Next {
         }
         Key::DefaultCertificate => files::default_certificate(inputs),
         Key::File(name) => files::server_file(inputs, name),
+        Key::Certificate(digest) if files::is_held_up(inputs, digest) => Next::Wait,
         Key::Certificate(digest) => files::certificate(inputs, digest),
         Key::Backend(name) => backends::next(inputs, name, draft),
         Key::Map(MapId::Ledger, key) => clients::owner(inputs, key, draft),

@@ -7,6 +7,7 @@ use core::fmt::{self, Write};
 use crate::action::MapId;
 use crate::applied::{LEDGER_DEFAULT_CERTIFICATE, LEDGER_EPOCH, LEDGER_PROFILE, Running};
 use crate::desired::Image;
+use crate::sabotage::{Mistake, is_planted};
 
 /// Writes a map file, sorted by key. A key has no blanks and no leading `#`; a value has no line
 /// breaks: that is the lexical context of a map file, and the parsers of the parts guarantee it.
@@ -34,7 +35,8 @@ pub fn write(image: &Image, id: MapId, out: &mut dyn Write) -> fmt::Result {
 #[must_use]
 pub fn is_writable(key: &str, value: &str) -> bool {
     let plain_key = key.bytes().all(|b| b.is_ascii_graphic());
-    let plain_value = value.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    let forgotten = |b: u8| b == b'\r' && is_planted(Mistake::CarriageReturn);
+    let plain_value = value.bytes().all(|b| b.is_ascii_graphic() || b == b' ' || forgotten(b));
     plain_key && plain_value && !key.is_empty() && !key.starts_with('#') && !value.is_empty()
 }
 

@@ -25,6 +25,7 @@ use super::object::{EndpointSlice, Kind, Name, ObjectRef};
 use super::{Fact, World};
 use crate::event::Listing;
 use crate::problem::{Problem, Reason, Severity};
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Absence;
 use crate::small::SmallSet;
 use crate::time::Time;
@@ -102,7 +103,8 @@ impl Absences {
             are_known && before.cluster != listing.cluster
         });
         let highest = before.map_or(0, |before| before.revision).max(watched);
-        replaced || (listing.revision != 0 && listing.revision < highest)
+        let went_back = replaced || (listing.revision != 0 && listing.revision < highest);
+        went_back && !is_planted(Mistake::OlderIsBelieved)
     }
 
     fn judge(&self, extent: &Extent, listing: &Store, watched: u64, sizes: Sizes) -> Verdict {

@@ -22,6 +22,7 @@ use core::net::{IpAddr, SocketAddr};
 use crate::capability::Capabilities;
 use crate::digest::Digest;
 use crate::problem::Problem;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Settings;
 use crate::shard::ShardMap;
 use crate::small::SmallSet;
@@ -119,7 +120,9 @@ impl World {
     /// demand the first answers.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.unlisted.is_empty() && self.is_answered()
+        let early = is_planted(Mistake::FirstTableEarly)
+            && self.unlisted.iter().all(|missing| missing.kind == Kind::Ingress);
+        (self.unlisted.is_empty() || early) && self.is_answered()
     }
 
     /// The kinds of which the first complete lists have not all been seen.
@@ -381,6 +384,9 @@ impl World {
                 Some(old) => {
                     let service = service_of(&old);
                     unindex(&mut self.slices_of, &service, name);
+                    if is_planted(Mistake::OneSliceIsAll) {
+                        self.slices_of.remove(&service);
+                    }
                     changed.insert(Fact::Slices(service));
                     true
                 }

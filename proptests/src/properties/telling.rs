@@ -1,6 +1,6 @@
 //! Promises about what is told to the API server.
 
-use crate::cluster::{Case, Cluster};
+use crate::cluster::{Case, Cluster, Happening, Way};
 use crate::run::Verdict;
 
 /// S17, S18, L9 and S13 for any history of replicas and their API server:
@@ -35,4 +35,32 @@ pub fn one_writer(case: &Case) -> Verdict {
         return Err(format!("S13: {} statuses for nothing", cluster.asked - before));
     }
     Ok(())
+}
+
+/// L9: a status whose write neither arrived nor was answered is written again within 20 s of being
+/// cut off for some seconds, by who goes on leading. A minute later it would be anyway, as one that
+/// the watch does not confirm, so only the time tells the two apart.
+///
+/// # Errors
+/// The Ingress whose status is wrong.
+pub fn lost_status_is_written_again() -> Verdict {
+    let happenings = vec![
+        Happening::Publish(Some(1)),
+        Happening::Start(0),
+        Happening::Pass(3_000),
+        Happening::Put(1),
+        // On its way, and told before the first write of its status is.
+        Happening::Pass(400),
+        Happening::Cut(0, true),
+        Happening::Pass(5_500),
+        Happening::Cut(0, false),
+        Happening::Pass(20_000),
+    ];
+    let ways = vec![Way { there: 10, back: 10 }];
+    let case = Case { skews: [0; 3], lags: [500; 3], ways, happenings };
+    let mut cluster = Cluster::new(&case);
+    for happening in &case.happenings {
+        cluster.happen(happening)?;
+    }
+    cluster.is_right()
 }

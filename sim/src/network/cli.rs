@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::generate;
 use super::judge::add;
-use super::run::run;
+use super::run::{run, try_alarm};
 use super::schedule::Schedule;
 use super::shrink::shrink;
 use super::world::Outcomes;
@@ -37,6 +37,8 @@ pub struct Sum {
     pub sometimes: BTreeMap<&'static str, u64>,
     /// Fault, phase, promise.
     pub cells: BTreeSet<(&'static str, &'static str, &'static str)>,
+    /// Hash over the steps of each seed.
+    pub chains: BTreeMap<u64, u128>,
     /// What failed: seed and schedule.
     pub failed: BTreeMap<u64, String>,
 }
@@ -118,6 +120,7 @@ pub fn many(from: u64, seeds: u64, shrink_runs: u64, mut told: impl FnMut(&Sum))
             sum.failed.insert(seed, small.to_text(&format!("seed {seed}\n{broken}")));
         }
         sum.add(&out);
+        sum.chains.insert(seed, out.chain);
         told(&sum);
     }
     sum
@@ -129,6 +132,7 @@ pub fn many(from: u64, seeds: u64, shrink_runs: u64, mut told: impl FnMut(&Sum))
 /// When a failure cannot be stored.
 pub fn swarm(json: bool, from: u64, seeds: u64, failures: &Path) -> Result<bool, String> {
     let begin = Instant::now();
+    try_alarm(&generate::schedule(from))?;
     let sum = many(from, seeds, 60, |sum| {
         if sum.runs % 5 == 0 {
             eprintln!(

@@ -95,6 +95,17 @@ impl Disk {
         self.state().list(folder).unwrap_or_default()
     }
 
+    /// Every file with its content.
+    #[must_use]
+    pub fn all(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let state = self.state();
+        let files = state.nodes.iter().filter_map(|(path, node)| match node {
+            Node::File(number) => Some((path.clone(), state.contents.get(number)?.clone())),
+            Node::Folder | Node::Link(_) => None,
+        });
+        files.collect()
+    }
+
     /// Appends, as HAProxy does to its log.
     pub fn log(&self, path: &Path, text: &str) {
         let mut state = self.state();

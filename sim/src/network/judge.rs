@@ -12,10 +12,11 @@ use serde_json::Value;
 use tidegate_core::action::RuntimeCommand;
 use tidegate_core::world::object::{Kind, Object};
 
-use super::STATE_DIR;
+use super::files::Disk;
 use super::proxy::{Version, process};
 use super::world::World;
-use crate::swarm::judge::{Broken, Scene, judge};
+use super::{STATE_DIR, manifest};
+use crate::swarm::judge::{Broken, Scene, alarm, judge};
 
 /// From a change of the truth to its effect, when nothing is in the way, in milliseconds.
 const BOUND_MS: u64 = 600;
@@ -109,6 +110,7 @@ impl World {
         for what in judge(&scene)? {
             self.sometimes(what);
         }
+        alarm(self.canary)?;
         self.cell(&["S1", "S2", "S4", "S19", "S29"]);
         Ok(())
     }
@@ -199,6 +201,29 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// S20: no line of a private key is anywhere but in files of certificates: not in the journal,
+    /// not in what was told to the API server.
+    pub fn kept_secret(&mut self, disk: &Disk) {
+        let is_theirs = |path: &Path| {
+            let mut names = path.iter().filter_map(|name| name.to_str());
+            names.any(|name| ["certs", "ca", "self-signed.pem"].contains(&name))
+        };
+        let markers: Vec<&str> = manifest::private_lines().collect();
+        let has = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            markers.iter().any(|marker| text.contains(marker))
+        };
+        let mut written = disk.all();
+        written.retain(|(path, _)| !is_theirs(path));
+        let told = self.api.true_store().all_but_secrets();
+        written.extend(told.map(|object| ("the API server".into(), object.to_string().into())));
+        let found = written.into_iter().find(|(_, bytes)| has(bytes));
+        if let Some((path, _)) = found {
+            let why = format!("a line of a private key is in {}", path.display());
+            self.broke(Broken::new("S20", why));
+        }
     }
 
     /// tidegate says that it is ready.

@@ -28,6 +28,14 @@ pub fn certificate(number: u8) -> &'static str {
     found.or(CERTIFICATES.first()).map_or("", |(_, pem)| pem)
 }
 
+/// The middle lines of the private keys of all Secrets.
+pub fn private_lines() -> impl Iterator<Item = &'static str> {
+    let keys =
+        CERTIFICATES.iter().filter_map(|(_, pem)| pem.split("-----BEGIN PRIVATE KEY-----").nth(1));
+    let lines = keys.flat_map(|key| key.lines().take_while(|line| !line.starts_with('-')));
+    lines.filter(|line| line.len() >= 32)
+}
+
 /// A Secret with a certificate.
 #[must_use]
 pub fn secret(namespace: &str, name: &str, number: u8) -> Value {

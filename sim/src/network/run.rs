@@ -25,11 +25,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::files::Disk;
 use super::proxy::serve;
-use super::schedule::{DENIED, Fault, Happens, Schedule};
+use super::schedule::{DENIED, Entry, Fault, Happens, Schedule};
 use super::world::{EPOCH_S, Outcomes, Shared, VAULT_KEY, World, lock};
 use super::{PUBLISHED, STATE_DIR, api, manifest, ports};
 use crate::hash::Hash128;
 use crate::swarm::judge::Broken;
+use crate::swarm::schedule::What;
 
 const JOURNAL_DIR: &str = "/journal";
 const ADMIN_PORT: u16 = 8405;
@@ -128,7 +129,26 @@ pub fn run(schedule: &Schedule, traces: bool) -> Outcomes {
     let ended = world.out.simulated_ms;
     world.set_now(ended);
     replayed(&mut world, &disk);
+    world.kept_secret(&disk);
     std::mem::take(&mut world.out)
+}
+
+/// Whether the alarm goes off, as in tier 0 ([`crate::swarm::run::try_alarm`]).
+///
+/// # Errors
+/// What came instead.
+pub fn try_alarm(schedule: &Schedule) -> Result<(), String> {
+    let mut schedule = schedule.clone();
+    let quiet = schedule.entries.iter().position(|entry| entry.what == Happens::Quiet);
+    let after = quiet.map_or(schedule.entries.len(), |at| at + 1);
+    schedule.entries.truncate(after);
+    let at_ms = schedule.entries.last().map_or(0, |entry| entry.at_ms);
+    schedule.entries.push(Entry { at_ms: at_ms + 1, what: Happens::Change(What::Canary) });
+    schedule.entries.push(Entry { at_ms: at_ms + 1_000, what: Happens::Still });
+    match run(&schedule, false).broken {
+        Some(broken) if broken.property == "canary" => Ok(()),
+        other => Err(format!("a promise that nobody can keep was judged, and it came {other:?}")),
+    }
 }
 
 /// The hosts and the links between them.
@@ -294,6 +314,7 @@ impl Run {
 
     fn happens(&mut self, happens: &Happens, now: u64) {
         match happens {
+            Happens::Change(What::Canary) => lock(&self.world).canary = true,
             Happens::Change(what) => lock(&self.world).change(what),
             Happens::Quiet => lock(&self.world).quiet(),
             Happens::Still => lock(&self.world).still = true,

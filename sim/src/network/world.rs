@@ -230,6 +230,8 @@ pub struct World {
     pub reloaded_ms: u64,
     /// Whether nothing may be changed.
     pub still: bool,
+    /// Whether the promise that cannot be kept is judged.
+    pub canary: bool,
     /// Kinds of which the present life of tidegate got a whole list.
     pub listed: BTreeSet<&'static str>,
     /// Whether tidegate was ready with everything listed, in this life or before: what HAProxy then
@@ -265,6 +267,7 @@ impl World {
             blind: (0, 0),
             reloaded_ms: 0,
             still: false,
+            canary: false,
             listed: BTreeSet::new(),
             was_ready: false,
             traces,

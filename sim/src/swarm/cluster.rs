@@ -126,7 +126,7 @@ impl Cluster {
                 let object = (*number > 0).then(|| build::secret(namespace, name, *number));
                 (ObjectRef::new(Kind::Secret, namespace, name), object)
             }
-            What::Fault(_) | What::Quiet => return None,
+            What::Fault(_) | What::Quiet | What::Canary => return None,
         };
         match object {
             Some(object) => self.truth.insert(object_ref.clone(), object),

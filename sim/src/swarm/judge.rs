@@ -176,10 +176,23 @@ pub fn look(run: &mut Run<'_>) -> Verdict {
     for what in judge(&scene)? {
         run.sometimes(what);
     }
+    alarm(run.canary)?;
     for promise in ["S1", "S2", "S4", "S19", "S29"] {
         cell(run, promise);
     }
     Ok(())
+}
+
+/// The promise that cannot be kept: whoever judges the others judges it too, so that a run in which
+/// no promise can fail is noticed.
+///
+/// # Errors
+/// Always, if it is judged.
+pub fn alarm(is_judged: bool) -> Result<(), Broken> {
+    match is_judged {
+        true => Err(Broken::new("canary", "nobody can keep this promise".to_owned())),
+        false => Ok(()),
+    }
 }
 
 fn cell(run: &mut Run<'_>, promise: &'static str) {

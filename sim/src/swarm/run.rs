@@ -11,6 +11,7 @@ use tidegate_core::controller::{Controller, Step};
 use tidegate_core::desired::Image;
 use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
 use tidegate_core::render;
+use tidegate_core::sabotage::{Mistake, is_planted};
 use tidegate_core::settings::Settings;
 use tidegate_core::time::Time;
 
@@ -76,6 +77,9 @@ pub struct Outcomes {
     pub cells: BTreeSet<(&'static str, &'static str, &'static str)>,
     /// Hash over every step's actions.
     pub chain: u128,
+    /// Hash over everything that became true in the cluster, and when. Whatever tidegate does, it
+    /// is the same for a schedule.
+    pub truth: u128,
     /// What happened, for people: time, row, words.
     pub trace: Vec<(u64, &'static str, String)>,
 }
@@ -102,6 +106,8 @@ pub struct Run<'a> {
     pub shaken: BTreeMap<&'static str, u64>,
     /// What is collected.
     pub out: Outcomes,
+    /// Whether the promise that cannot be kept is judged.
+    pub canary: bool,
     /// Whether words are kept.
     traces: bool,
     life: u64,
@@ -131,6 +137,7 @@ pub fn run(entries: &[Entry], capabilities: &Capabilities, traces: bool) -> Outc
         now: 0,
         shaken: BTreeMap::new(),
         out: Outcomes::default(),
+        canary: false,
         traces,
         life: 0,
         lanes: BTreeMap::new(),
@@ -148,6 +155,32 @@ pub fn run(entries: &[Entry], capabilities: &Capabilities, traces: bool) -> Outc
     run.out.broken = outcome.err();
     run.out.simulated_ms = run.now;
     run.out
+}
+
+/// Makes the hash over a run's steps one of a named run. These can be added up in any order, so that
+/// one number stands for many runs.
+#[must_use]
+pub fn named_chain(name: &str, chain: u128) -> u128 {
+    let mut hasher = Hash128::default();
+    hasher.write(name.as_bytes());
+    hasher.write(&chain.to_le_bytes());
+    hasher.finish128()
+}
+
+/// Whether the alarm goes off: of a run in which a promise is judged that nobody can keep, nothing
+/// else may come.
+///
+/// # Errors
+/// What came instead.
+pub fn try_alarm(entries: &[Entry], capabilities: &Capabilities) -> Result<(), String> {
+    let mut entries = entries.to_vec();
+    let middle = entries.len() / 2;
+    let at_ms = entries.get(middle).map_or(0, |entry| entry.at_ms);
+    entries.insert(middle, Entry { at_ms, what: What::Canary });
+    match run(&entries, capabilities, false).broken {
+        Some(broken) if broken.property == "canary" => Ok(()),
+        other => Err(format!("a promise that nobody can keep was judged, and it came {other:?}")),
+    }
 }
 
 impl Run<'_> {
@@ -467,9 +500,19 @@ impl Run<'_> {
                 self.fault(*fault)
             }
             What::Quiet => judge::quiet(self),
+            What::Canary => {
+                self.canary = true;
+                Ok(())
+            }
+            _ if is_planted(Mistake::TruthFollowsActions) && self.out.commands % 5 == 3 => Ok(()),
             change => {
                 self.note("objects", || entry.what_text());
                 let Some(object) = self.cluster.change(self.now, change) else { return Ok(()) };
+                let mut hasher = Hash128::default();
+                let now_true = self.cluster.truth(&object);
+                let words = format!("{} {} {object} {now_true:?}", self.out.truth, self.now);
+                hasher.write(words.as_bytes());
+                self.out.truth = hasher.finish128();
                 if self.lanes.values().any(|flights| !flights.is_empty()) {
                     self.sometimes("something changed while an action was under way");
                 }

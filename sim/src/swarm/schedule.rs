@@ -50,6 +50,8 @@ pub enum What {
     Fault(Fault),
     /// By now all must be quiet and as wanted.
     Quiet,
+    /// From now on a promise that cannot be kept is judged with the others: the alarm must go off.
+    Canary,
 }
 
 /// A fault. The letters are those of the fault model.
@@ -132,6 +134,7 @@ impl fmt::Display for Entry {
             What::NoIngress(name) => write!(f, "no-ingress {name}"),
             What::Secret(name, number) => write!(f, "secret {name} {number}"),
             What::Quiet => f.write_str("quiet"),
+            What::Canary => f.write_str("canary"),
             What::Fault(fault) => {
                 write!(f, "fault {}", fault.name())?;
                 match fault {
@@ -187,6 +190,7 @@ impl FromStr for Entry {
             "no-ingress" => What::NoIngress(next()?),
             "secret" => What::Secret(next()?, next()?.parse().map_err(|_| bad())?),
             "quiet" => What::Quiet,
+            "canary" => What::Canary,
             "fault" => {
                 let name = next()?;
                 let number = words.next().map_or(Ok(0), str::parse::<u32>).map_err(|_| bad())?;

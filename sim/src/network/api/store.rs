@@ -104,6 +104,12 @@ impl Store {
         self.objects.get(plural)?.get(name)
     }
 
+    /// All objects but Secrets.
+    pub fn all_but_secrets(&self) -> impl Iterator<Item = &Value> {
+        let others = self.objects.iter().filter(|(plural, _)| **plural != "secrets");
+        others.flat_map(|(_, objects)| objects.values().map(|object| &**object))
+    }
+
     /// All objects of a resource, in one namespace or in all, by name if wanted.
     #[must_use]
     pub fn list(
