@@ -51,7 +51,8 @@ const OWNER: &str = "known-objects";
 pub struct Keeper {
     files: Arc<dyn Files>,
     dir: PathBuf,
-    changed: bool,
+    /// Something is known that the file does not say; also after a write that failed.
+    changed: Arc<AtomicBool>,
     /// No write before that.
     rest_until: Option<Instant>,
     number: u64,
@@ -62,9 +63,9 @@ impl Keeper {
     /// A keeper of the file in a state folder.
     #[must_use]
     pub fn new(files: Arc<dyn Files>, dir: &Path) -> Keeper {
-        let busy = Arc::default();
         let number = current(&*files, dir).map_or(0, |(number, _)| number);
-        Keeper { files, dir: dir.to_owned(), changed: false, rest_until: None, number, busy }
+        let (changed, busy) = (Arc::default(), Arc::default());
+        Keeper { files, dir: dir.to_owned(), changed, rest_until: None, number, busy }
     }
 
     /// What the process before this one knew. The bytes of its Secrets are taken from the files
@@ -89,7 +90,7 @@ impl Keeper {
 
     /// Takes notice of what arrived.
     pub fn seen(&mut self, events: &[Event]) {
-        self.changed |= events.iter().any(|event| {
+        let changes = events.iter().any(|event| {
             matches!(
                 event,
                 Event::Upserted(_)
@@ -98,12 +99,15 @@ impl Keeper {
                     | Event::DeletionsAccepted
             )
         });
+        if changes {
+            self.changed.store(true, Ordering::Release);
+        }
     }
 
     /// Writes when it is time, beside everything else.
     pub fn tidy(&mut self, controller: &Controller, vault: &Vault) {
         let due = self.rest_until.is_none_or(|until| until <= Instant::now());
-        if !self.changed || !due || self.busy.load(Ordering::Acquire) {
+        if !self.changed.load(Ordering::Acquire) || !due || self.busy.load(Ordering::Acquire) {
             return;
         }
         let Some(job) = self.job(controller) else { return };
@@ -122,15 +126,16 @@ impl Keeper {
 
     fn job(&mut self, controller: &Controller) -> Option<crate::ports::Job> {
         let memory = controller.world().memory()?;
-        self.changed = false;
+        self.changed.store(false, Ordering::Release);
         self.rest_until = Some(Instant::now() + pause(memory.len()));
         self.number += 1;
         self.busy.store(true, Ordering::Release);
         let (files, dir, number) = (Arc::clone(&self.files), self.dir.clone(), self.number);
-        let busy = Arc::clone(&self.busy);
+        let (changed, busy) = (Arc::clone(&self.changed), Arc::clone(&self.busy));
         Some(Box::new(move || {
             if let Err(error) = store(&*files, &dir, number, &memory) {
                 tracing::warn!(%error, "what is known cannot be kept for the next start");
+                changed.store(true, Ordering::Release);
             }
             busy.store(false, Ordering::Release);
         }))
