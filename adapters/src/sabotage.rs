@@ -20,6 +20,8 @@ pub enum Mistake {
     SecretInWords = 12,
     /// A generation keeps the routes of the one before (B26).
     OldRoutesStay = 13,
+    /// What is due follows the wall clock (B24).
+    WallClock = 14,
 }
 
 #[cfg(feature = "sabotage")]

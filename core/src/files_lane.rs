@@ -48,6 +48,9 @@ impl Controller {
             let version = image.version;
             let id = self.emit(ActionBody::Save { image }, step);
             self.files = Some(FilesFlight::Save { id, version });
+            if is_planted(Mistake::SavedBeforeWrite) {
+                self.unsaved_since = None;
+            }
         }
     }
 

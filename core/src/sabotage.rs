@@ -66,6 +66,17 @@ pub enum Mistake {
     FirstTableEarly = 29,
     /// A mistake of the simulator: what happens in the cluster depends on what tidegate did (B29).
     TruthFollowsActions = 30,
+    /// The files count as saved from when they are to be written (B7).
+    SavedBeforeWrite = 31,
+    /// Servers in the order of their slots are compared with endpoints in the order of their
+    /// addresses (B10).
+    UnsortedSlots = 32,
+    /// Names of headers may have a percent sign (B17).
+    PercentName = 33,
+    /// Of the name of a header only the beginning is looked at (B19).
+    UnanchoredName = 34,
+    /// The status of an Ingress does not wait for its routes (B23).
+    StatusFirst = 35,
 }
 
 #[cfg(feature = "sabotage")]

@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 use std::io::Write as _;
 
-use proptest::strategy::Strategy;
+use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// The outcome of a property for one case; the text says which promise was broken and how.
@@ -102,6 +102,27 @@ where
             }
         }
         first
+    })
+}
+
+/// On one thread, so that it is the same on every machine: how many cases it took to find one for
+/// which a property does not hold, and why not.
+pub fn cases_until<S: Strategy>(
+    seed: u64,
+    cases: u32,
+    strategy: &S,
+    property: fn(&S::Value) -> Verdict,
+) -> Option<(u32, String)> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    (1..=cases).find_map(|number| {
+        let case = match strategy.new_tree(&mut runner) {
+            Ok(tree) => tree.current(),
+            Err(why) => return Some((number, format!("no case: {why}"))),
+        };
+        property(&case).err().map(|why| (number, why))
     })
 }
 

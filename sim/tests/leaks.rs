@@ -42,7 +42,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("folder/watch.rs", "the folder is watched in real time; what it tells is journaled"),
     ("run/propagation.rs", "a metric"),
     ("run/mod.rs", "how long a step takes is a metric"),
-    ("run/memory.rs", "how often the memory is written, which only the next start reads"),
     ("metrics/mod.rs", "a test writes the page of metrics"),
 ];
 

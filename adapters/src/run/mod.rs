@@ -32,6 +32,7 @@ use crate::options::{RunOptions, Source};
 use crate::ports::{Endpoint, Ports};
 use crate::relay::Relay;
 use crate::resolve::Resolver;
+use crate::sabotage::{Mistake, is_planted};
 use crate::vault::Vault;
 use drain::Drain;
 use feed::Feed;
@@ -80,7 +81,7 @@ pub async fn run(
     let mut servers = JoinSet::new();
     serve_passwords(&ports, &state_dir, &vault, &metrics, &mut servers).await?;
     let source = Feed::start(&options, &ports, &vault, &metrics, secrets, source_events).await?;
-    let now = Time(ports.clock.now_ms());
+    let now = now(&ports);
     let report = Report::new(Arc::new(Status::new()), metrics, vault);
     report.metrics.started_at(ports.clock.unix_s());
     let mut shell = Shell {
@@ -124,6 +125,14 @@ pub async fn run(
     }
     servers.shutdown().await;
     outcome
+}
+
+/// Now, for core: since the start of this process, whatever is done to the wall clock.
+fn now(ports: &Ports) -> Time {
+    if is_planted(Mistake::WallClock) {
+        return Time(ports.clock.unix_s() * 1_000);
+    }
+    Time(ports.clock.now_ms())
 }
 
 fn open_journal(options: &RunOptions, ports: &Ports, now: Time) -> anyhow::Result<Option<Journal>> {
@@ -279,7 +288,7 @@ impl Shell {
     }
 
     fn until_wake(&self) -> Duration {
-        let now = self.ports.clock.now_ms();
+        let now = now(&self.ports).0;
         let ms = self.wake_at.map_or(60_000, |at| at.0.saturating_sub(now));
         Duration::from_millis(ms)
     }
@@ -298,7 +307,7 @@ impl Shell {
     }
 
     fn step(&mut self, events: Vec<Event>) {
-        let now = Time(self.ports.clock.now_ms());
+        let now = now(&self.ports);
         self.report.acked(&events);
         if let Some(journal) = &mut self.journal {
             journal.before(now, self.ports.clock.unix_s() * 1000, &events);

@@ -84,8 +84,10 @@ pub fn header_name(text: &str) -> Result<String, Refusal> {
         b.is_ascii_alphanumeric()
             || b"-_.".contains(&b)
             || is_planted(Mistake::AnyHeaderName) && b.is_ascii_graphic()
+            || is_planted(Mistake::PercentName) && b == b'%'
     };
-    if text.is_empty() || text.len() > 256 || !text.bytes().all(is_token) {
+    let looked_at = if is_planted(Mistake::UnanchoredName) { 1 } else { text.len() };
+    if text.is_empty() || text.len() > 256 || !text.bytes().take(looked_at).all(is_token) {
         return Err(Refusal::new(
             format!("{} is not a header name", quoted(text)),
             "use letters, digits and -",

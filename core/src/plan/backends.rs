@@ -167,6 +167,12 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
             set_state(&mut commands, name, physical, server.name(), ServerState::Maint);
         }
     }
+    if is_planted(Mistake::UnsortedSlots) && is_out_of_order(running) {
+        for server in running.servers.iter().filter(ready) {
+            let (physical, name) = (&running.physical, wanted.name.clone());
+            set_state(&mut commands, name, physical, server.name(), ServerState::Ready);
+        }
+    }
     if !commands.is_empty() {
         return Next::Commands(Phase::Urgent, commands);
     }
@@ -178,6 +184,14 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
     }
     let spent = running.servers.iter().filter(|s| !is_wanted(s));
     delete_servers(inputs, &wanted.name, running, spent)
+}
+
+/// Whether the order of slots is not that of addresses, which never matters.
+fn is_out_of_order(running: &RunningBackend) -> bool {
+    let servers = running.servers.iter().filter(|s| s.state == Admin::Ready);
+    let mut slots: Vec<(u16, SocketAddr)> = servers.map(|s| (s.slot, s.address)).collect();
+    slots.sort_unstable();
+    !slots.is_sorted_by_key(|(_, address)| *address)
 }
 
 /// Slots without endpoint, and those whose endpoint is gone; the lowest is popped first.

@@ -269,7 +269,7 @@ impl Statuses {
     /// Whether what the Ingress asks for has taken effect, or had a second for it.
     fn is_in_force(&self, name: &Name, effective: bool, now: Time) -> bool {
         let since = self.entries.get(name).map_or(now, |entry| entry.since);
-        effective || now >= since.plus_ms(EFFECT_MS)
+        effective || is_planted(Mistake::StatusFirst) || now >= since.plus_ms(EFFECT_MS)
     }
 
     /// When the next write may begin; `None` when an answer or an event must come first.

@@ -239,8 +239,12 @@ fn static_part_is_benign(image: &Image, sections: &[Section]) -> Verdict {
             let own = own.contains(&a.words[0].as_str())
                 && a.words.iter().skip(1).all(|w| !w.contains(char::is_whitespace))
                 || a.words[0] == "log-format";
+            // What a percent sign begins is evaluated for each request.
+            let percents = |words: &[String]| words.iter().map(|w| w.matches('%').count()).sum();
+            let (has, intended): (usize, usize) = (percents(&a.words), percents(&b.words));
             if a.words.len() != b.words.len()
                 || (!own && directive(&a.words) != directive(&b.words))
+                || (!own && has != intended)
             {
                 return Err(format!("{:?} instead of {:?}", a.words, b.words));
             }

@@ -9,15 +9,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
-use tidegate_core::action::RuntimeCommand;
-use tidegate_core::world::object::{Kind, Object};
+use tidegate_core::action::{RuntimeCommand, ServerState};
+use tidegate_core::world::object::{Kind, Name, Object, ObjectRef};
 
+use super::api::verbs::Place;
 use super::files::Disk;
 use super::proxy::{Version, process};
 use super::world::World;
 use super::{STATE_DIR, manifest};
+use crate::model::haproxy::Answer;
 use crate::swarm::judge::{Broken, Scene, alarm, judge};
 
+/// For how long a status waits for its routes, in milliseconds.
+const EFFECT_MS: u64 = 1_000;
+/// For how long a server is in maintenance before it is deleted, in milliseconds.
+const DRAIN_MS: u64 = 1_000;
 /// From a change of the truth to its effect, when nothing is in the way, in milliseconds.
 const BOUND_MS: u64 = 600;
 /// The same where a change may need a reload, checked ahead.
@@ -199,6 +205,78 @@ impl World {
                 let why = format!("the status of {}/{} says {said:?}", name.0, name.1);
                 return Err(Broken::new("L9", why));
             }
+        }
+        Ok(())
+    }
+
+    /// An Ingress is created, or anything becomes of another object.
+    pub(super) fn asks(&mut self, object: &ObjectRef, exists: bool, now: u64) {
+        if object.kind != Kind::Ingress {
+            return;
+        }
+        let name = (object.name.namespace.to_string(), object.name.name.to_string());
+        if !exists {
+            self.asked.remove(&name);
+        } else if self.api.true_store().get("ingresses", &name).is_none() {
+            self.asked.insert(name, now);
+        }
+    }
+
+    /// S18: for a second the status of a new Ingress waits for its routes.
+    pub(super) fn said_too_early(&self, place: &Place) -> Result<(), Broken> {
+        let now = self.now_ms();
+        let (true, Some(namespace), Some(name)) = (place.status, &place.namespace, &place.name)
+        else {
+            return Ok(());
+        };
+        let name = (namespace.clone(), name.clone());
+        let Some(asked) = self.asked.get(&name).filter(|at| now < **at + EFFECT_MS) else {
+            return Ok(());
+        };
+        let (Some(worker), false) = (self.site.serving(), now < self.blind.1) else {
+            return Ok(());
+        };
+        let is_it = |of: &Name| *of.namespace == *name.0 && *of.name == *name.1;
+        for object in self.cluster.objects() {
+            let Object::Ingress(ingress) = object else { continue };
+            let mine = ingress.rules.iter().filter(|_| is_it(&ingress.meta.name));
+            for host in mine.map(|rule| &*rule.host) {
+                let is_served = |answer: &Answer| matches!(answer, Answer::Servers(_));
+                let wanted = self.cluster.wanted_since(host, *asked).all(|w| is_served(&w.answer));
+                let has = worker.memory.route(host, "/");
+                if wanted && !is_served(&has) {
+                    let why = format!("a status says that {host} is served, and it meets {has:?}");
+                    return Err(Broken::new("S18", why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// S3: a server is not deleted before it has been in maintenance for long enough for requests
+    /// that were on their way to it.
+    pub(super) fn drained(&mut self, pid: u32, command: &RuntimeCommand) -> Result<(), Broken> {
+        let now = self.now_ms();
+        match command {
+            RuntimeCommand::SetServerState { backend, server, state } => {
+                let of = (pid, backend.clone(), server.clone());
+                match state {
+                    ServerState::Maint => {
+                        self.left.entry(of).or_insert(now);
+                    }
+                    _ => {
+                        self.left.remove(&of);
+                    }
+                }
+            }
+            RuntimeCommand::DeleteServer { backend, server } => {
+                let left = self.left.remove(&(pid, backend.clone(), server.clone()));
+                if let Some(ago) = left.map(|at| now - at).filter(|ago| *ago < DRAIN_MS) {
+                    let why = format!("{server} of {backend} left {ago} ms before it was deleted");
+                    return Err(Broken::new("S3", why));
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

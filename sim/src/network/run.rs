@@ -318,6 +318,7 @@ impl Run {
             Happens::Change(what) => lock(&self.world).change(what),
             Happens::Quiet => lock(&self.world).quiet(),
             Happens::Still => lock(&self.world).still = true,
+            Happens::Clock(s) => lock(&self.world).clock_s += u64::from(*s),
             Happens::Accept => {
                 self.disk.put(&Path::new(STATE_DIR).join(ACCEPT_DELETIONS), b"");
             }

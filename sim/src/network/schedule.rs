@@ -46,6 +46,8 @@ pub enum Happens {
     Still,
     /// An operator says that what is no longer listed is gone.
     Accept,
+    /// F18: the wall clock is set forward, by so many seconds.
+    Clock(u32),
 }
 
 /// A fault. The letters are those of the fault model.
@@ -253,6 +255,7 @@ impl fmt::Display for Entry {
             Happens::Quiet => write!(f, "{at_ms} quiet"),
             Happens::Still => write!(f, "{at_ms} still"),
             Happens::Accept => write!(f, "{at_ms} accept"),
+            Happens::Clock(s) => write!(f, "{at_ms} clock {s}"),
             Happens::Fault(fault) => {
                 write!(f, "{at_ms} fault {}", fault.name())?;
                 fault.numbers().iter().try_for_each(|number| write!(f, " {number}"))
@@ -272,6 +275,9 @@ impl FromStr for Entry {
             (Some(at_ms), ["quiet"]) => (at_ms, Happens::Quiet),
             (Some(at_ms), ["still"]) => (at_ms, Happens::Still),
             (Some(at_ms), ["accept"]) => (at_ms, Happens::Accept),
+            (Some(at_ms), ["clock", seconds]) => {
+                (at_ms, Happens::Clock(seconds.parse().map_err(|_| bad())?))
+            }
             (Some(at_ms), ["fault", name, numbers @ ..]) => {
                 let fault = Fault::ALL.into_iter().find(|fault| fault.name() == *name);
                 let fault = fault.ok_or_else(bad)?;

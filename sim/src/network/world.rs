@@ -232,11 +232,17 @@ pub struct World {
     pub still: bool,
     /// Whether the promise that cannot be kept is judged.
     pub canary: bool,
+    /// By how much the wall clock was set forward, in seconds.
+    pub clock_s: u64,
     /// Kinds of which the present life of tidegate got a whole list.
     pub listed: BTreeSet<&'static str>,
     /// Whether tidegate was ready with everything listed, in this life or before: what HAProxy then
     /// serves from its files counts as well.
     pub was_ready: bool,
+    /// Since when servers are in maintenance, by worker, backend and name.
+    pub(super) left: BTreeMap<(u32, Arc<str>, Arc<str>), u64>,
+    /// When Ingresses were created.
+    pub(super) asked: BTreeMap<(String, String), u64>,
     traces: bool,
     stored_ms: u64,
     vault: Vault,
@@ -268,6 +274,9 @@ impl World {
             reloaded_ms: 0,
             still: false,
             canary: false,
+            clock_s: 0,
+            left: BTreeMap::new(),
+            asked: BTreeMap::new(),
             listed: BTreeSet::new(),
             was_ready: false,
             traces,
@@ -286,7 +295,7 @@ impl World {
     /// Now, in seconds since 1970.
     #[must_use]
     pub fn unix_s(&self) -> u64 {
-        EPOCH_S + self.now_ms() / 1000
+        EPOCH_S + self.clock_s + self.now_ms() / 1000
     }
 
     /// Between two steps of the network it is this late.
@@ -356,6 +365,9 @@ impl World {
             let why = "a status was written, and nothing had changed".to_owned();
             self.broke(Broken::new("S18", why));
         }
+        if let Err(broken) = self.said_too_early(place) {
+            self.broke(broken);
+        }
     }
 
     /// A command is carried out on a worker.
@@ -386,11 +398,15 @@ impl World {
             worker.lines = kept.collect();
         }
         let reply = worker.memory.answer(command);
+        let done = !matches!(reply, Reply::Refused(_));
         if worker.lines.len() < worker.memory.crt_list.len() {
             worker.lines.push(worker.lines.last().map_or(2, |last| last + 1));
         }
         if old {
             self.sometimes("an old worker was given commands");
+        }
+        if done && let Err(broken) = self.drained(pid, command) {
+            self.broke(broken);
         }
         self.look_after(command);
         reply
@@ -410,6 +426,7 @@ impl World {
             }
             _ => self.cluster.truth(&object).and_then(manifest::of),
         };
+        self.asks(&object, json.is_some(), now);
         match json {
             Some(json) => self.store(&object, json),
             None => {
