@@ -44,18 +44,19 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
          62000 pods t1/web 4 -\n160000 quiet\n",
     ),
     // At a start there is nothing that the guard of absence could hold.
-    (Adapters(Mistake::FailureIsEmpty), &["S25"], DENIED_AT_START),
-    (Core(core::Mistake::FirstTableEarly), &["S25"], DENIED_AT_START),
+    (Adapters(Mistake::FailureIsEmpty), &["S25"], "0 fault cut-lists 2\n240000 quiet\n"),
+    (Core(core::Mistake::FirstTableEarly), &["S25"], "0 fault deny 2 40000\n240000 quiet\n"),
     (
         Core(core::Mistake::OlderIsBelieved),
         &["S1"],
         "60000 quiet\n61000 fault emptied 20000\n300000 quiet\n",
     ),
+    // More pods than slots make a reload, which fails.
     (
         Adapters(Mistake::AskedIsDone),
-        &["S1", "L1"],
-        "haproxy 3.2\n60000 quiet\n61000 fault refuse-load\n61001 service t2/web\n\
-         61002 pods t2/web 7 -\n61003 ingress t2/c c.example web\n160000 quiet\n",
+        &["L1"],
+        "haproxy 2.6\n60000 quiet\n61000 fault refuse-load\n\
+         61001 pods t1/web 1,2,4,5,6,7,8,9,10,11,12,13,14,15,16 -\n100000 quiet\n",
     ),
     (
         Adapters(Mistake::SecretInWords),
@@ -68,16 +69,34 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         &["S28"],
         "60000 quiet\n61000 no-ingress t1/b\n160000 quiet\n",
     ),
+    // tidegate dies while it writes the generation, and then HAProxy does.
     (
         Adapters(Mistake::PointsFirst),
-        &["S6", "S28", "S1", "L1"],
-        "60000 quiet\n61000 fault slow-disk 2000\n61001 pods t1/web 2,4 -\n\
-         61002 fault disk-full 20000\n70000 fault worker-dies\n160000 quiet\n",
+        &["S6"],
+        "60000 quiet\n61001 pods t1/web 2,4 -\n61400 fault dies-writing 4\n\
+         61560 fault worker-dies\n160000 quiet\n",
+    ),
+    // Something happens right after the clock was set, so that there is a step.
+    (
+        Adapters(Mistake::WallClock),
+        &["S3"],
+        "60000 quiet\n61000 pods t1/web 2 -\n61500 clock 3600\n61600 pods t1/api 3,4 -\n\
+         160000 quiet\n",
+    ),
+    // The free slot with the lowest number gets the highest address.
+    (
+        Core(core::Mistake::UnsortedSlots),
+        &["S13"],
+        "haproxy 2.6\n10000 pods t1/web 2 -\n12000 pods t1/web 2,4 -\n20000 quiet\n\
+         20001 still\n25000 quiet\n",
+    ),
+    (
+        Core(core::Mistake::StatusFirst),
+        &["S18"],
+        "60000 quiet\n61000 service t2/web\n61001 pods t2/web 7 -\n\
+         61002 ingress t2/c c.example web\n160000 quiet\n",
     ),
 ];
-
-/// The list of Ingresses fails for a while after the first start.
-const DENIED_AT_START: &str = "0 fault deny 2 40000\n240000 quiet\n";
 
 /// One after the other: a mistake is planted in the whole process.
 #[test]

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::{Inputs, Next, Phase};
 use crate::action::{MapId, RuntimeCommand};
 use crate::applied::LEDGER_DEFAULT_CERTIFICATE;
-use crate::desired::{Key, ServerFile};
+use crate::desired::ServerFile;
 use crate::render::crt_list;
 use crate::render::maps::default_certificate_entry;
 use crate::sabotage::{Mistake, is_planted};
@@ -52,12 +52,6 @@ pub(crate) fn server_file(inputs: &Inputs<'_>, name: &Arc<str>) -> Next {
         (None, true) => (Phase::Collect, RuntimeCommand::DeleteCertificate { file }),
     };
     Next::Commands(phase, Vec::from([(command, None)]))
-}
-
-/// Whether trouble with another certificate holds this one up, which it never does.
-pub(crate) fn is_held_up(inputs: &Inputs<'_>, key: &Arc<str>) -> bool {
-    let is_other = |of: &Key| matches!(of, Key::Certificate(other) if other != key);
-    is_planted(Mistake::OneBadCertificate) && inputs.trouble.keys().any(is_other)
 }
 
 /// What a certificate and its lines need next.

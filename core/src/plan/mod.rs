@@ -211,7 +211,6 @@ fn next_of(inputs: &Inputs<'_>, key: &Key, draft: &mut Draft) -> Next {
         }
         Key::DefaultCertificate => files::default_certificate(inputs),
         Key::File(name) => files::server_file(inputs, name),
-        Key::Certificate(digest) if files::is_held_up(inputs, digest) => Next::Wait,
         Key::Certificate(digest) => files::certificate(inputs, digest),
         Key::Backend(name) => backends::next(inputs, name, draft),
         Key::Map(MapId::Ledger, key) => clients::owner(inputs, key, draft),

@@ -83,6 +83,7 @@ impl Claim<'_> {
                 piece.problems.push(self.problem(Reason::Refused, what));
                 return None;
             }
+            (None, _) if lookup.is_spoiled() => return None,
             (None, None) => {
                 let what = format!("Secret {} does not exist", self.secret);
                 piece.problems.push(self.problem(Reason::NotFound, what));

@@ -266,7 +266,7 @@ impl World {
     /// Lets in what needs no longer wait; says what to ask. At the end of the events of a step.
     pub(crate) fn settle_secrets(&mut self, now: Time, changed: &mut BTreeSet<Fact>) -> Asked {
         let mut asked = Asked::default();
-        if !self.is_on_demand() || !self.unlisted.is_empty() {
+        if !self.is_on_demand() || !self.is_listed() {
             return asked;
         }
         if !self.follow.is_begun && self.follow.open.is_empty() {
@@ -356,7 +356,7 @@ impl World {
             self.refer_anew();
         }
         self.follow.open = open;
-        if self.unlisted.is_empty() {
+        if self.is_listed() {
             // They were asked for before.
             self.follow.unasked.clear();
             self.follow.idle.clear();

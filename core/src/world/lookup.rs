@@ -198,6 +198,12 @@ impl<'w> Lookup<'w> {
         }
     }
 
+    /// Whether one certificate that HAProxy refused spoils all others, which it never does.
+    pub(crate) fn is_spoiled(&self) -> bool {
+        let mut withheld = self.world.quarantined.keys();
+        is_planted(Mistake::OneBadCertificate) && withheld.any(|of| of.kind == Kind::Secret)
+    }
+
     /// Why an object is withheld, if it is.
     pub fn quarantined(&mut self, object: &ObjectRef) -> Option<&'w str> {
         self.reads.insert(Fact::Quarantined(object.clone()));

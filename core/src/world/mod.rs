@@ -120,9 +120,14 @@ impl World {
     /// demand the first answers.
     #[must_use]
     pub fn is_synced(&self) -> bool {
+        self.is_listed() && self.is_answered()
+    }
+
+    /// Whether the first complete lists of all kinds have been seen.
+    pub(crate) fn is_listed(&self) -> bool {
         let early = is_planted(Mistake::FirstTableEarly)
             && self.unlisted.iter().all(|missing| missing.kind == Kind::Ingress);
-        (self.unlisted.is_empty() || early) && self.is_answered()
+        self.unlisted.is_empty() || early
     }
 
     /// The kinds of which the first complete lists have not all been seen.

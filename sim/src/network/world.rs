@@ -12,8 +12,9 @@ use serde_json::Value;
 use tidegate::decode::{Decoded, SlimSeed};
 use tidegate::vault::Vault;
 use tidegate_core::action::RuntimeCommand;
+use tidegate_core::digest::Digest;
 use tidegate_core::settings::Settings;
-use tidegate_core::world::object::{Kind, ObjectRef};
+use tidegate_core::world::object::{Kind, Object, ObjectRef};
 use tokio::sync::Notify;
 
 use super::api::store::{Store, resource_of};
@@ -257,6 +258,10 @@ impl World {
         let mut cluster = Cluster::new(settings.clone());
         // As long as tidegate may not know.
         cluster.memory_ms = 600_000;
+        let vault = Vault::new(VAULT_KEY);
+        if let Some(refused) = refused(&vault) {
+            cluster.refused = refused;
+        }
         let mut api = Api::new(schedule.seed, schedule.page_max, schedule.streaming);
         for object in cluster.objects() {
             manifest::of(object).and_then(|json| api.store.put(json));
@@ -281,7 +286,7 @@ impl World {
             was_ready: false,
             traces,
             stored_ms: 0,
-            vault: Vault::new(VAULT_KEY),
+            vault,
         }
     }
 
@@ -458,11 +463,26 @@ impl World {
 
     /// The truth about a Secret is what its bytes are.
     fn decode(&mut self, json: &Value) {
-        if let Ok(slim) = SlimSeed(Some(Kind::Secret)).deserialize(json)
-            && let Decoded::Object(object) = slim.finish(Some(Kind::Secret), &self.vault)
-        {
+        if let Some(object) = decoded(json, &self.vault) {
             self.cluster.put(object);
         }
+    }
+}
+
+/// A Secret as tidegate decodes it.
+fn decoded(json: &Value, vault: &Vault) -> Option<Object> {
+    let slim = SlimSeed(Some(Kind::Secret)).deserialize(json).ok()?;
+    match slim.finish(Some(Kind::Secret), vault) {
+        Decoded::Object(object) => Some(object),
+        _ => None,
+    }
+}
+
+/// The digest of the certificate that HAProxy refuses.
+fn refused(vault: &Vault) -> Option<Digest> {
+    match decoded(&manifest::secret("refused", "refused", manifest::REFUSED), vault)? {
+        Object::Secret(secret) => Some(secret.certificate.as_ref()?.as_ref().ok()?.digest),
+        _ => None,
     }
 }
 

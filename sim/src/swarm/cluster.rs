@@ -44,6 +44,8 @@ pub struct Cluster {
     pub stale: bool,
     /// How long what was wanted is remembered, in milliseconds.
     pub memory_ms: u64,
+    /// The certificate that HAProxy refuses.
+    pub refused: Digest,
     age: i64,
 }
 
@@ -66,6 +68,7 @@ impl Cluster {
             owned_since: BTreeMap::new(),
             stale: false,
             memory_ms: MEMORY_MS,
+            refused: Digest([REFUSED_DIGEST; 16]),
             age: 0,
         }
     }
@@ -230,8 +233,7 @@ impl Cluster {
                 }
             });
             // What HAProxy refuses is withheld, and that is for the guarantee about it to judge.
-            let refused = Digest([REFUSED_DIGEST; 16]);
-            let certificate = certificate.filter(|c| *c != Some(refused));
+            let certificate = certificate.filter(|c| *c != Some(self.refused));
             let fresh = Wanted { answer, guarded, certificate };
             let nothing =
                 Wanted { answer: Answer::NotFound, guarded: false, certificate: Some(None) };
