@@ -267,7 +267,9 @@ impl Controller {
         match event {
             Event::Upserted(object) => self.world.upsert(object, changed),
             Event::Deleted(object) => self.world.delete(&object, changed),
-            Event::Relisted { kind: _, objects } if is_planted(Mistake::KeepRemoved) => {
+            Event::Relisted { kind: _, objects }
+                if is_planted(Mistake::KeepRemoved) && self.world.is_listed() =>
+            {
                 objects.into_iter().for_each(|object| self.world.upsert(object, changed));
             }
             Event::Relisted { kind, objects } => self.world.relist(kind, objects, changed),

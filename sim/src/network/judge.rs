@@ -233,7 +233,8 @@ impl World {
         let Some(asked) = self.asked.get(&name).filter(|at| now < **at + EFFECT_MS) else {
             return Ok(());
         };
-        let (Some(worker), false) = (self.site.serving(), now < self.blind.1) else {
+        let may_not_know = now < self.blind.1 || self.frozen.is_none();
+        let (Some(worker), false) = (self.site.serving(), may_not_know) else {
             return Ok(());
         };
         let is_it = |of: &Name| *of.namespace == *name.0 && *of.name == *name.1;
