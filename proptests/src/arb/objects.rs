@@ -20,7 +20,8 @@ use super::annotations;
 const NAMESPACES: &[&str] = &["a", "b", "team"];
 const SERVICES: &[&str] = &["web", "api", "db", "s-4"];
 const INGRESSES: &[&str] = &["i1", "i2", "i3"];
-const SECRETS: &[&str] = &["tls", "tls2", "ca", "users"];
+/// Names of Secrets.
+pub const SECRETS: &[&str] = &["tls", "tls2", "ca", "users"];
 const CLASSES: &[&str] = &["ours", "theirs"];
 const OURS: &str = "tidegate.io/ingress-controller";
 

@@ -74,7 +74,11 @@ impl<'a> Facts<'a> {
         if let Some(name) = &ingress.class {
             return self.classes.iter().any(|c| *c.meta.name.name == **name && ours(c));
         }
-        if let Some(legacy) = ingress.meta.annotation("kubernetes.io/ingress.class") {
+        // haproxytech's own prefixes are older spellings of the same.
+        let prefixes =
+            ["kubernetes.io", "haproxy.org", "haproxy.com", "ingress.kubernetes.io"].into_iter();
+        let mut keys = prefixes.map(|prefix| format!("{prefix}/ingress.class"));
+        if let Some(legacy) = keys.find_map(|key| ingress.meta.annotation(&key)) {
             return *legacy == *self.settings.legacy_class;
         }
         let mut defaults: Vec<_> = self.classes.iter().filter(|c| c.is_default).collect();
