@@ -4,7 +4,9 @@
 //!
 //! `cargo test -p tidegate-sim --features sabotage --test planted_schedules`
 
+use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Instant;
 
 use tidegate_core::sabotage::{Mistake, plant};
@@ -120,4 +122,24 @@ fn truth_follows_actions() -> Option<String> {
     let found = truth("A") != truth("C");
     tell(&format!("planted TruthFollowsActions: what is true differs: {found}"));
     (!found).then(|| "TruthFollowsActions: what is true is the same".to_owned())
+}
+
+/// The table of mistakes in `docs/simulator.md` has each of the thirty, and each is where it says.
+#[test]
+fn the_table_says_where() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/simulator.md")).unwrap();
+    for number in 1..=30 {
+        let begin = format!("| B{number} |");
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with(&begin)).collect();
+        let [row] = rows[..] else { panic!("{begin} is there {} times", rows.len()) };
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let test = cells[5].trim_matches('`');
+        let package = if test == "sabotage" { "proptests" } else { "sim" };
+        let text = fs::read_to_string(root.join(format!("{package}/tests/{test}.rs"))).unwrap();
+        for name in cells[3].split(", ") {
+            let name = name.trim_matches('`');
+            assert!(text.contains(name), "{begin} {test} has no {name}");
+        }
+    }
 }
