@@ -8,6 +8,7 @@ pub mod access;
 pub mod affinity;
 pub mod auth;
 pub mod balance;
+pub mod canary;
 pub mod check;
 pub mod client;
 pub mod client_certificates;
@@ -62,6 +63,7 @@ pub const FAMILIES: &[&Family] = &[
     &cors::FAMILY,
     &rate::FAMILY,
     &auth::FAMILY,
+    &canary::FAMILY,
     &timeouts::FAMILY,
     &headers::FAMILY,
     &hsts::FAMILY,
@@ -183,6 +185,10 @@ pub enum Scopes {
     CI,
     /// ConfigMap, Ingress and Service.
     CIS,
+    /// Ingress only.
+    I,
+    /// Service only.
+    S,
 }
 
 /// How a key reaches HAProxy; decides whether a change can ever reload.
