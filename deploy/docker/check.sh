@@ -3,7 +3,7 @@
 # Tries the runtime image without a container engine: makes its root file system with runtime.sh, then runs
 # tidegate in it as the image does: as 10001, without capabilities, everything but the state folder read-only.
 #
-#   check.sh TIDEGATE        TIDEGATE is the executable to put into the image
+#   [MIRROR=URL] check.sh TIDEGATE        TIDEGATE is the executable to put into the image
 #
 # Needs root, mmdebstrap and a Debian mirror. Ports 18080 to 18082 of loopback must be free in a new network namespace,
 # which they are.
@@ -15,11 +15,11 @@ root=$(mktemp -d)
 trap 'rm -rf --one-file-system "$root"' EXIT
 
 version=$(sed -n 's/^ARG HAPROXY_VERSION=//p' "$here/Dockerfile")
-mmdebstrap --quiet --variant=minbase --include=ca-certificates trixie "$root" "${MIRROR:-http://deb.debian.org/debian}"
+mmdebstrap --quiet --variant=minbase --include=ca-certificates trixie "$root" ${MIRROR:+"$MIRROR"}
 cp "$here/runtime.sh" "$root/runtime.sh"
 [ ! -e /etc/apt/apt.conf.d ] || cp -r /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
-HAPROXY_VERSION=$version MIRROR=${MIRROR:-http://deb.debian.org/debian} chroot "$root" /bin/sh /runtime.sh >"$root/build.log" 2>&1 ||
+HAPROXY_VERSION=$version MIRROR=${MIRROR:-} chroot "$root" /bin/sh /runtime.sh >"$root/build.log" 2>&1 ||
     { tail -20 "$root/build.log" >&2; exit 1; }
 install -m 0755 "$binary" "$root/usr/local/bin/tidegate"
 mkdir -p "$root/manifests"

@@ -5,7 +5,10 @@
 #   HAPROXY_VERSION=3.4.7 [MIRROR=URL] runtime.sh
 set -eu
 : "${HAPROXY_VERSION:?}"
-mirror=${MIRROR:-http://deb.debian.org/debian}
+# Where this Debian gets its own packages, unless another is named. Comments may name others.
+mirror=${MIRROR:-$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null |
+    sed '/^#/d' | grep -Eo 'https?://[^ ]+' | head -1)}
+[ -n "$mirror" ] || { echo "runtime.sh: no Debian mirror in /etc/apt: set MIRROR" >&2; exit 1; }
 
 # HAProxy 3.4 is in experimental. Nothing else comes from there or from sid but the libraries it needs.
 cat >/etc/apt/sources.list.d/sid.sources <<SOURCES

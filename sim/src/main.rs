@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tidegate_core::capability::Capabilities;
 use tidegate_sim::network;
 use tidegate_sim::small::explore::{Plan, Report, explore};
-use tidegate_sim::small::state::Budget;
+use tidegate_sim::small::moves::Budget;
 use tidegate_sim::swarm::run::{Outcomes, run};
 use tidegate_sim::swarm::scenario::SCENARIOS;
 use tidegate_sim::swarm::schedule::{Entry, from_text, to_text};

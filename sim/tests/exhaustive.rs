@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tidegate_core::capability::Capabilities;
 use tidegate_sim::small::explore::{Plan, explore};
-use tidegate_sim::small::state::Budget;
+use tidegate_sim::small::moves::Budget;
 
 fn visit(name: &str, capabilities: Capabilities, budget: Budget, states_max: usize) -> usize {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);

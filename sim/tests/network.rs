@@ -40,7 +40,7 @@ fn every_version_serves_what_is_wanted_and_rests() {
 }
 
 /// What the simulator has found in tidegate, each in a few lines.
-const FOUND: [(&str, &str); 2] = [
+const FOUND: [(&str, &str); 4] = [
     (
         "the certificate of a Secret that nothing served for a while was gone from the vault, and \
          the host that came to need it never got it",
@@ -56,6 +56,20 @@ const FOUND: [(&str, &str); 2] = [
          0 ingress t1/a a.example web tls=tls\n60000 quiet\n61000 fault refuse-load\n\
          61001 service t2/web\n61002 pods t2/web 2 -\n61003 ingress t2/b b.example web\n\
          160000 quiet\n",
+    ),
+    (
+        "what was known was written once a minute, so that a start over an emptied store took away \
+         the certificate that had come since",
+        "haproxy 3.4\n0 service t2/api\n60000 quiet\n61000 secret t2/tls 3\n\
+         62000 ingress t2/a d.example api tls=tls\n120000 quiet\n\
+         121000 fault controller-dies 300\n121100 fault emptied 16000\n720000 quiet\n",
+    ),
+    (
+        "what was known and could not be written, as the disk was full, was not tried again before \
+         something else changed",
+        "haproxy 3.4\n0 service t2/api\n60000 quiet\n61000 fault disk-full 10000\n\
+         62000 secret t2/tls 3\n63000 ingress t2/a d.example api tls=tls\n160000 quiet\n\
+         161000 fault controller-dies 300\n161100 fault emptied 16000\n760000 quiet\n",
     ),
 ];
 

@@ -10,8 +10,8 @@ use tidegate_core::action::Lane::{Files, Runtime};
 use tidegate_core::capability::Capabilities;
 use tidegate_core::sabotage::{Mistake, plant};
 use tidegate_sim::small::explore::{Plan, explore, replay};
-use tidegate_sim::small::state::Budget;
-use tidegate_sim::small::state::Move::{self, Answer, Change, ControllerDies, Run, Wake};
+use tidegate_sim::small::moves::Budget;
+use tidegate_sim::small::moves::Move::{self, Answer, Change, ControllerDies, Run, Wake};
 
 /// One after the other: a mistake is planted in the whole process.
 #[test]

@@ -5,20 +5,21 @@
 //! a process ([`Event::Remembered`]), and the bytes of its Secrets, from HAProxy's files into the
 //! vault. Not here: what absence means (`tidegate_core::world`). No byte of a Secret is in the file.
 //!
-//! The file is a few seconds to a minute old. That is enough: lists tell what is new, and what the
-//! file is for is what they lack.
+//! The file is a few seconds old, and up to a minute in a very large cluster. That is enough: lists
+//! tell what is new, and what the file is for is what they lack.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidegate_core::controller::Controller;
 use tidegate_core::digest::Digest;
 use tidegate_core::event::Event;
 use tidegate_core::world::memory::Memory;
 use tidegate_core::world::object::Object;
+use tokio::time::Instant;
 
 use crate::haproxy::files::Generations;
 use crate::ports::Files;
@@ -33,8 +34,12 @@ const HEAD: &str = concat!("TIDEGATE KNOWN OBJECTS 1 ", env!("CARGO_PKG_VERSION"
 /// Only for us: it says what a journal says.
 const OWNER_ONLY: u32 = 0o600;
 
-/// Time between two writes. At 10,000 applications each is about ten megabytes.
-const PAUSE: Duration = Duration::from_secs(60);
+/// Time between two writes, for each object in the file: what is written a second is the same in a
+/// cluster of any size, a few hundred kilobytes.
+const PAUSE_EACH: Duration = Duration::from_micros(1_500);
+
+/// The longest of these times.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What one file may make the decoder allocate, in bytes.
 const DECODE_BYTES_MAX: usize = 1 << 30;
@@ -46,8 +51,10 @@ const OWNER: &str = "known-objects";
 pub struct Keeper {
     files: Arc<dyn Files>,
     dir: PathBuf,
-    changed: bool,
-    written_at: Option<Instant>,
+    /// Something is known that the file does not say; also after a write that failed.
+    changed: Arc<AtomicBool>,
+    /// No write before that.
+    rest_until: Option<Instant>,
     number: u64,
     busy: Arc<AtomicBool>,
 }
@@ -56,9 +63,9 @@ impl Keeper {
     /// A keeper of the file in a state folder.
     #[must_use]
     pub fn new(files: Arc<dyn Files>, dir: &Path) -> Keeper {
-        let busy = Arc::default();
         let number = current(&*files, dir).map_or(0, |(number, _)| number);
-        Keeper { files, dir: dir.to_owned(), changed: false, written_at: None, number, busy }
+        let (changed, busy) = (Arc::default(), Arc::default());
+        Keeper { files, dir: dir.to_owned(), changed, rest_until: None, number, busy }
     }
 
     /// What the process before this one knew. The bytes of its Secrets are taken from the files
@@ -83,7 +90,7 @@ impl Keeper {
 
     /// Takes notice of what arrived.
     pub fn seen(&mut self, events: &[Event]) {
-        self.changed |= events.iter().any(|event| {
+        let changes = events.iter().any(|event| {
             matches!(
                 event,
                 Event::Upserted(_)
@@ -92,12 +99,15 @@ impl Keeper {
                     | Event::DeletionsAccepted
             )
         });
+        if changes {
+            self.changed.store(true, Ordering::Release);
+        }
     }
 
     /// Writes when it is time, beside everything else.
     pub fn tidy(&mut self, controller: &Controller, vault: &Vault) {
-        let due = self.written_at.is_none_or(|at| at.elapsed() >= PAUSE);
-        if !self.changed || !due || self.busy.load(Ordering::Acquire) {
+        let due = self.rest_until.is_none_or(|until| until <= Instant::now());
+        if !self.changed.load(Ordering::Acquire) || !due || self.busy.load(Ordering::Acquire) {
             return;
         }
         let Some(job) = self.job(controller) else { return };
@@ -116,18 +126,25 @@ impl Keeper {
 
     fn job(&mut self, controller: &Controller) -> Option<crate::ports::Job> {
         let memory = controller.world().memory()?;
-        (self.changed, self.written_at) = (false, Some(Instant::now()));
+        self.changed.store(false, Ordering::Release);
+        self.rest_until = Some(Instant::now() + pause(memory.len()));
         self.number += 1;
         self.busy.store(true, Ordering::Release);
         let (files, dir, number) = (Arc::clone(&self.files), self.dir.clone(), self.number);
-        let busy = Arc::clone(&self.busy);
+        let (changed, busy) = (Arc::clone(&self.changed), Arc::clone(&self.busy));
         Some(Box::new(move || {
             if let Err(error) = store(&*files, &dir, number, &memory) {
                 tracing::warn!(%error, "what is known cannot be kept for the next start");
+                changed.store(true, Ordering::Release);
             }
             busy.store(false, Ordering::Release);
         }))
     }
+}
+
+/// Time until the next write after one of so many objects.
+fn pause(objects: usize) -> Duration {
+    PAUSE_EACH.saturating_mul(u32::try_from(objects).unwrap_or(u32::MAX)).min(PAUSE_MAX)
 }
 
 /// The newest file and its number.
@@ -226,6 +243,12 @@ impl Write for Summed {
 mod tests {
     use super::*;
     use crate::os::files::OsFiles;
+
+    #[test]
+    fn a_small_cluster_is_written_often_and_a_large_one_once_a_minute() {
+        assert!(pause(1_000) < Duration::from_secs(2));
+        assert_eq!((pause(30_000), pause(usize::MAX)), (Duration::from_secs(45), PAUSE_MAX));
+    }
 
     #[test]
     fn what_is_kept_is_read_again_and_what_is_torn_is_not() {

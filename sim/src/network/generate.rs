@@ -62,13 +62,7 @@ fn fault(dice: &mut Dice, kind: Fault) -> Fault {
 pub fn schedule(seed: u64) -> Schedule {
     let mut choices = Dice::new(seed, "network");
     let version = Version::ALL[(seed % 4) as usize];
-    let mut chosen: Vec<Fault> = Fault::ALL.into_iter().filter(|_| choices.percent(30)).collect();
-    // Who starts while another store answers believes it: what was known of the store before is not
-    // kept. Known, and left out until it is.
-    let is_replaced = |fault: &Fault| matches!(fault, Fault::Emptied(_) | Fault::Stale(_));
-    if chosen.iter().any(is_replaced) {
-        chosen.retain(|fault| !matches!(fault, Fault::ControllerDies(_) | Fault::DiesWriting(_)));
-    }
+    let chosen: Vec<Fault> = Fault::ALL.into_iter().filter(|_| choices.percent(30)).collect();
     let mut schedule = Schedule::new(version, seed);
     schedule.page_max = *choices.pick(&[1, 2, 3, 500]).unwrap_or(&500);
     schedule.streaming = choices.percent(60);

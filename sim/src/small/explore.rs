@@ -13,7 +13,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::mpsc;
 
 use super::judge::{self, Broken};
-use super::state::{Budget, Lab, Move, State};
+use super::lab::Lab;
+use super::moves::{Budget, Move};
+use super::state::State;
 use tidegate_core::capability::Capabilities;
 
 /// Most calm moves from any state until all is quiet.

@@ -15,7 +15,8 @@ use tidegate_core::event::Outcome;
 use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::render::crt_list;
 
-use super::state::{Lab, Memory, State};
+use super::lab::{Lab, Memory};
+use super::state::State;
 use super::world::{self, PROBES, View, Wanted};
 use crate::model::haproxy::{Admin, Answer, Haproxy};
 

@@ -1,107 +1,23 @@
 //! A state of the small world, and how it goes on: a controller, a worker, the files, what is open
 //! between them, and what may still happen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use tidegate_core::action::{Action, ActionBody, Lane, RuntimeCommand};
-use tidegate_core::capability::Capabilities;
 use tidegate_core::controller::{Controller, Step};
-use tidegate_core::desired::Image;
-use tidegate_core::digest::Digest;
 use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
-use tidegate_core::render;
-use tidegate_core::settings::Settings;
 use tidegate_core::time::{Time, WakeAt};
 
 use super::judge::{self, Broken};
-use super::world::{self, FIRST, OBJECTS, View, Wanted};
+use super::lab::{Files, Lab, Memory};
+use super::moves::{Budget, Move};
+use super::world::{self, FIRST, OBJECTS, View};
 use crate::hash::Hash128;
-use crate::model::haproxy::Haproxy;
-use crate::model::load;
 
 /// Nothing is waited for longer than that, in milliseconds.
 const WAIT_MAX_MS: u64 = 600_000;
-
-/// How much may happen besides answers and time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Budget {
-    /// Objects that change.
-    pub changes: u8,
-    /// Answers that are lost.
-    pub losses: u8,
-    /// Crashes of the worker or the controller.
-    pub crashes: u8,
-}
-
-/// One thing that happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
-    /// An object gets another version.
-    Change(u8, u8),
-    /// The open action of a lane is carried out; its answer is under way.
-    Run(Lane),
-    /// The answer arrives.
-    Answer(Lane),
-    /// The action is carried out so far only (commands, or 1 for the whole), and the answer is
-    /// lost.
-    Lose(Lane, u8),
-    /// Time passes until the controller wants to be woken.
-    Wake,
-    /// The worker dies, and what it had in memory is gone.
-    WorkerDies,
-    /// A worker starts from the files.
-    WorkerStarts,
-    /// The controller dies after so many commands and with or without the files written; a new
-    /// one is told everything and finds the worker.
-    ControllerDies(u8, bool),
-}
-
-/// What never changes, and what is computed once for all states.
-pub struct Lab {
-    /// Settings.
-    pub settings: Settings,
-    /// What HAProxy can do.
-    pub capabilities: Capabilities,
-    wanted: RwLock<BTreeMap<View, Arc<Wanted>>>,
-    loaded: RwLock<BTreeMap<u128, Loaded>>,
-}
-
-/// What files with a hash hold: the digest that the adapter names them by, and a worker that loads
-/// them.
-type Loaded = (Digest, Result<Memory, String>);
-
-/// A worker's memory with its hash.
-#[derive(Clone, Debug)]
-pub struct Memory {
-    /// The memory.
-    pub haproxy: Arc<Haproxy>,
-    hash: u128,
-}
-
-impl Memory {
-    fn new(haproxy: Haproxy) -> Memory {
-        let mut memory = Memory { haproxy: Arc::new(haproxy), hash: 0 };
-        memory.rehash();
-        memory
-    }
-
-    fn rehash(&mut self) {
-        let mut hasher = Hash128::default();
-        self.haproxy.fingerprint(&mut hasher);
-        self.hash = hasher.finish128();
-    }
-}
-
-/// Files on disk.
-#[derive(Clone, Debug)]
-pub struct Files {
-    /// What they were rendered from.
-    pub image: Arc<Image>,
-    digest: Digest,
-    hash: u128,
-}
 
 /// An action under way.
 #[derive(Clone, Debug)]
@@ -133,57 +49,6 @@ pub struct State {
     runtime: VecDeque<Open>,
     slow: VecDeque<Open>,
     next_worker: u64,
-}
-
-impl Lab {
-    /// For an HAProxy with these abilities.
-    #[must_use]
-    pub fn new(capabilities: Capabilities) -> Lab {
-        Lab {
-            settings: world::settings(),
-            capabilities,
-            wanted: RwLock::default(),
-            loaded: RwLock::default(),
-        }
-    }
-
-    /// What is wanted in a view.
-    #[must_use]
-    pub fn wanted(&self, view: &View) -> Arc<Wanted> {
-        if let Some(known) = self.wanted.read().ok().and_then(|all| all.get(view).cloned()) {
-            return known;
-        }
-        let fresh = Arc::new(world::wanted(view, &self.settings));
-        if let Ok(mut all) = self.wanted.write() {
-            all.insert(*view, fresh.clone());
-        }
-        fresh
-    }
-
-    fn files(&self, image: &Arc<Image>) -> Files {
-        let mut hasher = Hash128::default();
-        image.fingerprint(&mut hasher);
-        let hash = hasher.finish128();
-        let (digest, _) = self.loaded(image, hash);
-        Files { image: image.clone(), digest, hash }
-    }
-
-    /// A worker that loads the files.
-    fn start(&self, files: &Files) -> Result<Memory, String> {
-        self.loaded(&files.image, files.hash).1
-    }
-
-    fn loaded(&self, image: &Image, hash: u128) -> Loaded {
-        if let Some(known) = self.loaded.read().ok().and_then(|all| all.get(&hash).cloned()) {
-            return known;
-        }
-        let memory = load::start(image, &self.capabilities).map(Memory::new);
-        let fresh = (render::image_digest(image), memory);
-        if let Ok(mut all) = self.loaded.write() {
-            all.insert(hash, fresh.clone());
-        }
-        fresh
-    }
 }
 
 impl State {
@@ -612,33 +477,4 @@ fn hash_debug(thing: &impl std::fmt::Debug, hasher: &mut Hash128) {
     }
     // Feeding cannot fail.
     let _ = std::fmt::write(&mut Feed(hasher), format_args!("{thing:?}"));
-}
-
-impl std::fmt::Display for Move {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = |lane: &Lane| match lane {
-            Lane::Runtime => "the runtime lane",
-            Lane::Files => "the files lane",
-            Lane::Source => "the source lane",
-            Lane::Cluster => "the cluster lane",
-            Lane::Trial => "the trial lane",
-        };
-        match self {
-            Move::Change(object, version) => {
-                f.write_str(world::describe(usize::from(*object), *version))
-            }
-            Move::Run(lane) => write!(f, "the action of {} is carried out", name(lane)),
-            Move::Answer(lane) => write!(f, "the answer of {} arrives", name(lane)),
-            Move::Lose(lane, done) => {
-                write!(f, "{}: the answer is lost after {done} were carried out", name(lane))
-            }
-            Move::Wake => f.write_str("time passes"),
-            Move::WorkerDies => f.write_str("the worker dies"),
-            Move::WorkerStarts => f.write_str("a worker starts from the files"),
-            Move::ControllerDies(done, written) => {
-                let files = if *written { "written" } else { "as they were" };
-                write!(f, "tidegate dies after {done} commands, files {files}, and starts again")
-            }
-        }
-    }
 }

@@ -6,10 +6,12 @@
 //! time between `renew_ms` and `duration_ms` has passed. What is assumed of the API server: a
 //! Lease is replaced only at the version that was read.
 
+mod case;
+mod server;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use proptest::prelude::*;
 use tidegate_core::action::{Action, ActionBody, ActionId};
 use tidegate_core::capability::Capabilities;
 use tidegate_core::check;
@@ -18,12 +20,11 @@ use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
 use tidegate_core::settings::{Election, Publish, Settings, Telling};
 use tidegate_core::tell::{LeaseRecord, Tell};
 use tidegate_core::time::Time;
-use tidegate_core::world::object::{
-    Address, BackendRef, Ingress, IngressClass, Kind, Meta, Name, Object, Path, PathType, PortRef,
-    Rule, Service, ServiceSource,
-};
+use tidegate_core::world::object::{Ingress, Name, Object, Service, ServiceSource};
 
 use crate::run::Verdict;
+pub use case::{Case, Happening, Way, case};
+use server::{address, is_foreign, meta, name_of};
 
 /// Replicas there can be.
 pub const REPLICAS: usize = 3;
@@ -33,86 +34,6 @@ const GIVE_UP_MS: u64 = 4_999;
 
 /// The Ingress whose status the API server never takes.
 const REFUSED: &str = "ours-0";
-
-/// What becomes of one request, in milliseconds; beyond `GIVE_UP_MS` it is lost.
-#[derive(Clone, Copy, Debug)]
-pub struct Way {
-    /// Until it arrives.
-    pub there: u16,
-    /// Until the answer arrives.
-    pub back: u16,
-}
-
-/// Something that happens.
-#[derive(Clone, Debug)]
-pub enum Happening {
-    /// Time passes.
-    Pass(u16),
-    /// A replica starts, if it does not run.
-    Start(usize),
-    /// It is killed.
-    Kill(usize),
-    /// It is asked to end.
-    Stop(usize),
-    /// It no longer reaches the API server, or does again.
-    Cut(usize, bool),
-    /// It is not scheduled, or is again.
-    Freeze(usize, bool),
-    /// It goes on from its checkpoint.
-    Restore(usize),
-    /// An Ingress is made, or its spec changes.
-    Put(u8),
-    /// An Ingress is deleted.
-    Delete(u8),
-    /// Somebody else writes the status of an Ingress.
-    Overwrite(u8, u8),
-    /// The Service that is published gets another address, or none.
-    Publish(Option<u8>),
-}
-
-/// A history.
-#[derive(Clone, Debug)]
-pub struct Case {
-    /// What each replica's clock is ahead of the first one's, in milliseconds.
-    pub skews: [u32; REPLICAS],
-    /// How late the watch of each is, in milliseconds.
-    pub lags: [u16; REPLICAS],
-    /// What becomes of requests, one after the other and over again.
-    pub ways: Vec<Way>,
-    /// What happens.
-    pub happenings: Vec<Happening>,
-}
-
-/// Histories.
-pub fn case() -> impl Strategy<Value = Case> {
-    let replica = 0..REPLICAS;
-    let way = prop_oneof![
-        6 => (0_u16..300, 0_u16..300),
-        2 => (0_u16..5_000, 0_u16..5_000),
-        1 => (5_000_u16..9_000, Just(0_u16)),
-        1 => (0_u16..100, 5_000_u16..9_000),
-    ];
-    let way = way.prop_map(|(there, back)| Way { there, back });
-    let happening = prop_oneof![
-        6 => (1_u16..6_000).prop_map(Happening::Pass),
-        2 => (10_000_u16..40_000).prop_map(Happening::Pass),
-        3 => replica.clone().prop_map(Happening::Start),
-        1 => replica.clone().prop_map(Happening::Kill),
-        1 => replica.clone().prop_map(Happening::Stop),
-        2 => (replica.clone(), any::<bool>()).prop_map(|(r, on)| Happening::Cut(r, on)),
-        2 => (replica.clone(), any::<bool>()).prop_map(|(r, on)| Happening::Freeze(r, on)),
-        1 => replica.prop_map(Happening::Restore),
-        4 => (0_u8..8).prop_map(Happening::Put),
-        1 => (0_u8..8).prop_map(Happening::Delete),
-        2 => (0_u8..8, 0_u8..4).prop_map(|(n, a)| Happening::Overwrite(n, a)),
-        2 => proptest::option::weighted(0.8, 0_u8..4).prop_map(Happening::Publish),
-    ];
-    let skews = prop::array::uniform3(0_u32..3_600_000);
-    let lags = prop::array::uniform3(0_u16..2_000);
-    let ways = prop::collection::vec(way, 1..24);
-    (skews, lags, ways, prop::collection::vec(happening, 5..60))
-        .prop_map(|(skews, lags, ways, happenings)| Case { skews, lags, ways, happenings })
-}
 
 /// What is on its way.
 #[derive(Clone, Debug)]
@@ -181,31 +102,6 @@ fn settings(replica: usize) -> Settings {
         }),
     });
     settings
-}
-
-fn meta(namespace: &str, name: &str, uid: u64) -> Meta {
-    Meta {
-        name: Name::new(namespace, name),
-        uid: format!("uid-{uid}").into(),
-        created: 0,
-        generation: 1,
-        annotations: Vec::new(),
-        notes: Vec::new(),
-    }
-}
-
-/// Two of eight are of a class that nobody here serves.
-fn name_of(n: u8) -> Name {
-    let whose = if n < 6 { "ours" } else { "foreign" };
-    Name::new("default", &format!("{whose}-{n}"))
-}
-
-fn is_foreign(name: &Name) -> bool {
-    name.name.starts_with("foreign")
-}
-
-fn address(n: u8) -> Address {
-    Address::Ip([192, 0, 2, n].into())
 }
 
 impl Cluster {
@@ -290,78 +186,9 @@ impl Cluster {
         Ok(())
     }
 
-    fn put(&mut self, n: u8) {
-        let name = name_of(n);
-        self.version += 1;
-        let ingress = match self.ingresses.get(&name) {
-            Some(old) => {
-                let mut new = (**old).clone();
-                new.meta.generation += 1;
-                new
-            }
-            None => {
-                self.changes += 1;
-                let class = if is_foreign(&name) { "other" } else { "tidegate" };
-                Ingress {
-                    meta: meta("default", &name.name, self.version),
-                    class: Some(class.into()),
-                    default_backend: None,
-                    rules: vec![Rule {
-                        host: format!("{}.example.com", name.name).into(),
-                        paths: vec![Path {
-                            path: "/".into(),
-                            path_type: PathType::Prefix,
-                            backend: BackendRef::Service {
-                                name: "missing".into(),
-                                port: PortRef::Number(80),
-                            },
-                        }],
-                    }],
-                    tls: Vec::new(),
-                    status: Vec::new(),
-                }
-            }
-        };
-        let ingress = Arc::new(ingress);
-        self.ingresses.insert(name, ingress.clone());
-        self.post_watch(&Event::Upserted(Object::Ingress(ingress)));
-    }
-
     fn post(&mut self, at: u64, parcel: Parcel) {
         self.posted += 1;
         self.parcels.insert((at, self.posted), parcel);
-    }
-
-    fn post_watch(&mut self, event: &Event) {
-        for to in 0..REPLICAS {
-            let Some(Some(replica)) = self.replicas.get(to) else { continue };
-            if replica.cut {
-                continue;
-            }
-            let at = self.now + u64::from(self.lags[to]);
-            let life = replica.life;
-            self.post(at, Parcel::Events { to, life, events: vec![event.clone()] });
-        }
-    }
-
-    /// What a list says, as late as the watch.
-    fn post_relist(&mut self, to: usize) {
-        let Some(Some(replica)) = self.replicas.get(to) else { return };
-        let (life, events) = (replica.life, self.lists());
-        self.post(self.now + u64::from(self.lags[to]), Parcel::Events { to, life, events });
-    }
-
-    fn lists(&self) -> Vec<Event> {
-        let class = Object::IngressClass(Arc::new(IngressClass {
-            meta: meta("", "tidegate", 0),
-            controller: "tidegate.io/ingress-controller".into(),
-            is_default: false,
-        }));
-        let mut all = vec![class];
-        all.extend(self.publisher.iter().cloned().map(Object::Service));
-        all.extend(self.ingresses.values().cloned().map(Object::Ingress));
-        let of_kind = |kind| all.iter().filter(|o| o.kind() == kind).cloned().collect();
-        Kind::ALL.into_iter().map(|kind| Event::Relisted { kind, objects: of_kind(kind) }).collect()
     }
 
     fn start(&mut self, r: usize) -> Verdict {
@@ -460,54 +287,6 @@ impl Cluster {
                 self.post(self.now + back, Parcel::Events { to: from, life, events });
                 Ok(())
             }
-        }
-    }
-
-    /// The API server does what it is asked for.
-    fn serve(&mut self, from: usize, tell: &Tell) -> Result<(Outcome, Vec<Event>), String> {
-        match tell {
-            Tell::ReadLease => Ok((Outcome::Done, vec![Event::LeaseSeen(self.lease.clone())])),
-            Tell::WriteLease { version, lease } => {
-                if *version != self.lease.as_ref().map(|lease| lease.version.clone()) {
-                    return Ok((Outcome::Refused("conflict".into()), vec![]));
-                }
-                self.version += 1;
-                let renewed = format!("by the clock of {from}: {:?}", self.clock(from)).into();
-                let version = self.version.to_string().into();
-                self.lease = Some(LeaseRecord { version, renewed, ..lease.clone() });
-                Ok((Outcome::Done, vec![Event::LeaseSeen(self.lease.clone())]))
-            }
-            Tell::Status { ingress: name, uid, addresses } => {
-                self.may_write(from, tell)?;
-                if is_foreign(name) {
-                    return Err(format!("S18: {from} writes the foreign {name}"));
-                }
-                let ingress = self.ingresses.get_mut(name).filter(|i| i.meta.uid == *uid);
-                let refused = Ok((Outcome::Refused("no such object".into()), vec![]));
-                let Some(ingress) = ingress.filter(|_| &*name.name != REFUSED) else {
-                    return refused;
-                };
-                if ingress.status == *addresses {
-                    return Ok((Outcome::Done, vec![]));
-                }
-                Arc::make_mut(ingress).status.clone_from(addresses);
-                self.effective_writes += 1;
-                let event = Event::Upserted(Object::Ingress(ingress.clone()));
-                self.post_watch(&event);
-                Ok((Outcome::Done, vec![]))
-            }
-            Tell::Event(_) => {
-                self.may_write(from, tell)?;
-                Ok((Outcome::Done, vec![]))
-            }
-        }
-    }
-
-    /// S17: what arrives comes from whoever holds the Lease at that time.
-    fn may_write(&self, from: usize, tell: &Tell) -> Verdict {
-        match &self.lease {
-            Some(lease) if *lease.holder == identity(from) => Ok(()),
-            lease => Err(format!("S17: at {} {from} writes {tell:?} under {lease:?}", self.now)),
         }
     }
 
