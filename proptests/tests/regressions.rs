@@ -11,7 +11,7 @@ use tidegate_core::world::object::{
     BackendRef, ConfigMap, Endpoint, EndpointSlice, Ingress, Kind, Object, ObjectRef, Path,
     PathType, PortRef, Rule, Service, ServicePort, ServiceSource, SlicePort,
 };
-use tidegate_proptests::arb::objects::meta;
+use tidegate_proptests::arb::objects::{self, meta};
 use tidegate_proptests::arb::{Act, Case, Fate, Setup};
 use tidegate_proptests::properties::render::{Writing, writing_is_contained};
 use tidegate_proptests::properties::{history, planner, projections};
@@ -259,6 +259,24 @@ fn a_restored_controller_audits_as_well() -> Result<(), String> {
     for tier in [Tier::A, Tier::B, Tier::C] {
         let acts = vec![Act::Answer(Lane::Files, Fate::Done), AUDIT, AUDIT];
         history::checkpoint_is_lossless(&case(tier, vec![], acts))?;
+    }
+    Ok(())
+}
+
+/// A default certificate that comes back while it is being taken out is put in again.
+#[test]
+fn a_default_certificate_comes_back() -> Result<(), String> {
+    let is_secret = |object: &Object| matches!(object, Object::Secret(_));
+    let secret = objects::furniture().into_iter().find(is_secret).ok_or("no Secret")?;
+    for tier in [Tier::A, Tier::B, Tier::C] {
+        let acts = vec![
+            Act::Remove(ObjectRef::new(Kind::Secret, "a", "tls")),
+            Act::Answer(Lane::Files, Fate::Done),
+            Act::Put(secret.clone()),
+        ];
+        let mut case = case(tier, vec![], acts);
+        case.setup.default_certificate = true;
+        planner::plan_reaches_desired(&case)?;
     }
     Ok(())
 }

@@ -15,10 +15,13 @@ use crate::sabotage::{Mistake, is_planted};
 /// What the default certificate needs next: its content, then the ledger's word for it.
 pub(crate) fn default_certificate(inputs: &Inputs<'_>) -> Next {
     let wanted = inputs.desired.image().default_certificate;
-    if inputs.running.default_certificate() == Some(wanted) {
+    let installed = inputs.running.default_installed;
+    // Between the two another one may come to be wanted, also the one that the ledger still names.
+    if inputs.running.default_certificate() == Some(wanted) && installed.is_none_or(|i| i == wanted)
+    {
         return Next::Settled;
     }
-    if inputs.running.default_installed != Some(wanted) {
+    if installed != Some(wanted) {
         let command = RuntimeCommand::ReplaceDefaultCertificate { digest: wanted };
         return Next::Commands(Phase::Build, Vec::from([(command, None)]));
     }
