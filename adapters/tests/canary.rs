@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::client::Request;
@@ -263,6 +264,19 @@ fn endpoints(stage: &Stage) {
             ensure(found == "main", || found)
         });
     }
+    // Pods that fail their checks are no pods.
+    let mut objects = app("late", &[&pod]);
+    for (key, value) in
+        [("check", "true"), ("check-http", "GET /healthz"), ("check-interval", "50ms")]
+    {
+        objects[0]["metadata"]["annotations"][format!("tidegate.io/{key}")] = json!(value);
+    }
+    rig.put("late", &objects);
+    wait(stage, &[], "late");
+    pod.inside.sick.store(true, Ordering::SeqCst);
+    wait(stage, &[], "main");
+    pod.inside.sick.store(false, Ordering::SeqCst);
+    wait(stage, &[], "late");
     rig.remove("late");
 }
 

@@ -183,8 +183,9 @@ pub const FAMILY: Family = Family {
              !{ var(txn.cd) -m str always never } { rand(1000000),sub(txn.cs) lt 0 }",
         ),
         rule(
+            // Who just left the path may have been emptied since the record was read.
             "http-request set-var(txn.be) var(txn.cb) if {on:canary} { var(txn.cb) -m found } \
-             { var(txn.cd) -m str always }",
+             { var(txn.cd) -m str always } { var(txn.cb),nbsrv gt 0 }",
         ),
     ],
 };
