@@ -218,6 +218,7 @@ fn finish(
         files: backend.files.iter().copied().collect(),
         check: backend.check.clone(),
         snippet,
+        reach: backend.reach.filter(|reach| *reach != lookup.settings().reach),
     });
     let name = spec.name();
     piece.backends.push((name.clone(), spec));
