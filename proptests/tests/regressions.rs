@@ -8,10 +8,10 @@ use std::sync::Arc;
 use tidegate_core::action::Lane;
 use tidegate_core::capability::Tier;
 use tidegate_core::world::object::{
-    BackendRef, ConfigMap, Endpoint, EndpointSlice, Ingress, Kind, Object, ObjectRef, Path,
-    PathType, PortRef, Rule, Service, ServicePort, ServiceSource, SlicePort,
+    BackendRef, ConfigMap, Endpoint, EndpointSlice, Ingress, KeyAlgorithm, Kind, Object, ObjectRef,
+    Path, PathType, PortRef, Rule, Secret, Service, ServicePort, ServiceSource, SlicePort,
 };
-use tidegate_proptests::arb::objects::{self, meta};
+use tidegate_proptests::arb::objects::{certificate, meta};
 use tidegate_proptests::arb::{Act, Case, Fate, Setup};
 use tidegate_proptests::properties::render::{Writing, writing_is_contained};
 use tidegate_proptests::properties::{history, planner, projections};
@@ -263,24 +263,6 @@ fn a_restored_controller_audits_as_well() -> Result<(), String> {
     Ok(())
 }
 
-/// A default certificate that comes back while it is being taken out is put in again.
-#[test]
-fn a_default_certificate_comes_back() -> Result<(), String> {
-    let is_secret = |object: &Object| matches!(object, Object::Secret(_));
-    let secret = objects::furniture().into_iter().find(is_secret).ok_or("no Secret")?;
-    for tier in [Tier::A, Tier::B, Tier::C] {
-        let acts = vec![
-            Act::Remove(ObjectRef::new(Kind::Secret, "a", "tls")),
-            Act::Answer(Lane::Files, Fate::Done),
-            Act::Put(secret.clone()),
-        ];
-        let mut case = case(tier, vec![], acts);
-        case.setup.default_certificate = true;
-        planner::plan_reaches_desired(&case)?;
-    }
-    Ok(())
-}
-
 /// Header names stand in static rules before HAProxy 3.4.
 #[test]
 fn header_names_mean_nothing_to_the_configuration() -> Result<(), String> {
@@ -291,6 +273,37 @@ fn header_names_mean_nothing_to_the_configuration() -> Result<(), String> {
             let (host, path, name) = ("h.org".into(), "/".into(), "ext.example".into());
             writing_is_contained(&Writing { tier, annotations, host, path, name })?;
         }
+    }
+    Ok(())
+}
+
+/// The default certificate changes, and changes back before the answer is there.
+#[test]
+fn a_default_certificate_comes_back_in_time() -> Result<(), String> {
+    let secret = |number| {
+        let certificate = Some(Ok(certificate(number, KeyAlgorithm::Rsa)));
+        let meta = meta("a", "tls", 0, BTreeMap::new());
+        Act::Put(Object::Secret(Arc::new(Secret {
+            meta,
+            certificate,
+            authority: None,
+            users: None,
+        })))
+    };
+    for (tier, done) in
+        [Tier::A, Tier::B, Tier::C].into_iter().flat_map(|t| (0..4).map(move |d| (t, d)))
+    {
+        let acts = |fate| {
+            let answered = Act::Answer(Lane::Runtime, fate);
+            vec![secret(1), Act::Settle, secret(2), secret(1), answered, Act::Settle]
+        };
+        let of = |acts| {
+            let mut case = case(tier, vec![], acts);
+            case.setup.default_certificate = true;
+            case
+        };
+        planner::plan_reaches_desired(&of(acts(Fate::Done)))?;
+        planner::unknown_ack_recovers(&of(acts(Fate::Unknown(done))))?;
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ pub mod passthrough;
 pub mod process;
 pub mod protocol;
 pub mod rate;
+pub mod reach;
 pub mod redirect;
 pub mod reference;
 pub mod resolve;
@@ -80,6 +81,7 @@ pub const FAMILIES: &[&Family] = &[
     &listener::FAMILY,
     &snippets::FAMILY,
     &passthrough::FAMILY,
+    &reach::FAMILY,
 ];
 
 /// A group of keys that belong together.

@@ -145,7 +145,7 @@ pub(super) fn join(
         piece.problems.push(of(claim, Reason::FailedClosed, what, INSTEAD, &fix));
         return None;
     };
-    let spec = Arc::new(route::spec(&service, &found, &draft, snippet));
+    let spec = Arc::new(route::spec(lookup, &service, &found, &draft, snippet));
     let name = spec.name();
     if !has_endpoints(lookup, &name, &spec, piece) {
         return None;

@@ -237,7 +237,7 @@ fn build(
     crate::annotations::protocol::app_protocol(port.app_protocol, &mut backend);
     let snippet = snippet(lookup, ingress, service_name)?;
     policy.route.absorb(&backend.route);
-    let spec = Arc::new(spec(service_name, &port, &backend, snippet));
+    let spec = Arc::new(spec(lookup, service_name, &port, &backend, snippet));
     let name = spec.name();
     piece.backends.push((name.clone(), spec));
     Some(Built { backend: name, policy: policy.route, of_backend: backend.route })
@@ -245,6 +245,7 @@ fn build(
 
 /// What a backend is to be: what the keys add up to, for a port of a Service.
 pub(super) fn spec(
+    lookup: &mut Lookup<'_>,
     service: &Name,
     port: &FoundPort<'_>,
     draft: &BackendDraft,
@@ -263,6 +264,7 @@ pub(super) fn spec(
         files: draft.files.iter().copied().collect(),
         check: draft.check.clone(),
         snippet,
+        reach: draft.reach.filter(|reach| *reach != lookup.settings().reach),
     }
 }
 

@@ -113,11 +113,12 @@ fn annotation() -> BoxedStrategy<(String, String)> {
         (select(keys), value(row))
     });
     let unknown = select(&["tidegate.io/timeout-servr", "haproxy.org/x", "tidegate.io/"][..]);
-    let class = select(&["tidegate", "nginx"][..]);
+    let keys = &["kubernetes.io/ingress.class", "haproxy.org/ingress.class"][..];
+    let class = (select(keys), select(&["tidegate", "nginx"][..]));
     prop_oneof![
         20 => known,
         1 => (unknown.prop_map(str::to_owned), Just("1".to_owned())),
-        1 => class.prop_map(|c| ("kubernetes.io/ingress.class".to_owned(), c.to_owned())),
+        1 => class.prop_map(|(key, class)| (key.to_owned(), class.to_owned())),
     ]
     .boxed()
 }

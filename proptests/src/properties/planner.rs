@@ -113,7 +113,9 @@ pub fn saved_is_safe(case: &Case) -> Verdict {
             continue;
         }
         match act {
-            Act::Put(_) | Act::Remove(_) | Act::Relist(..) | Act::Resolve(..) => drive.act(act)?,
+            Act::Put(_) | Act::Remove(_) | Act::Relist(..) | Act::Resolve(..) | Act::Date(_) => {
+                drive.act(act)?
+            }
             Act::Pass(ms) => {
                 for _ in 0..=(*ms / 250).min(40) {
                     drive.pass(250)?;

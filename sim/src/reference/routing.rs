@@ -74,8 +74,11 @@ impl<'a> Facts<'a> {
         if let Some(name) = &ingress.class {
             return self.classes.iter().any(|c| *c.meta.name.name == **name && ours(c));
         }
-        if let Some(legacy) = ingress.meta.annotation("kubernetes.io/ingress.class") {
-            return *legacy == *self.settings.legacy_class;
+        // Before release 3.2 haproxytech's controller read the class under its own prefixes too.
+        for prefix in ["kubernetes.io", "haproxy.org", "haproxy.com", "ingress.kubernetes.io"] {
+            if let Some(legacy) = ingress.meta.annotation(&format!("{prefix}/ingress.class")) {
+                return *legacy == *self.settings.legacy_class;
+            }
         }
         let mut defaults: Vec<_> = self.classes.iter().filter(|c| c.is_default).collect();
         defaults.sort_by_key(|c| (c.meta.created, c.meta.name.clone()));
