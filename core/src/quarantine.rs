@@ -143,6 +143,8 @@ fn ingresses_with(
         few.services = world.services.clone();
         few.slices = world.slices.clone();
         few.slices_of = world.slices_of.clone();
+        few.nodes = world.nodes.clone();
+        few.resolved = world.resolved.clone();
         few.classes = world.classes.clone();
         few.config_map = world.config_map.clone();
         few.named = world.named.clone();

@@ -1,10 +1,10 @@
 //! Canaries: a share of a path's requests, or those with a header or cookie, go to another Service.
 //!
 //! A canary is another Ingress, marked so, for the same host and path; or a Service with haproxytech's
-//! `route-acl`. Which path it joins is decided in `crate::project::canary`. The choice is made last of
-//! all that stands in the frontend, so that whatever protects the path protects both. What is chosen
-//! by is data: a share, and regular expressions that take a value out of the headers or a cookie and
-//! judge it.
+//! `route-acl`. Which path it joins is decided in `crate::project::canary`. The choice is made after
+//! all that may refuse a request, so that whatever protects the path protects both, and before headers
+//! are changed. What is chosen by is data: a share, and regular expressions that take a value out of
+//! the headers or a cookie and judge it.
 
 use alloc::format;
 use alloc::string::{String, ToString};
