@@ -1,8 +1,11 @@
 //! The command line as a user meets it: the program is run, its output and exit code are read.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::certs::{Authority, Issued};
 use serde_json::Value;
 
 fn tidegate(arguments: &[&str]) -> Output {
@@ -51,6 +54,23 @@ fn check_tells_errors_by_exit_code() {
     let output = tidegate(&["--output", "json", "check", "--strict", "-f", path(&good)]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(json(&output)["errors"], 0);
+}
+
+#[test]
+fn check_tells_of_certificates_that_expire() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let of = |name: &str, issued: Issued| {
+        std::fs::write(dir.path().join(name), issued.secret(name).to_string()).unwrap();
+    };
+    of("fine.json", authority.client("fine"));
+    of("over.json", authority.client_until("over", 2021));
+    let output = tidegate(&["--output", "json", "check", "-f", path(&dir)]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = json(&output);
+    assert_eq!(told["problems"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["problems"][0]["reason"], "Expired");
+    assert_eq!(told["problems"][0]["what"], "the certificate expired on 2021-01-01");
 }
 
 #[test]

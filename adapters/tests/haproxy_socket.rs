@@ -410,6 +410,7 @@ fn servers_come_change_and_go() -> Result {
             files: Vec::new(),
             check: None,
             snippet: None,
+            reach: None,
         });
         let backend = tidegate_core::desired::Backend {
             name: spec.name(),

@@ -37,6 +37,7 @@ pub struct Checkpoint {
     source_problems: Vec<Problem>,
     resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
     quarantined: BTreeMap<ObjectRef, Box<str>>,
+    date: Option<i64>,
     capabilities: Option<Capabilities>,
     worker: Option<WorkerId>,
     running: Option<Running>,
@@ -75,6 +76,7 @@ impl Controller {
             source_problems: self.world.source_problems.clone(),
             resolved: self.world.resolved.clone(),
             quarantined: self.world.quarantined.clone(),
+            date: self.world.date,
             capabilities: self.world.capabilities.as_deref().cloned(),
             worker: self.worker,
             running: self.running.clone(),
@@ -117,6 +119,7 @@ impl Checkpoint {
             source_problems,
             resolved,
             quarantined,
+            date,
             capabilities,
             worker,
             running,
@@ -149,6 +152,7 @@ impl Checkpoint {
         world.source_problems = source_problems;
         world.resolved = resolved;
         world.quarantined = quarantined;
+        world.date = date;
         world.capabilities = capabilities.map(Arc::new);
         if world.is_synced() {
             let world: &World = world;

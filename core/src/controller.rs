@@ -277,6 +277,7 @@ impl Controller {
             Event::Stopping => self.stop_telling(),
             Event::Listed(listing) => self.world.list(listing, self.now, changed),
             Event::DeletionsAccepted => self.world.accept_deletions(changed),
+            Event::DateRead(unix_s) => self.world.read_date(unix_s, changed),
             Event::Remembered(memory) => self.world.remember(*memory, self.now, changed),
             Event::SourceProblems(problems) => {
                 if self.world.source_problems != problems {

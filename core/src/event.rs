@@ -72,6 +72,9 @@ pub enum Event {
     /// What a process before this one knew of the cluster. Comes before any list, or counts for
     /// nothing.
     Remembered(Box<Memory>),
+    /// The calendar was looked at: seconds since 1970. Only for what people are told of
+    /// certificates; at the start and once an hour.
+    DateRead(i64),
 }
 
 /// A complete list of one kind, with what tells a real mass deletion from a store that was

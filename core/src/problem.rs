@@ -50,6 +50,12 @@ pub enum Reason {
     Source,
     /// Objects are absent from a list, and still served.
     DeletionsHeld,
+    /// A certificate that is used expires soon.
+    Expiring,
+    /// A certificate that is used has expired.
+    Expired,
+    /// A certificate that is used is not valid yet.
+    NotYetValid,
 }
 
 impl Reason {
@@ -71,6 +77,9 @@ impl Reason {
             Reason::Forbidden => "Forbidden",
             Reason::Source => "Source",
             Reason::DeletionsHeld => "DeletionsHeld",
+            Reason::Expiring => "Expiring",
+            Reason::Expired => "Expired",
+            Reason::NotYetValid => "NotYetValid",
         }
     }
 }

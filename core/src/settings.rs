@@ -110,6 +110,17 @@ pub enum Reach {
     NodePorts,
 }
 
+impl Reach {
+    /// The word for it in flags and keys.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Reach::Pods => "pods",
+            Reach::NodePorts => "node-ports",
+        }
+    }
+}
+
 /// What is written to the API server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Telling {

@@ -5,6 +5,8 @@ mod common;
 use common::*;
 use tidegate_core::action::{MapId, RuntimeCommand};
 use tidegate_core::capability::Capabilities;
+use tidegate_core::event::Event;
+use tidegate_core::problem::{Problem, Reason};
 use tidegate_core::render;
 use tidegate_core::world::object::*;
 
@@ -116,4 +118,55 @@ fn every_tier_renders_and_grows() {
             }
         }
     }
+}
+
+/// From seconds since 1970.
+fn secret_until(name: &str, not_before: i64, not_after: i64) -> Object {
+    let Object::Secret(secret) = secret(name, name) else { unreachable!() };
+    let mut secret = Secret::clone(&secret);
+    let Some(Ok(facts)) = &mut secret.certificate else { unreachable!() };
+    (facts.not_before, facts.not_after) = (not_before, not_after);
+    Object::Secret(std::sync::Arc::new(secret))
+}
+
+#[test]
+fn a_certificate_is_told_of_before_it_expires() {
+    const DAY: i64 = 24 * 3600;
+    let told =
+        |driven: &Driven| -> Vec<Problem> { driven.controller.problems().cloned().collect() };
+    // From 2026-09-01 to 2026-11-30, and another that holds.
+    let (from, to) = (1_788_220_800, 1_788_220_800 + 90 * DAY);
+    let mut objects = shop();
+    let tls = |name: &str, host: &str| {
+        with_tls(ingress(name, &[], &[(host, "/", PathType::Prefix, "shop")]), host, name)
+    };
+    objects.extend([tls("old", "old.example.com"), tls("fine", "fine.example.com")]);
+    objects.extend([secret_until("old", from, to), secret_until("fine", from, to + 90 * DAY)]);
+    let mut driven = Driven::new(Capabilities::tier_a(), objects);
+    assert_eq!(told(&driven), [], "the date is not known");
+    driven.step(vec![Event::DateRead(from + 60 * DAY)]);
+    assert_eq!(told(&driven), []);
+    driven.step(vec![Event::DateRead(to - 13 * DAY)]);
+    let [problem] = &told(&driven)[..] else { panic!("{:#?}", told(&driven)) };
+    assert_eq!(problem.reason, Reason::Expiring);
+    assert_eq!(
+        problem.to_string(),
+        "Secret default/old, data[tls.crt]: the certificate expires on 2026-11-30; it is used as it \
+         is; renew it, and see why what renews it has not"
+    );
+    driven.step(vec![Event::DateRead(to - 12 * DAY)]);
+    assert_eq!(told(&driven).len(), 1, "told once");
+    driven.step(vec![Event::DateRead(to)]);
+    let reasons: Vec<Reason> = told(&driven).iter().map(|p| p.reason).collect();
+    assert_eq!(reasons, [Reason::Expired]);
+    // What is served is the same; a state that was taken up goes on knowing the date.
+    assert_eq!((driven.reloads.len(), driven.commands.len()), (1, 0));
+    let restored = driven.controller.checkpoint().unwrap().restore();
+    assert_eq!(restored.problems().cloned().collect::<Vec<_>>(), told(&driven));
+    driven.upsert(secret_until("old", to - 30 * DAY, to + 60 * DAY));
+    assert_eq!(told(&driven), []);
+    driven.upsert(secret_until("old", to + DAY, to + 60 * DAY));
+    assert_eq!(told(&driven).iter().map(|p| p.reason).collect::<Vec<_>>(), [Reason::NotYetValid]);
+    driven.delete(Kind::Secret, "old");
+    assert!(told(&driven).iter().all(|p| p.reason == Reason::NotFound), "{:#?}", told(&driven));
 }

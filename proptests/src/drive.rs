@@ -215,7 +215,7 @@ impl Drive {
     /// A broken invariant.
     pub fn act(&mut self, act: &Act) -> Verdict {
         match act {
-            Act::Put(_) | Act::Remove(_) | Act::Relist(..) | Act::Resolve(..) => {
+            Act::Put(_) | Act::Remove(_) | Act::Relist(..) | Act::Resolve(..) | Act::Date(_) => {
                 self.step(event_of(act).into_iter().collect())
             }
             Act::Run(lane) => self.run(*lane, Fate::Done),

@@ -40,6 +40,7 @@ pub fn event_of(act: &Act) -> Option<Event> {
         Act::Resolve(name, addresses) => {
             Some(Event::Resolved { name: (*name).into(), addresses: addresses.clone() })
         }
+        Act::Date(unix_s) => Some(Event::DateRead(*unix_s)),
         Act::Run(_) | Act::Answer(..) | Act::Pass(_) | Act::Settle | Act::Die | Act::Return => None,
     }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use tidegate_core::action::Lane;
 use tidegate_core::capability::Tier;
 use tidegate_core::world::object::{
-    BackendRef, ConfigMap, Endpoint, EndpointSlice, Ingress, Kind, Object, ObjectRef, Path,
-    PathType, PortRef, Rule, Service, ServicePort, ServiceSource, SlicePort,
+    BackendRef, ConfigMap, Endpoint, EndpointSlice, Ingress, KeyAlgorithm, Kind, Object, ObjectRef,
+    Path, PathType, PortRef, Rule, Secret, Service, ServicePort, ServiceSource, SlicePort,
 };
-use tidegate_proptests::arb::objects::meta;
+use tidegate_proptests::arb::objects::{certificate, meta};
 use tidegate_proptests::arb::{Act, Case, Fate, Setup};
 use tidegate_proptests::properties::render::{Writing, writing_is_contained};
 use tidegate_proptests::properties::{history, planner, projections};
@@ -273,6 +273,37 @@ fn header_names_mean_nothing_to_the_configuration() -> Result<(), String> {
             let (host, path, name) = ("h.org".into(), "/".into(), "ext.example".into());
             writing_is_contained(&Writing { tier, annotations, host, path, name })?;
         }
+    }
+    Ok(())
+}
+
+/// The default certificate changes, and changes back before the answer is there.
+#[test]
+fn a_default_certificate_comes_back_in_time() -> Result<(), String> {
+    let secret = |number| {
+        let certificate = Some(Ok(certificate(number, KeyAlgorithm::Rsa)));
+        let meta = meta("a", "tls", 0, BTreeMap::new());
+        Act::Put(Object::Secret(Arc::new(Secret {
+            meta,
+            certificate,
+            authority: None,
+            users: None,
+        })))
+    };
+    for (tier, done) in
+        [Tier::A, Tier::B, Tier::C].into_iter().flat_map(|t| (0..4).map(move |d| (t, d)))
+    {
+        let acts = |fate| {
+            let answered = Act::Answer(Lane::Runtime, fate);
+            vec![secret(1), Act::Settle, secret(2), secret(1), answered, Act::Settle]
+        };
+        let of = |acts| {
+            let mut case = case(tier, vec![], acts);
+            case.setup.default_certificate = true;
+            case
+        };
+        planner::plan_reaches_desired(&of(acts(Fate::Done)))?;
+        planner::unknown_ack_recovers(&of(acts(Fate::Unknown(done))))?;
     }
     Ok(())
 }

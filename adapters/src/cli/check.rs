@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use clap::Args;
 use tidegate_core::action::MapId;
 use tidegate_core::controller::Controller;
+use tidegate_core::event::Event;
 use tidegate_core::problem::{Problem, Severity};
 
 use super::args::SettingsArgs;
 use super::offline::{Assumed, Offline};
 use super::output::{self, End, Output};
 use crate::metrics::Sizes;
+use crate::os::clock::OsClock;
+use crate::ports::Clock as _;
 
 /// `tidegate check`.
 #[derive(Clone, Debug, Args)]
@@ -37,7 +40,9 @@ pub struct CheckArgs {
 pub fn check(args: &CheckArgs, form: Output) -> anyhow::Result<End> {
     let CheckArgs { manifests, strict, assumed, settings } = args;
     let mut offline = Offline::new(settings.settings()?, assumed.capabilities()?);
-    let events = offline.read(manifests)?;
+    let mut events = offline.read(manifests)?;
+    let date = i64::try_from(OsClock::default().unix_s()).unwrap_or(i64::MAX);
+    events.push(Event::DateRead(date));
     offline.settle(events);
     let problems: Vec<&Problem> = offline.controller.problems().collect();
     let count = |wanted| problems.iter().filter(|p| p.severity == wanted).count();

@@ -41,6 +41,7 @@ pub fn event(event: &Event) -> String {
         Event::LeaseSeen(None) => "the Lease does not exist".into(),
         Event::LeaseSeen(Some(lease)) => format!("the Lease is held by {:?}", lease.holder),
         Event::Stopping => "the program is about to end".into(),
+        Event::DateRead(unix_s) => format!("the date is {unix_s} s after 1970"),
         Event::Remembered(memory) => format!("remembered {} objects", memory.len()),
     }
 }
@@ -299,6 +300,7 @@ pub fn event_json(event: &Event) -> Value {
         | Event::LeaseSeen(_)
         | Event::Stopping
         | Event::DeletionsAccepted
+        | Event::DateRead(_)
         | Event::Remembered(_) => {
             serde_json::to_value(event).unwrap_or_else(|_| json!(self::event(event)))
         }

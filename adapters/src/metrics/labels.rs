@@ -33,6 +33,7 @@ pub(super) fn event_label(event: &Event) -> &'static str {
         Event::DeletionsAccepted => "deletions-accepted",
         Event::Stopping => "stopping",
         Event::Remembered(_) => "remembered",
+        Event::DateRead(_) => "date-read",
     }
 }
 

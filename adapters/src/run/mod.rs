@@ -55,6 +55,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Time between two looks at what is only for people: sizes, memory, vault.
 const TIDY: Duration = Duration::from_secs(2);
 
+/// Milliseconds between two looks at the calendar, for certificates that expire.
+const DATE_MS: u64 = 3_600_000;
+
 /// Runs the controller until `stop` turns true or something it cannot do without ends.
 ///
 /// # Errors
@@ -99,7 +102,10 @@ pub async fn run(
         drain: None,
         notes: options.notes.clone(),
         wake_at: None,
+        date_at: now,
     };
+    let date = shell.date();
+    shell.step(vec![date]);
     if let Some(memory) = memory {
         shell.step(vec![Event::Remembered(Box::new(memory))]);
     }
@@ -199,6 +205,8 @@ struct Shell {
     /// Problems of the command line, told with those of the source.
     notes: Vec<Problem>,
     wake_at: Option<Time>,
+    /// When the calendar was looked at.
+    date_at: Time,
 }
 
 impl Shell {
@@ -259,11 +267,16 @@ impl Shell {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.tidy(&self.controller, self.report.vault());
                     }
-                    if !order::take(&*self.ports.files, &self.state_dir) {
+                    if order::take(&*self.ports.files, &self.state_dir) {
+                        tracing::warn!("an operator says that what is no longer listed is gone");
+                        events.push(Event::DeletionsAccepted);
+                    }
+                    if Time(self.ports.clock.now_ms()).since_ms(self.date_at) >= DATE_MS {
+                        events.push(self.date());
+                    }
+                    if events.is_empty() {
                         continue;
                     }
-                    tracing::warn!("an operator says that what is no longer listed is gone");
-                    events.push(Event::DeletionsAccepted);
                 }
             }
             for _ in 0..BATCHES_PER_STEP {
@@ -280,6 +293,11 @@ impl Shell {
             }
             self.step(events);
         }
+    }
+
+    fn date(&mut self) -> Event {
+        self.date_at = Time(self.ports.clock.now_ms());
+        Event::DateRead(i64::try_from(self.ports.clock.unix_s()).unwrap_or(i64::MAX))
     }
 
     fn watch_drain(&self) -> Drain {

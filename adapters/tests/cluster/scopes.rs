@@ -170,6 +170,23 @@ fn node_ports(bed: &Bed) {
     };
     api.apply(&pods("node-1"));
     api.apply(&ingress("web").all("web.test", "web").into());
+    // Pods are reached at their addresses, unless the Service says otherwise.
+    let mut rig = with_its_rights(bed, "outsider", &["--watch-nodes"]);
+    rig.start();
+    rig.wait_ready();
+    assert_eq!(rig.now("web.test", "/").status, 503, "nobody is at the pod's address");
+    let says = |how: Value| json!({"metadata": {"annotations": {"tidegate.io/reach": how}}});
+    api.merge("Service", NAMESPACE, "web", &says(json!("node-ports")));
+    soon(&rig, Instant::now(), "web.test", "/", 200, "web");
+    answered_by(&rig, &[&nodes[0], &nodes[1]]);
+    rig.assert_no_reloads_on_3_4("a Service that says how its pods are reached");
+    api.merge("Service", NAMESPACE, "web", &says(Value::Null));
+    // HAProxy tries an address where nobody is for three seconds before it gives up.
+    eventually("the pod's address is tried again", || {
+        let status = rig.get("web.test", "/")?.status;
+        ensure(status == 503, || status.to_string())
+    });
+    drop(rig);
     let mut rig = with_its_rights(bed, "outsider", &["--reach", "node-ports"]);
     rig.start();
     soon(&rig, Instant::now(), "web.test", "/", 200, "web");

@@ -12,6 +12,7 @@ use super::{FAMILIES, flag_of};
 use crate::action::MapId;
 use crate::desired::{Contribution, HostClients, ServerFile};
 use crate::digest::Digest;
+use crate::settings::Reach;
 
 /// What the route-type keys of one Ingress add up to: a policy record and the map entries that it
 /// points to. All of it is content-addressed, so a policy never changes in place.
@@ -147,6 +148,8 @@ pub struct BackendDraft {
     pub check_profile: &'static str,
     /// Value in the map of health check requests.
     pub check: Option<Arc<str>>,
+    /// How pods are reached, where a key says so.
+    pub reach: Option<Reach>,
     /// Server keywords in order; each encoded.
     pub keywords: Vec<String>,
     /// Whether this HAProxy sends a server the request's Host as SNI unless told not to.

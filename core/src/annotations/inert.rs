@@ -65,8 +65,8 @@ pub const FAMILY: Family = Family {
             Scopes::CI,
             "class name",
             "none",
-            "Class of an Ingress in releases of that controller before 3.2. An Ingress is of the \
-             class that `spec.ingressClassName` or `kubernetes.io/ingress.class` names.",
+            "Class of an Ingress in releases of that controller before 3.2. It counts when neither \
+             `spec.ingressClassName` nor `kubernetes.io/ingress.class` names one.",
             "tidegate",
             class,
         ),

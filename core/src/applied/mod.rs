@@ -24,6 +24,8 @@ pub use servers::Servers;
 
 /// Key of the ledger map that names the content of the default certificate.
 pub const LEDGER_DEFAULT_CERTIFICATE: &str = "default-certificate";
+/// What the ledger says of a content that is being replaced: it may be the old or the new one.
+pub const LEDGER_UNKNOWN: &str = "?";
 
 /// Prefix of the ledger map's keys that name the profiles with snippets a worker was started with.
 pub const LEDGER_PROFILE: &str = "profile:";

@@ -14,6 +14,7 @@ use core::net::SocketAddr;
 
 use super::ServerFile;
 use crate::digest::Digest;
+use crate::settings::Reach;
 use crate::snippet::Snippet;
 use crate::world::object::Name;
 
@@ -47,6 +48,8 @@ pub struct BackendSpec {
     pub check: Option<Arc<str>>,
     /// Lines of its profile, whose name says which.
     pub snippet: Option<Arc<Snippet>>,
+    /// How its pods are reached, where that is not what the settings say.
+    pub reach: Option<Reach>,
 }
 
 impl BackendSpec {
@@ -63,6 +66,7 @@ impl BackendSpec {
             files: _,
             check,
             snippet: _,
+            reach,
         } = self;
         let mut name = String::with_capacity(64);
         name.push_str(&label(&service.namespace));
@@ -76,12 +80,12 @@ impl BackendSpec {
         }
         let plain =
             **profile == *crate::render::profile::DEFAULT && keywords.is_empty() && check.is_none();
+        let plain = plain && reach.is_none();
         if !plain {
-            let digest = Digest::of_parts([
-                profile.as_bytes(),
-                keywords.as_bytes(),
-                check.as_deref().unwrap_or("").as_bytes(),
-            ]);
+            let check = check.as_deref().unwrap_or("");
+            let parts = [profile.as_bytes(), keywords.as_bytes(), check.as_bytes()];
+            let reach = reach.map(|reach| reach.name().as_bytes());
+            let digest = Digest::of_parts(parts.into_iter().chain(reach));
             name.push('_');
             name.push_str(&digest.short());
         }

@@ -6,31 +6,38 @@ use alloc::vec::Vec;
 
 use super::{Inputs, Next, Phase};
 use crate::action::{MapId, RuntimeCommand};
-use crate::applied::LEDGER_DEFAULT_CERTIFICATE;
+use crate::applied::{LEDGER_DEFAULT_CERTIFICATE, LEDGER_UNKNOWN};
 use crate::desired::ServerFile;
 use crate::render::crt_list;
 use crate::render::maps::default_certificate_entry;
 use crate::sabotage::{Mistake, is_planted};
 
-/// What the default certificate needs next: its content, then the ledger's word for it.
+/// What the default certificate needs next: that the ledger no longer vouches for what was there,
+/// its content, then the ledger's word for it. So whatever becomes of the answers, and whatever is
+/// wanted by then, the ledger never names a content that is not there.
 pub(crate) fn default_certificate(inputs: &Inputs<'_>) -> Next {
     let wanted = inputs.desired.image().default_certificate;
-    if inputs.running.default_certificate() == Some(wanted) {
+    let vouched = inputs.running.default_certificate();
+    if vouched == Some(wanted) {
         return Next::Settled;
     }
-    if inputs.running.default_installed != Some(wanted) {
-        let command = RuntimeCommand::ReplaceDefaultCertificate { digest: wanted };
+    let (map, key): (_, Arc<str>) = (MapId::Ledger, LEDGER_DEFAULT_CERTIFICATE.into());
+    let has_word = inputs.running.map(map).get(&key).is_some();
+    if inputs.running.default_installed == Some(wanted) {
+        let value = default_certificate_entry(inputs.desired.image());
+        let command = match has_word {
+            true => RuntimeCommand::SetMapEntry { map, key, value },
+            false => RuntimeCommand::AddMapEntry { map, key, value },
+        };
         return Next::Commands(Phase::Build, Vec::from([(command, None)]));
     }
-    let map = MapId::Ledger;
-    let key: Arc<str> = LEDGER_DEFAULT_CERTIFICATE.into();
-    let value = default_certificate_entry(inputs.desired.image());
-    let command = if inputs.running.map(map).get(&key).is_some() {
-        RuntimeCommand::SetMapEntry { map, key, value }
-    } else {
-        RuntimeCommand::AddMapEntry { map, key, value }
-    };
-    Next::Commands(Phase::Build, Vec::from([(command, None)]))
+    let mut commands = Vec::new();
+    if vouched.is_some() {
+        let value = LEDGER_UNKNOWN.into();
+        commands.push((RuntimeCommand::SetMapEntry { map, key, value }, None));
+    }
+    commands.push((RuntimeCommand::ReplaceDefaultCertificate { digest: wanted }, None));
+    Next::Commands(Phase::Build, commands)
 }
 
 /// What a file named by server keywords needs next.

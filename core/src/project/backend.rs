@@ -26,7 +26,7 @@ pub fn project(lookup: &mut Lookup<'_>, name: &Arc<str>, spec: &Arc<BackendSpec>
         }
         Some(ServiceSource::Slices) => {
             let pods = from_slices(lookup, spec, &mut piece);
-            match lookup.settings().reach {
+            match spec.reach.unwrap_or(lookup.settings().reach) {
                 Reach::Pods => pods,
                 // Without pods a node port refuses: no server at all says so at once.
                 Reach::NodePorts if pods.is_empty() => pods,
@@ -117,8 +117,8 @@ fn from_nodes(
                 spec.port
             ),
             instead: "requests for it get 503".to_string(),
-            fix: "make the Service of type NodePort, or run tidegate with --reach pods where pods \
-                  can be reached"
+            fix: "make the Service of type NodePort, or set tidegate.io/reach to pods (or --reach \
+                  for all) where pods can be reached"
                 .to_string(),
         });
         return BTreeSet::new();

@@ -5,8 +5,10 @@
 //! read is recorded, which the type of [`Lookup`] enforces.
 
 pub mod backend;
+pub mod canary;
 pub mod class;
 pub mod client;
+pub mod expiry;
 pub mod global;
 pub mod host;
 pub mod list;
@@ -230,6 +232,9 @@ impl Projections {
                     world.source_problems.iter().cloned().chain(held).collect();
                 global::project(&mut lookup, registry, &source)
             }
+            PieceKey::Object(ObjectRef { kind: Kind::Secret, name }) => {
+                expiry::project(&mut lookup, name)
+            }
             PieceKey::Object(object) => object::project(&mut lookup, registry, object),
             PieceKey::Tls(host) => tls::project(&mut lookup, registry, host),
             PieceKey::Tcp => tcp::project(&mut lookup, registry),
@@ -374,6 +379,7 @@ pub fn from_scratch(world: &World, registry: &Registry) -> (Desired, Projections
     facts.extend(world.tls_hosts.keys().cloned().map(Fact::TlsHost));
     facts.extend(world.ingresses.keys().cloned().map(Fact::Ingress));
     facts.extend(world.services.keys().cloned().map(Fact::Service));
+    facts.extend(world.secrets.keys().cloned().map(Fact::Secret));
     facts.extend(world.classes.keys().map(|c| Fact::Class(c.name.clone())));
     projections.refresh(world, registry, &facts, &mut desired);
     (desired, projections)
@@ -395,11 +401,11 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         Fact::TlsHost(host) => Some(PieceKey::Tls(host.clone())),
         Fact::Ingress(name) => object(Kind::Ingress, name),
         Fact::Service(name) => object(Kind::Service, name),
+        Fact::Secret(name) => object(Kind::Secret, name),
         Fact::Defaults
         | Fact::DefaultClass
         | Fact::Class(_)
         | Fact::Slices(_)
-        | Fact::Secret(_)
         | Fact::Resolved(_)
         | Fact::Quarantined(_)
         | Fact::Status(_)

@@ -52,6 +52,7 @@ pub(super) fn backend(
         files: backend.files.iter().copied().collect(),
         check: None,
         snippet: None,
+        reach: backend.reach.filter(|reach| *reach != lookup.settings().reach),
     });
     let name = spec.name();
     piece.backends.push((name.clone(), spec));

@@ -17,6 +17,7 @@ use super::{Fact, InForce, World};
 use crate::annotations::Refusal;
 use crate::capability::Capabilities;
 use crate::problem::Problem;
+use crate::project::expiry::{self, Age};
 use crate::sabotage::{Mistake, is_planted};
 use crate::settings::{Role, Settings};
 use crate::snippet::Place;
@@ -144,6 +145,14 @@ impl<'w> Lookup<'w> {
     pub fn secret(&mut self, name: &Name) -> Option<&'w Secret> {
         self.reads.insert(Fact::Secret(name.clone()));
         self.world.secrets.get(name).map(|o| &**o)
+    }
+
+    /// A Secret with the ages of its certificate and its authorities; `None` also while the date is
+    /// not known. Part of [`Fact::Secret`]: [`World::read_date`] tells when an age changes.
+    pub fn secret_ages(&mut self, name: &Name) -> Option<(&'w Secret, (Age, Age))> {
+        let secret = self.secret(name)?;
+        let date = self.world.date?;
+        Some((secret, expiry::ages(secret, date)))
     }
 
     /// The addresses of a DNS name; `None` until it was resolved.

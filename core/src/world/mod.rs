@@ -22,6 +22,7 @@ use core::net::{IpAddr, SocketAddr};
 use crate::capability::Capabilities;
 use crate::digest::Digest;
 use crate::problem::Problem;
+use crate::project::expiry::ages;
 use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Settings;
 use crate::shard::ShardMap;
@@ -62,6 +63,8 @@ pub struct World {
     pub(crate) nodes: ShardMap<Name, Arc<Node>>,
     pub(crate) resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
     pub(crate) quarantined: BTreeMap<ObjectRef, Box<str>>,
+    /// Seconds since 1970, as last told; `None` before.
+    pub(crate) date: Option<i64>,
     pub(crate) source_problems: Vec<Problem>,
     /// Of what the first complete list has not been seen yet.
     pub(crate) unlisted: BTreeSet<Extent>,
@@ -97,6 +100,7 @@ impl World {
             nodes: ShardMap::default(),
             resolved: BTreeMap::new(),
             quarantined: BTreeMap::new(),
+            date: None,
             source_problems: Vec::new(),
             unlisted,
             follow: Follow::default(),
@@ -171,6 +175,16 @@ impl World {
             let authority = authority.iter().flatten().map(|facts| facts.digest);
             certificate.chain(authority).chain(users.iter().flatten().map(|facts| facts.digest))
         })
+    }
+
+    /// Takes notice of the date; the Secrets of which there is something else to say now have
+    /// changed.
+    pub fn read_date(&mut self, unix_s: i64, changed: &mut BTreeSet<Fact>) {
+        let before = self.date.replace(unix_s);
+        let news = self.secrets.iter().filter(|(_, secret)| {
+            before.map(|date| ages(secret, date)) != Some(ages(secret, unix_s))
+        });
+        changed.extend(news.map(|(name, _)| Fact::Secret(name.clone())));
     }
 
     /// Every object, by kind and name.

@@ -27,6 +27,14 @@ fn node_port(port: Option<u16>, local_traffic: bool) -> Object {
     Object::Service(Arc::new(inner))
 }
 
+/// A Service with a node port that says how its pods are reached.
+fn reached(how: &str) -> Object {
+    let Object::Service(inner) = node_port(Some(30080), false) else { panic!("not a Service") };
+    let mut inner = (*inner).clone();
+    inner.meta.annotations = vec![("tidegate.io/reach".into(), how.into())];
+    Object::Service(Arc::new(inner))
+}
+
 fn pods_on(nodes: &[&str]) -> Object {
     let Object::EndpointSlice(inner) = slice("shop", &["10.0.0.1"]) else { panic!("not a slice") };
     let mut inner = (*inner).clone();
@@ -37,6 +45,10 @@ fn pods_on(nodes: &[&str]) -> Object {
 fn started(objects: &[Object]) -> Controller {
     let mut settings = Settings::documented("/tmp/state");
     settings.reach = Reach::NodePorts;
+    started_with(settings, objects)
+}
+
+fn started_with(settings: Settings, objects: &[Object]) -> Controller {
     let mut controller = Controller::new(settings, Time(0));
     let mut events = vec![Event::ProxyFound(Capabilities::tier_a())];
     for kind in Kind::ALL {
@@ -96,4 +108,41 @@ fn a_service_without_a_node_port_is_a_problem() {
         told.iter().any(|p| p.reason == Reason::Unusable && p.object.kind == Kind::Service),
         "{told:?}"
     );
+}
+
+/// At stake: one Service whose pods cannot be reached is served through its node ports, and the
+/// others as before, whatever the setting for all says.
+#[test]
+fn a_service_says_how_its_pods_are_reached() {
+    let mut objects = shop();
+    objects.retain(|o| o.kind() != Kind::Service);
+    objects.push(node("a", "192.0.2.1", true));
+    let pods = ["10.0.0.1:8080", "10.0.0.2:8080"];
+    let port = ["192.0.2.1:30080"];
+    for (all, how, expected) in [
+        (Reach::Pods, "node-ports", &port[..]),
+        (Reach::Pods, "pods", &pods[..]),
+        (Reach::NodePorts, "pods", &pods[..]),
+        (Reach::NodePorts, "node-ports", &port[..]),
+    ] {
+        let mut settings = Settings::documented("/tmp/state");
+        settings.reach = all;
+        let controller = started_with(settings, &[&objects[..], &[reached(how)]].concat());
+        assert_eq!(servers(&controller), expected, "{all:?} {how}");
+        assert_eq!(controller.problems().count(), 0, "{all:?} {how}");
+    }
+}
+
+/// At stake: without Nodes nothing would be known of their ports; the pods are tried, and it is told.
+#[test]
+fn node_ports_without_nodes_are_a_problem() {
+    let mut objects = shop();
+    objects.retain(|o| o.kind() != Kind::Service);
+    objects.push(reached("node-ports"));
+    let mut settings = Settings::documented("/tmp/state");
+    settings.scope.nodes = false;
+    let controller = started_with(settings, &objects);
+    assert_eq!(servers(&controller).len(), 2);
+    let told: Vec<_> = controller.problems().collect();
+    assert!(told.iter().any(|p| p.fix.contains("--watch-nodes")), "{told:?}");
 }

@@ -87,6 +87,8 @@ pub enum Act {
     Run(Lane),
     /// The ack of the oldest open action of a lane arrives.
     Answer(Lane, Fate),
+    /// The calendar is looked at: seconds since 1970.
+    Date(i64),
     /// So many milliseconds pass.
     Pass(u64),
     /// Everything is answered until nothing is left to do.
@@ -174,6 +176,7 @@ pub fn change() -> BoxedStrategy<Act> {
         4 => objects::reference().prop_map(Act::Remove),
         1 => objects::list().prop_map(|(kind, objects)| Act::Relist(kind, objects)),
         1 => objects::resolution().prop_map(|(name, addresses)| Act::Resolve(name, addresses)),
+        1 => (0_i64..5_000_000).prop_map(Act::Date),
     ]
     .boxed()
 }

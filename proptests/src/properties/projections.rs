@@ -106,6 +106,7 @@ fn subject(event: &Event) -> String {
         Event::Upserted(object) => object.object_ref().to_string(),
         Event::Deleted(object) => object.to_string(),
         Event::Resolved { name, .. } => format!("name {name}"),
+        Event::DateRead(_) => "date".into(),
         other => format!("{other:?}"),
     }
 }
@@ -183,6 +184,9 @@ fn owns(facts: &BTreeSet<Fact>) -> BTreeSet<PieceKey> {
             }
             Fact::Service(name) => {
                 own.insert(object(tidegate_core::world::object::Kind::Service, name));
+            }
+            Fact::Secret(name) => {
+                own.insert(object(tidegate_core::world::object::Kind::Secret, name));
             }
             _ => {}
         }

@@ -54,6 +54,7 @@ impl Pool {
                     files: Vec::new(),
                     check: None,
                     snippet: None,
+                    reach: None,
                 };
                 let mut servers: Vec<SocketAddr> =
                     self.pods.iter().filter(|_| dice.percent(40)).copied().collect();
