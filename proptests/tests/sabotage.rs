@@ -125,7 +125,7 @@ const PLANTED: &[(Mistake, &str, Judge, u64)] = &[
     (Mistake::UnrecordedMiss, "reads_are_complete", Calm(projections::reads_are_complete), 23),
     (Mistake::NameBeforeAge, "plan_reaches_desired", Calm(planner::plan_reaches_desired), 2),
     (Mistake::OpenWithoutUsers, "plan_reaches_desired", Calm(planner::plan_reaches_desired), 13),
-    (Mistake::AnyHandshake, "plan_reaches_desired", Clients(planner::plan_reaches_desired), 1),
+    (Mistake::AnyHandshake, "plan_reaches_desired", Clients(planner::plan_reaches_desired), 2),
     (Mistake::SavedAtWrite, "saved_is_safe", Calm(planner::saved_is_safe), 16),
     (Mistake::NoSaveMax, "saved_is_safe", One(saved_though_restless), 1),
     (Mistake::OneSliceIsAll, "confluence", Calm(projections::confluence), 8),
