@@ -34,6 +34,10 @@ fn routes_name_what_is_wanted(controller: &Controller, broken: &mut Vec<String>)
         if !maps::is_static(backend) && image.backends.get(backend).is_none() {
             broken.push(format!("I2: route {key} names backend {backend}, which nobody wants"));
         }
+        let canary = maps::canary(&record.value).filter(|_| map == MapId::Route);
+        if let Some(canary) = canary.filter(|canary| image.backends.get(canary).is_none()) {
+            broken.push(format!("I2: route {key} names canary {canary}, which nobody wants"));
+        }
         if let Some(policy) = policy.filter(|p| image.map(MapId::Policy).get(p).is_none()) {
             broken.push(format!("I2: route {key} names policy {policy}, which nobody wants"));
         }
@@ -59,6 +63,10 @@ fn running_routes_are_whole(controller: &Controller, broken: &mut Vec<String>) {
         let policy = policy.filter(|_| map == MapId::Route);
         if !maps::is_static(backend) && !there.contains(backend) {
             broken.push(format!("I7: running route {key} names missing backend {backend}"));
+        }
+        let canary = maps::canary(&record.value).filter(|_| map == MapId::Route);
+        if let Some(canary) = canary.filter(|canary| !there.contains(canary)) {
+            broken.push(format!("I7: running route {key} names missing canary {canary}"));
         }
         if let Some(policy) = policy.filter(|p| running.map(MapId::Policy).get(p).is_none()) {
             broken.push(format!("I7: running route {key} names missing policy {policy}"));

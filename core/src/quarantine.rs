@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::action::{MapId, RuntimeCommand};
-use crate::annotations::Registry;
+use crate::annotations::{Registry, canary};
 use crate::controller::{Controller, next_trouble};
 use crate::desired::{Contribution, Image, Key, ServerFile};
 use crate::digest::Digest;
@@ -20,7 +20,7 @@ use crate::plan::{Command, Phase};
 use crate::project::{self, PieceKey, Projections, global, route};
 use crate::render::crt_list;
 use crate::world::lookup::Lookup;
-use crate::world::object::{Kind, Name, ObjectRef};
+use crate::world::object::{Kind, Name, Object, ObjectRef};
 use crate::world::{Fact, World};
 
 /// Whether entries of a map can be refused for what a tenant wrote: regular expressions.
@@ -137,29 +137,38 @@ fn ingresses_with(
                 .extend(world.hosts.get(host).into_iter().flat_map(|set| set.iter()).cloned());
         }
     }
-    let mut owners = Vec::new();
-    for name in candidates {
-        let object = ObjectRef { kind: Kind::Ingress, name };
-        let mut alone = World::new(world.settings.clone());
-        alone.capabilities = world.capabilities.clone();
-        alone.services = world.services.clone();
-        alone.classes = world.classes.clone();
-        alone.config_map = world.config_map.clone();
-        alone.named = world.named.clone();
-        alone.snippets = world.snippets.clone();
-        if let Some(ingress) = world.ingresses.get(&object.name) {
-            alone.upsert(
-                crate::world::object::Object::Ingress(ingress.clone()),
-                &mut BTreeSet::new(),
-            );
+    let wants = |names: &mut dyn Iterator<Item = &Name>| {
+        let mut few = World::new(world.settings.clone());
+        few.capabilities = world.capabilities.clone();
+        few.services = world.services.clone();
+        few.slices = world.slices.clone();
+        few.slices_of = world.slices_of.clone();
+        few.nodes = world.nodes.clone();
+        few.resolved = world.resolved.clone();
+        few.classes = world.classes.clone();
+        few.config_map = world.config_map.clone();
+        few.named = world.named.clone();
+        few.snippets = world.snippets.clone();
+        for ingress in names.filter_map(|name| world.ingresses.get(name)) {
+            few.upsert(Object::Ingress(ingress.clone()), &mut BTreeSet::new());
         }
-        let (_, pieces) = project::from_scratch(&alone, registry);
-        let wants = pieces.pieces().any(|(_, p)| p.contributions.binary_search(entry).is_ok());
-        if wants {
-            owners.push(object);
-        }
+        let (_, pieces) = project::from_scratch(&few, registry);
+        pieces.pieces().any(|(_, piece)| piece.contributions.binary_search(entry).is_ok())
+    };
+    let (canaries, owners): (BTreeSet<&Name>, BTreeSet<&Name>) =
+        candidates.iter().partition(|name| {
+            let ingress = world.ingresses.get(name);
+            ingress.is_some_and(|ingress| canary::is_marked(&ingress.meta))
+        });
+    let mut found: Vec<&Name> =
+        owners.iter().copied().filter(|name| wants(&mut [*name].into_iter())).collect();
+    if found.is_empty() {
+        // A canary wants something only beside the Ingresses that it may join.
+        let beside = |name: &&Name| wants(&mut owners.iter().copied().chain([*name]));
+        found = canaries.iter().copied().filter(beside).collect();
     }
-    owners
+    let object = |name: &Name| ObjectRef { kind: Kind::Ingress, name: name.clone() };
+    found.into_iter().map(object).collect()
 }
 
 /// What the controller's default backend asks for that HAProxy may refuse, with whom it comes from:

@@ -49,6 +49,8 @@ fn line(key: &str, verdict: Verdict, target: Target, row: Option<&Annotation>) -
         Scopes::C => "C",
         Scopes::CI => "C I",
         Scopes::CIS => "C I S",
+        Scopes::I => "I",
+        Scopes::S => "S",
     };
     let mechanism = match row.mechanism {
         Mechanism::Record => "record field",

@@ -184,8 +184,11 @@ fn examples(stage: &Stage) {
     }
     let mut expected = BTreeSet::new();
     let mut names = Vec::new();
-    // Passthrough, which serves nothing by plain HTTP, is shown in a test of its own.
-    let shown = |row: &&Annotation| row.scopes != Scopes::C && row.key != "tls-passthrough";
+    // Canaries, which take two objects, and passthrough, which serves nothing by plain HTTP, are shown
+    // in tests of their own.
+    let elsewhere = |key: &str| key.starts_with("canary") || key == "tls-passthrough";
+    let shown =
+        |row: &&Annotation| !matches!(row.scopes, Scopes::C | Scopes::S) && !elsewhere(row.key);
     for row in FAMILIES.iter().flat_map(|family| family.keys).filter(shown) {
         let ours = [format!("tidegate.io/{}", row.key)];
         let theirs =

@@ -303,8 +303,9 @@ pub fn static_timeouts(stage: &Stage) {
         slow.write(b"GET / HTTP/1.1\r\nhost: plain").unwrap();
         let begin = Instant::now();
         let answer = slow.answer(false);
-        assert!(answer.as_ref().is_ok_and(|a| a.status == 408), "{answer:?}");
-        begin.elapsed() < Duration::from_secs(2)
+        let is_soon = begin.elapsed() < Duration::from_secs(2);
+        assert!(!is_soon || answer.as_ref().is_ok_and(|a| a.status == 408), "{answer:?}");
+        is_soon
     });
     assert!(is_in_force, "timeout-http-request");
     let mut idle = Connection::plain(rig.http).unwrap();

@@ -38,6 +38,8 @@ fn entry(row: &Annotation) -> String {
         Scopes::C => "C",
         Scopes::CI => "C I",
         Scopes::CIS => "C I S",
+        Scopes::I => "I",
+        Scopes::S => "S",
     };
     let haproxy = row.haproxy.map_or("–".into(), |name| format!("`{name}`"));
     let on_error = match row.on_error {

@@ -46,10 +46,12 @@ impl<'w> Source<'w> {
     #[must_use]
     pub fn admits(&self, scopes: Scopes) -> bool {
         match (self, scopes) {
-            (Source::ConfigMap(_), _) => true,
-            (Source::Ingress(_), Scopes::CI | Scopes::CIS) => true,
-            (Source::Service(_), Scopes::CIS) => true,
-            (Source::Ingress(_), Scopes::C) | (Source::Service(_), Scopes::C | Scopes::CI) => false,
+            (Source::ConfigMap(_), Scopes::C | Scopes::CI | Scopes::CIS) => true,
+            (Source::Ingress(_), Scopes::CI | Scopes::CIS | Scopes::I) => true,
+            (Source::Service(_), Scopes::CIS | Scopes::S) => true,
+            (Source::ConfigMap(_), Scopes::I | Scopes::S)
+            | (Source::Ingress(_), Scopes::C | Scopes::S)
+            | (Source::Service(_), Scopes::C | Scopes::CI | Scopes::I) => false,
         }
     }
 

@@ -105,7 +105,7 @@ fn rewrite(text: &str, draft: &mut RouteDraft, _: &mut Context<'_, '_>) -> Resul
 }
 
 /// The expression over `id:path` that matches as the user's does over the path alone.
-fn scoped(regex: &str, id: &str) -> String {
+pub(super) fn scoped(regex: &str, id: &str) -> String {
     let mut out = format!("^{id}:(?s:.*?)(?:");
     let (mut escaped, mut class) = (false, false);
     for c in regex.chars() {

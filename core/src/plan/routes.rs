@@ -117,6 +117,12 @@ fn can_switch(inputs: &Inputs<'_>, map: MapId, key: &str, physical_record: &str)
     if policy.is_some_and(|policy| inputs.running.map(MapId::Policy).get(policy).is_none()) {
         return false;
     }
+    let canary = maps::canary(physical_record).filter(|_| map == MapId::Route);
+    is_built(inputs, backend) && canary.is_none_or(|canary| is_built(inputs, canary))
+}
+
+/// Whether a backend, by its name in HAProxy, has a server that is ready, if it is to have one.
+fn is_built(inputs: &Inputs<'_>, backend: &str) -> bool {
     if maps::is_static(backend) {
         return true;
     }

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use super::{class, global, tls};
 use crate::action::MapId;
-use crate::annotations::{Registry, client_certificates};
+use crate::annotations::{Registry, canary, client_certificates};
 use crate::applied::LEDGER_CLIENTS;
 use crate::desired::{Contribution, HostClients, ServerFile};
 use crate::digest::Digest;
@@ -42,7 +42,10 @@ pub fn handshake(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) 
     let mut ingresses: Vec<&Ingress> = Vec::new();
     for name in lookup.ingresses_of_host(host) {
         let Some(ingress) = lookup.ingress(&name) else { continue };
-        if class::is_ours(lookup, ingress) && class::quarantined(lookup, ingress).is_none() {
+        // A canary joins routes and asks for nothing itself.
+        let asks = !canary::is_marked(&ingress.meta);
+        if asks && class::is_ours(lookup, ingress) && class::quarantined(lookup, ingress).is_none()
+        {
             ingresses.push(ingress);
         }
     }

@@ -27,13 +27,17 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
     let mut piece = Piece { problems: source.to_vec(), ..Piece::default() };
     if let Some(config) = lookup.config_map() {
         let reference = ObjectRef { kind: Kind::ConfigMap, name: config.meta.name.clone() };
+        let source = Source::ConfigMap(config);
         for key in config.data.keys() {
-            if registry.find_config(key).is_none() {
-                let field = format!("data.{key}");
-                piece.problems.push(object::unknown(&reference, field, key, registry));
+            let field = format!("data.{key}");
+            match registry.find_config(key).and_then(|row| registry.row(row)) {
+                None => piece.problems.push(object::unknown(&reference, field, key, registry)),
+                Some(row) if !source.admits(row.scopes) => {
+                    piece.problems.push(object::misplaced(&reference, field, key));
+                }
+                Some(_) => {}
             }
         }
-        let source = Source::ConfigMap(config);
         for (key, _) in &config.meta.annotations {
             if registry.find(key) == Some(None) {
                 let field = source.field(key);

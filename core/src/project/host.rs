@@ -13,9 +13,9 @@ use alloc::vec::Vec;
 
 use super::client::{self, Handshake};
 use super::route::{self, Policies};
-use super::{Piece, class, passthrough};
+use super::{Piece, canary, class, passthrough};
 use crate::action::MapId;
-use crate::annotations::Registry;
+use crate::annotations::{self, Registry};
 use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
 use crate::sabotage::{Mistake, is_planted};
@@ -57,7 +57,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
         let Some(ingress) = lookup.ingress(&name) else { continue };
         if class::is_ours(lookup, ingress) {
             // Also a host of which no path can be served is known, and shadows the wildcard.
-            is_known = true;
+            is_known |= !annotations::canary::is_marked(&ingress.meta);
             collect(ingress, host, lookup, &mut claims);
         }
     }
@@ -67,6 +67,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
             .then_with(|| seniority(a).cmp(&seniority(b)))
             .then_with(|| a.rank.cmp(&b.rank))
     });
+    let canaries = canary::take(lookup, &mut claims);
     let handshake = client::handshake(lookup, registry, host);
     if let Handshake::Checks(_, clients) = &handshake {
         piece.contributions.extend(client::lines(lookup, registry, host, *clients));
@@ -83,6 +84,10 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
             }
         }
     }
+    // Nobody sees the requests of a host that is passed through.
+    let none = BTreeMap::new();
+    let owners = if is_passed { &none } else { &winners };
+    let canaries = canary::assign(canaries, owners, host, &mut piece.problems);
     if is_passed {
         let claim = winners.get(&PathKey::root());
         let (plain, sni) = passthrough::records(lookup, registry, &mut policies, claim, &mut piece);
@@ -93,15 +98,8 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, host: &Arc<str>) ->
     }
     let has_root = winners.contains_key(&PathKey::root());
     for (path, claim) in winners {
-        let record = route::record(
-            lookup,
-            registry,
-            &mut policies,
-            claim.ingress,
-            &claim.field,
-            claim.backend,
-            &mut piece,
-        );
+        let record =
+            route::record(lookup, registry, &mut policies, &claim, canaries.get(&path), &mut piece);
         add(&mut piece, host, &path, &record);
     }
     if !has_root && (is_known || host.is_empty()) {

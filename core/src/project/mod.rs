@@ -5,6 +5,7 @@
 //! read is recorded, which the type of [`Lookup`] enforces.
 
 pub mod backend;
+pub mod canary;
 pub mod class;
 pub mod client;
 pub mod expiry;

@@ -10,7 +10,7 @@ use super::{Piece, class};
 use crate::annotations::dialect::{Dialect, Entry, Target, Verdict};
 use crate::annotations::resolve::Source;
 use crate::annotations::value::quoted;
-use crate::annotations::{Annotation, Apply, Inertness, Refusal, Registry};
+use crate::annotations::{Annotation, Apply, Inertness, Refusal, Registry, canary};
 use crate::problem::{Problem, Reason, Severity};
 use crate::snippet::Place;
 use crate::world::host;
@@ -69,19 +69,13 @@ fn keys(
     registry: &Registry,
     problems: &mut Vec<Problem>,
 ) {
+    let is_canary = object.kind == Kind::Ingress && canary::is_marked(meta);
     for (key, value) in &meta.annotations {
         let Some(found) = registry.find(key) else { continue };
         let problem = match found.and_then(|row| registry.row(row)) {
             None => unknown(object, source.field(key), key, registry),
-            Some(row) if !source.admits(row.scopes) => Problem {
-                object: object.clone(),
-                field: source.field(key).into(),
-                reason: Reason::WrongScope,
-                severity: Severity::Warning,
-                what: format!("{} has no meaning on a {}", quoted(key), object.kind.name()),
-                instead: "it is ignored".to_string(),
-                fix: "put it where the annotation reference says".to_string(),
-            },
+            Some(row) if !source.admits(row.scopes) => misplaced(object, source.field(key), key),
+            Some(row) if is_canary && !canary::is_own(row) => of_the_path(object, &source, key),
             Some(Annotation { apply: Apply::Inert(why), .. }) => match why(value) {
                 Some(why) => inert(object, &source, key, why),
                 None => continue,
@@ -144,6 +138,33 @@ pub fn snippet(
             problem(Reason::Refused, words, instead, "mend the line that HAProxy names")
         }
     })
+}
+
+/// The Problem for a key on a canary that is not about who goes to it.
+fn of_the_path(object: &ObjectRef, source: &Source<'_>, key: &str) -> Problem {
+    Problem {
+        object: object.clone(),
+        field: source.field(key).into(),
+        reason: Reason::WrongScope,
+        severity: Severity::Warning,
+        what: format!("{} has no meaning on a canary", quoted(key)),
+        instead: "what the Ingress that it joins says holds for both".to_string(),
+        fix: "remove it here, or write it on the Ingress that the canary joins".to_string(),
+    }
+}
+
+/// The Problem for a key in a place where it has no meaning.
+#[must_use]
+pub fn misplaced(object: &ObjectRef, field: String, key: &str) -> Problem {
+    Problem {
+        object: object.clone(),
+        field: field.into(),
+        reason: Reason::WrongScope,
+        severity: Severity::Warning,
+        what: format!("{} has no meaning on a {}", quoted(key), object.kind.name()),
+        instead: "it is ignored".to_string(),
+        fix: "put it where the annotation reference says".to_string(),
+    }
 }
 
 /// The Problem for an unknown key: what says the same here, for a key of haproxytech's, or the

@@ -1,7 +1,8 @@
 //! From one path of an Ingress to its route record: which backend, under which policy, or which
 //! answer instead.
 //!
-//! Forms: `BACKEND` (plain) and `|BACKEND|POLICY` (with a policy). Answers are static backends.
+//! Forms: `BACKEND` (plain), `|BACKEND|POLICY` (with a policy) and `|BACKEND|POLICY|CANARY` (with
+//! another backend, chosen by the policy). Answers are static backends.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -9,11 +10,12 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::Piece;
 use super::client::Handshake;
+use super::host::Claim;
+use super::{Piece, canary};
 use crate::annotations::resolve::{self, Resolved, Source, Target};
-use crate::annotations::{Registry, RowId, process, redirect};
-use crate::desired::{BackendSpec, Contribution};
+use crate::annotations::{BackendDraft, Registry, RouteDraft, RowId, process, redirect};
+use crate::desired::BackendSpec;
 use crate::problem::{Problem, Reason, Severity};
 use crate::render::profile;
 use crate::snippet::{Place, Snippet};
@@ -49,15 +51,15 @@ pub(super) struct Policy {
 }
 
 /// The record of one path. Problems, policies and the backend go into `piece`.
-pub fn record(
+pub(super) fn record(
     lookup: &mut Lookup<'_>,
     registry: &Registry,
     policies: &mut Policies,
-    ingress: &Ingress,
-    field: &str,
-    backend: &BackendRef,
+    claim: &Claim<'_>,
+    canary: Option<&Claim<'_>>,
     piece: &mut Piece,
 ) -> String {
+    let (ingress, field, backend) = (claim.ingress, &claim.field, claim.backend);
     let object = ObjectRef { kind: Kind::Ingress, name: ingress.meta.name.clone() };
     if lookup.quarantined(&object).is_some() {
         piece.problems.push(withheld(lookup, object));
@@ -69,7 +71,7 @@ pub fn record(
         BackendRef::Unusable(what) => {
             piece.problems.push(Problem {
                 object,
-                field: field.into(),
+                field: field.as_str().into(),
                 reason: Reason::NotSupported,
                 severity: Severity::Error,
                 what: what.to_string(),
@@ -83,7 +85,7 @@ pub fn record(
         Name { namespace: ingress.meta.name.namespace.clone(), name: service_name.clone() };
     let missing = |what: String, fix: String| Problem {
         object: object.clone(),
-        field: field.into(),
+        field: field.as_str().into(),
         reason: Reason::NotFound,
         severity: Severity::Error,
         what,
@@ -97,7 +99,11 @@ pub fn record(
             return UNAVAILABLE.to_string();
         }
     };
-    finish(lookup, registry, policy, Some(ingress), &service_name, found, piece)
+    let built = build(lookup, registry, policy, Some(ingress), &service_name, found, piece);
+    let Some(mut built) = built else { return UNAVAILABLE.to_string() };
+    let canary =
+        canary.and_then(|claim| canary::join(lookup, registry, ingress, claim, &mut built, piece));
+    built.record(canary, piece)
 }
 
 /// The Problem of an Ingress that is withheld.
@@ -165,7 +171,10 @@ pub fn fallback(
     };
     let found = find_port(lookup, &name, &port);
     Some(match found {
-        Ok(found) => finish(lookup, registry, policy, None, &name, found, piece),
+        Ok(found) => match build(lookup, registry, policy, None, &name, found, piece) {
+            Some(built) => built.record(None, piece),
+            None => UNAVAILABLE.to_string(),
+        },
         Err((what, fix)) => {
             piece.problems.push(Problem {
                 object: ObjectRef { kind: Kind::Service, name },
@@ -181,7 +190,32 @@ pub fn fallback(
     })
 }
 
-fn finish(
+/// What a record is made of.
+pub(super) struct Built {
+    backend: Arc<str>,
+    /// The policy of the path, with what the backend needs the frontend to compute.
+    pub(super) policy: RouteDraft,
+    /// The latter alone.
+    pub(super) of_backend: RouteDraft,
+}
+
+impl Built {
+    /// The record; the policy goes into `piece`.
+    fn record(self, canary: Option<Arc<str>>, piece: &mut Piece) -> String {
+        let name = self.backend;
+        let Some((id, contributions)) = self.policy.finish() else { return name.to_string() };
+        piece.contributions.extend(contributions);
+        let lists = self.policy.lists();
+        piece.lists.extend(lists.map(|(id, list)| (id.clone(), list.clone())));
+        match canary {
+            Some(canary) => format!("|{name}|{id}|{canary}"),
+            None => format!("|{name}|{id}"),
+        }
+    }
+}
+
+/// The backend of a path; `None` when a key that protects it cannot be used.
+fn build(
     lookup: &mut Lookup<'_>,
     registry: &Registry,
     mut policy: Policy,
@@ -189,7 +223,7 @@ fn finish(
     service_name: &Name,
     port: FoundPort<'_>,
     piece: &mut Piece,
-) -> String {
+) -> Option<Built> {
     let mut sources = Vec::with_capacity(3);
     sources.extend(lookup.defaults().map(Source::ConfigMap));
     sources.extend(ingress.map(|i| Source::Ingress(&i.meta)));
@@ -198,44 +232,45 @@ fn finish(
         resolve::apply(lookup, registry, &sources, Target::Backend);
     piece.problems.extend(problems);
     if policy.closed || closed.is_some() {
-        return UNAVAILABLE.to_string();
+        return None;
     }
     crate::annotations::protocol::app_protocol(port.app_protocol, &mut backend);
-    let Some(snippet) = snippet(lookup, ingress, service_name) else {
-        return UNAVAILABLE.to_string();
-    };
+    let snippet = snippet(lookup, ingress, service_name)?;
     policy.route.absorb(&backend.route);
-    let base = profile::name(backend.balance, backend.check_profile, backend.affinity);
-    let spec = Arc::new(BackendSpec {
-        service: service_name.clone(),
+    let spec = Arc::new(spec(lookup, service_name, &port, &backend, snippet));
+    let name = spec.name();
+    piece.backends.push((name.clone(), spec));
+    Some(Built { backend: name, policy: policy.route, of_backend: backend.route })
+}
+
+/// What a backend is to be: what the keys add up to, for a port of a Service.
+pub(super) fn spec(
+    lookup: &mut Lookup<'_>,
+    service: &Name,
+    port: &FoundPort<'_>,
+    draft: &BackendDraft,
+    snippet: Option<Arc<Snippet>>,
+) -> BackendSpec {
+    let base = profile::name(draft.balance, draft.check_profile, draft.affinity);
+    BackendSpec {
+        service: service.clone(),
         port_name: port.name.into(),
         port: port.number,
         profile: match &snippet {
             Some(snippet) => profile::with_snippet(&base, snippet),
             None => base,
         },
-        keywords: backend.keywords.join(" ").into(),
-        files: backend.files.iter().copied().collect(),
-        check: backend.check.clone(),
+        keywords: draft.keywords.join(" ").into(),
+        files: draft.files.iter().copied().collect(),
+        check: draft.check.clone(),
         snippet,
-        reach: backend.reach.filter(|reach| *reach != lookup.settings().reach),
-    });
-    let name = spec.name();
-    piece.backends.push((name.clone(), spec));
-    match policy.route.finish() {
-        None => name.to_string(),
-        Some((id, contributions)) => {
-            piece.contributions.extend::<Vec<Contribution>>(contributions);
-            let lists = policy.route.lists();
-            piece.lists.extend(lists.map(|(id, list)| (id.clone(), list.clone())));
-            format!("|{name}|{id}")
-        }
+        reach: draft.reach.filter(|reach| *reach != lookup.settings().reach),
     }
 }
 
 /// The lines of a backend: those of the ConfigMap, the Ingress and the Service, in this order; `None`
 /// when one of them must not be served without lines that are not in force.
-fn snippet(
+pub(super) fn snippet(
     lookup: &mut Lookup<'_>,
     ingress: Option<&Ingress>,
     service: &Name,
@@ -306,7 +341,7 @@ pub(super) struct FoundPort<'w> {
     pub(super) service: &'w Service,
     pub(super) name: &'w str,
     pub(super) number: u16,
-    app_protocol: Option<&'w str>,
+    pub(super) app_protocol: Option<&'w str>,
 }
 
 /// Finds the port, or says what is missing and how to fix it.

@@ -1,7 +1,7 @@
 //! Map files, and the form of the records in them.
 
-use alloc::format;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::action::MapId;
@@ -51,16 +51,21 @@ pub fn default_certificate_entry(image: &Image) -> Arc<str> {
 #[must_use]
 pub fn parts(record: &str) -> (&str, Option<&str>) {
     let Some(fields) = record.strip_prefix('|') else { return (record, None) };
-    match fields.split_once('|') {
-        Some((backend, policy)) => (backend, Some(policy)),
-        None => (fields, None),
-    }
+    let mut fields = fields.split('|');
+    (fields.next().unwrap_or(""), fields.next())
 }
 
-/// What a record refers to: a tenant's backend and a policy.
+/// The backend of a canary in the record of a route.
+#[must_use]
+pub fn canary(record: &str) -> Option<&str> {
+    record.strip_prefix('|')?.split('|').nth(2)
+}
+
+/// What a record refers to: tenants' backends and a policy.
 pub fn referred(record: &str) -> impl Iterator<Item = &str> {
     let (backend, policy) = parts(record);
-    Some(backend).filter(|b| !is_static(b)).into_iter().chain(policy)
+    let backend = Some(backend).filter(|b| !is_static(b));
+    backend.into_iter().chain(policy).chain(canary(record))
 }
 
 /// Whether a backend is part of the skeleton.
@@ -69,16 +74,12 @@ pub fn is_static(backend: &str) -> bool {
     backend.starts_with("tidegate-")
 }
 
-/// A record with the name its backend has in HAProxy.
+/// A record with the names its backends have in HAProxy. No policy or list has the name of a backend.
 #[must_use]
 pub fn physical_record(record: &Arc<str>, running: &Running) -> Arc<str> {
-    let (backend, policy) = parts(record);
-    let physical = running.physical(backend);
-    if physical == backend {
+    if record.split('|').all(|field| running.physical(field) == field) {
         return record.clone();
     }
-    match policy {
-        Some(policy) => format!("|{physical}|{policy}").into(),
-        None => physical.into(),
-    }
+    let fields: Vec<&str> = record.split('|').map(|field| running.physical(field)).collect();
+    fields.join("|").into()
 }

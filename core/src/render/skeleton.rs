@@ -204,9 +204,11 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     out.write_str(
         "  http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)\n\
          \x20 http-request return status 503 unless { var(txn.pol) -m found }\n\
-         \x20 http-request set-var(txn.be) var(txn.be),field(2,|)\n\
          \x20 http-request set-var(txn.fl) var(txn.pol),field(1,|)\n",
     )?;
+    let canary = "http-request set-var(txn.cb) var(txn.be),field(4,|) if {on:canary}";
+    writeln!(out, "  {}", expand(canary))?;
+    out.write_str("  http-request set-var(txn.be) var(txn.be),field(2,|)\n")?;
     if skeleton.capabilities.lua {
         for line in auth::EARLY {
             writeln!(out, "  {}", expand(line))?;

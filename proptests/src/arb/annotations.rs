@@ -131,9 +131,24 @@ fn some(max: usize) -> BoxedStrategy<BTreeMap<String, String>> {
     .boxed()
 }
 
-/// Annotations of an Ingress.
+/// Annotations of an Ingress; some are canaries.
 pub fn for_ingress() -> BoxedStrategy<BTreeMap<String, String>> {
-    some(4)
+    let keys = FAMILIES.iter().flat_map(|family| family.keys).map(|row| row.key);
+    let keys: Vec<_> = keys.filter(|key| key.starts_with("canary-")).collect();
+    let row = select(keys).prop_map(|key| rows().into_iter().find(|row| row.key == key));
+    let own = row.prop_flat_map(|row| {
+        row.map_or(Just(None).boxed(), |row| {
+            value(row)
+                .prop_map(move |value| Some((format!("tidegate.io/{}", row.key), value)))
+                .boxed()
+        })
+    });
+    let canary = (some(2), vec(own, 0..4)).prop_map(|(mut all, own)| {
+        all.extend(own.into_iter().flatten());
+        all.insert("tidegate.io/canary".to_owned(), "true".to_owned());
+        all
+    });
+    prop_oneof![5 => some(4), 1 => canary].boxed()
 }
 
 /// Annotations of a Service.

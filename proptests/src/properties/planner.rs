@@ -10,7 +10,6 @@ use tidegate_core::capability::Tier;
 use tidegate_core::desired::Image;
 use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::problem::Reason;
-use tidegate_core::render::maps;
 use tidegate_core::time::Time;
 
 use crate::arb::{Act, Case};
@@ -231,15 +230,13 @@ fn same_entries(
     memory: &Haproxy,
     roles: &BTreeMap<String, String>,
 ) -> Verdict {
-    let logical = |text: &str| match (id, maps::parts(text)) {
-        (id, (backend, None)) if id.has_records() => {
-            roles.get(backend).cloned().unwrap_or_else(|| text.to_owned())
+    let logical = |text: &str| match id.has_records() {
+        true => {
+            let fields = text.split('|');
+            let names = fields.map(|field| roles.get(field).map_or(field, |role| role.as_str()));
+            names.collect::<Vec<_>>().join("|")
         }
-        (id, (backend, Some(policy))) if id.has_records() => {
-            let name = roles.get(backend).map_or(backend, String::as_str);
-            format!("|{name}|{policy}")
-        }
-        _ => text.to_owned(),
+        false => text.to_owned(),
     };
     let key_of = |key: &str| match id {
         MapId::Check => roles.get(key).cloned().unwrap_or_else(|| key.to_owned()),

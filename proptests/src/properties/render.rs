@@ -362,7 +362,7 @@ fn map_is_as_wanted(image: &Image, id: MapId, text: &str) -> Verdict {
     for (key, value) in &has {
         let fields = value.split('|').count();
         let shape = match id {
-            MapId::Route => fields == 1 || (fields == 3 && value.starts_with('|')),
+            MapId::Route => fields == 1 || (matches!(fields, 3 | 4) && value.starts_with('|')),
             MapId::Policy => {
                 fields
                     == 1 + tidegate_core::annotations::FAMILIES

@@ -175,7 +175,7 @@ impl Haproxy {
         let mut backend = record;
         if record.starts_with('|') {
             let fields: Vec<&str> = record.split('|').collect();
-            let [_, name, policy] = fields.as_slice() else { return Answer::Unavailable };
+            let [_, name, policy, ..] = fields.as_slice() else { return Answer::Unavailable };
             if self.entry(MapId::Policy, policy).is_none() {
                 return Answer::Unavailable;
             }

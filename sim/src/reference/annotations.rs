@@ -59,6 +59,19 @@ pub fn passes(facts: &Facts<'_>, ingress: &Ingress) -> bool {
     value.is_some_and(|value| ["true", "on", "enabled"].contains(&value.trim()))
 }
 
+/// Whether an Ingress is marked as a canary; any value but a plain no marks it.
+#[must_use]
+pub fn is_canary(ingress: &Ingress) -> bool {
+    let value = ingress.meta.annotation("tidegate.io/canary");
+    value.is_some_and(|value| !["false", "off", "disabled"].contains(&value.trim()))
+}
+
+/// Whether a Service is a canary by haproxytech's condition.
+#[must_use]
+pub fn has_condition(service: &Service) -> bool {
+    !written(&service.meta, &("route-acl", "route-acl")).is_empty()
+}
+
 /// Whether a policy of this Ingress takes requests to enforce, which nobody sees when TLS is passed
 /// through: lists of addresses that a header tells, passwords, certificates of clients.
 #[must_use]

@@ -110,10 +110,9 @@ impl<'a> Facts<'a> {
     fn among<T>(&self, host: &str, look: impl Fn(bool, &str, &[Claim<'_>]) -> T) -> Option<T> {
         let host = host.to_ascii_lowercase();
         let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-        let mut ours: Vec<_> = self.ingresses.iter().filter(|i| self.is_ours(i)).collect();
-        ours.sort_by_key(|i| (i.meta.created, i.meta.name.clone()));
+        let ours = self.owners();
         for name in [Some(host), wildcard].into_iter().flatten() {
-            let claims: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, &name)).collect();
+            let claims = self.claims(&ours, &name);
             let mentioned = ours.iter().any(|i| i.rules.iter().any(|r| canonical(&r.host) == name));
             if mentioned && claims.is_empty() {
                 // A host whose rules all say nothing usable: the standard is silent.
@@ -124,10 +123,21 @@ impl<'a> Facts<'a> {
                 return Some(look(is_passed, &name, &claims));
             }
         }
-        let mut claims: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, "")).collect();
+        let mut claims = self.claims(&ours, "");
         // Without a host there is no SNI to know it by.
         claims.retain(|claim| !annotations::passes(self, claim.ingress));
         Some(look(false, "", &claims))
+    }
+
+    /// The claims on a host, without those that join the paths of others.
+    fn claims<'b>(&self, ours: &[&'b Ingress], host: &str) -> Vec<Claim<'b>> {
+        let mut found: Vec<Claim<'_>> = ours.iter().flat_map(|i| claims(i, host)).collect();
+        found.retain(|claim| {
+            let BackendRef::Service { name, port: _ } = claim.backend else { return true };
+            let name = Name::new(&claim.ingress.meta.name.namespace, name);
+            !self.services.get(&name).is_some_and(|service| annotations::has_condition(service))
+        });
+        found
     }
 
     /// Whether TLS of a host is passed through, and the claims that agree with the oldest.
@@ -166,15 +176,12 @@ impl<'a> Facts<'a> {
     pub fn sni(&self, name: &str) -> Option<Option<Answer>> {
         let name = name.to_ascii_lowercase();
         let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-        let mut ours: Vec<_> = self.ingresses.iter().filter(|i| self.is_ours(i)).collect();
-        ours.sort_by_key(|i| (i.meta.created, i.meta.name.clone()));
-        let named =
-            |name: &str| -> Vec<Claim<'_>> { ours.iter().flat_map(|i| claims(i, name)).collect() };
+        let ours = self.owners();
         let mentions =
             |name: &str| ours.iter().any(|i| i.rules.iter().any(|r| canonical(&r.host) == name));
         let names = [Some(name), wildcard];
         let name = names.iter().flatten().find(|name| mentions(name))?;
-        let (is_passed, claims) = self.one_way(named(name));
+        let (is_passed, claims) = self.one_way(self.claims(&ours, name));
         if !is_passed {
             return None;
         }
@@ -217,9 +224,16 @@ impl<'a> Facts<'a> {
         ours
     }
 
+    /// Those that own paths: canaries join the paths of others.
+    fn owners(&self) -> Vec<&'a Ingress> {
+        let mut ours = self.ours();
+        ours.retain(|i| !annotations::is_canary(i));
+        ours
+    }
+
     /// Our Ingresses with a rule for a host, the oldest first.
     pub(super) fn with_rule_for(&self, host: &str) -> Vec<&'a Ingress> {
-        let mut ours = self.ours();
+        let mut ours = self.owners();
         ours.retain(|i| i.rules.iter().any(|r| canonical(&r.host) == host && is_host(&r.host)));
         ours
     }

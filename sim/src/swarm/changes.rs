@@ -121,6 +121,9 @@ impl Changes {
         // Mostly its own host, sometimes another's.
         let own = HOSTS.get(number).copied().unwrap_or("a.example");
         let host = if self.dice.percent(85) { own } else { *self.dice.pick(HOSTS).unwrap_or(&own) };
+        // Sometimes it joins the path of the other one of its namespace.
+        let canary = self.dice.percent(15);
+        let host = if canary { HOSTS.get(number ^ 1).copied().unwrap_or(host) } else { host };
         let service = if self.dice.percent(60) { "web" } else { "api" };
         let secret = self.dice.percent(50).then(|| "tls".to_owned());
         What::Ingress {
@@ -128,7 +131,8 @@ impl Changes {
             host: host.to_owned(),
             service: service.to_owned(),
             secret,
-            guarded: self.guarded && number % 2 == 1,
+            guarded: self.guarded && number % 2 == 1 && !canary,
+            canary,
         }
     }
 }

@@ -99,13 +99,20 @@ impl Cluster {
                 let object = there.then(|| build::service(namespace, name));
                 (ObjectRef::new(Kind::Service, namespace, name), object)
             }
-            What::Ingress { name, host, service, secret, guarded } => {
+            What::Ingress { name, host, service, secret, guarded, canary } => {
                 let name = parts(name);
                 let object_ref = ObjectRef::new(Kind::Ingress, name.0, name.1);
                 // An Ingress keeps its age when it changes.
                 let known = self.truth.get(&object_ref).map(|o| o.meta().created);
-                let annotations: &[(&str, &str)] =
-                    if *guarded { &[("tidegate.io/allow-list", "10.0.0.0/8")] } else { &[] };
+                let annotations: &[(&str, &str)] = match (canary, guarded) {
+                    (true, _) => &[
+                        ("tidegate.io/canary", "true"),
+                        ("tidegate.io/canary-weight", "30"),
+                        ("tidegate.io/canary-by-cookie", "canary"),
+                    ],
+                    (false, true) => &[("tidegate.io/allow-list", "10.0.0.0/8")],
+                    (false, false) => &[],
+                };
                 let ingress = build::ingress(&Wants {
                     name,
                     created: known.unwrap_or(self.age),
@@ -217,7 +224,9 @@ impl Cluster {
                 _ => None,
             });
             let (first, more) = (claims.next(), claims.next().is_some());
-            let guarded = first.is_some_and(|i| !i.meta.annotations.is_empty()) && !more;
+            let guarded = first
+                .is_some_and(|i| i.meta.annotation("tidegate.io/allow-list").is_some())
+                && !more;
             let certificate = (!more).then(|| {
                 let tls = first?.tls.first()?.secret.clone()?;
                 let namespace = &first?.meta.name.namespace;

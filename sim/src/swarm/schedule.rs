@@ -41,6 +41,8 @@ pub enum What {
         secret: Option<String>,
         /// Whether it has an allow list.
         guarded: bool,
+        /// Whether it is a canary.
+        canary: bool,
     },
     /// An Ingress is deleted.
     NoIngress(String),
@@ -122,12 +124,13 @@ impl fmt::Display for Entry {
             What::NoPods(service) => write!(f, "no-pods {service}"),
             What::Service(name, true) => write!(f, "service {name}"),
             What::Service(name, false) => write!(f, "no-service {name}"),
-            What::Ingress { name, host, service, secret, guarded } => {
+            What::Ingress { name, host, service, secret, guarded, canary } => {
                 write!(f, "ingress {name} {host} {service}")?;
                 if let Some(secret) = secret {
                     write!(f, " tls={secret}")?;
                 }
-                f.write_str(if *guarded { " guarded" } else { "" })
+                f.write_str(if *guarded { " guarded" } else { "" })?;
+                f.write_str(if *canary { " canary" } else { "" })
             }
             What::NoIngress(name) => write!(f, "no-ingress {name}"),
             What::Secret(name, number) => write!(f, "secret {name} {number}"),
@@ -181,8 +184,8 @@ impl FromStr for Entry {
                 let (name, host, service) = (next()?, next()?, next()?);
                 let rest: Vec<&str> = words.collect();
                 let secret = rest.iter().find_map(|w| w.strip_prefix("tls=")).map(str::to_owned);
-                let guarded = rest.contains(&"guarded");
-                What::Ingress { name, host, service, secret, guarded }
+                let (guarded, canary) = (rest.contains(&"guarded"), rest.contains(&"canary"));
+                What::Ingress { name, host, service, secret, guarded, canary }
             }
             "no-ingress" => What::NoIngress(next()?),
             "secret" => What::Secret(next()?, next()?.parse().map_err(|_| bad())?),
@@ -260,7 +263,7 @@ mod tests {
     fn text_and_schedule_are_the_same_thing() {
         let text = "tier B\n0 service t1/web\n5 pods t1/web 1,2 -\n7 pods t1/web - 3\n\
                     8 no-pods t1/web\n9 no-service t1/web\n10 ingress t1/a a.example web tls=tls \
-                    guarded\n11 ingress t1/b b.example web\n12 no-ingress t1/a\n13 secret t1/tls 2\n\
+                    guarded\n11 ingress t1/b b.example web canary\n12 no-ingress t1/a\n13 secret t1/tls 2\n\
                     14 fault lose-commands 3\n15 fault gap 500\n16 fault tamper\n17 quiet\n";
         let (tier, entries) = from_text(text).unwrap();
         assert_eq!(to_text(&tier, "", &entries), text);
