@@ -177,7 +177,7 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
         plan.reasons.insert(ReloadReason::Bulk(draft.new_backends));
         plan.commands.retain(|c| c.phase == Phase::Urgent);
     }
-    if is_planted(Mistake::HashOrder) && noise() % 3 == 0 {
+    if is_planted(Mistake::HashOrder) && noise().is_multiple_of(3) {
         plan.commands.sort_by(|a, b| b.key.cmp(&a.key));
     }
     limit(&mut plan.commands, inputs.settings.limits.commands_per_action_max as usize);
