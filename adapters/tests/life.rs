@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::certs::{Authority, Issued};
 use common::client::{self, Connection, Request};
+use common::h2;
 use common::manifest::{app, classes, ingress, secret, service, slice};
 use common::pods::Pod;
 use common::rig::Rig;
@@ -45,6 +46,7 @@ fn life(version: &'static str) {
     scenarios.run("edits", || edits(&rig, &traffic, &shop, &blog));
     scenarios.run("routes move between Services", || moves(&rig));
     scenarios.run("certificates", || certificates(&rig));
+    scenarios.run("one HTTP/2 connection", || http2(&rig, &shop));
     scenarios.run("no reloads", || rig.assert_no_reloads_on_3_4("edits"));
     scenarios.run("a broken file", || broken_file(&rig, &traffic));
     scenarios.run("HAProxy refuses a regular expression", || refused_regex(&rig, &traffic));
@@ -187,6 +189,49 @@ fn certificates(rig: &Rig) {
     wait_certificate(rig, "tls.test", None, &[&one.der, &two.der]);
     rig.remove("tls");
     rig.wait("tls.test", "/", 404, "");
+}
+
+/// One HTTP/2 connection goes on, with eight streams at a time, while pods, a route and the
+/// certificate that it began with change; a request on it goes where its own host says.
+fn http2(rig: &Rig, shop: &[Pod]) {
+    let authority = Authority::new();
+    let secret = || authority.issue(&["h2.test", "other.test"]).secret("h2");
+    let routes = |service: &str, secret: Value| -> [Value; 2] {
+        let hosts = ["h2.test", "other.test"];
+        let ingress = ingress("h2").all("h2.test", "h2").all("other.test", service);
+        [ingress.tls(&hosts, "h2").into(), secret]
+    };
+    let pods = |pods: &[&Pod]| rig.put("h2-pods", &app("h2", pods));
+    pods(&[&shop[0]]);
+    rig.put("h2", &routes("h2", secret()));
+    rig.wait("h2.test", "/", 200, "shop");
+    rig.wait("other.test", "/", 200, "shop");
+    let session = eventually("HTTP/2 is agreed on", || {
+        h2::Session::open(rig.https, "h2.test", &client::trusting(&authority.roots()))
+            .map_err(|error| error.to_string())
+    });
+    for turn in 0..12 {
+        pods(&[&shop[turn % 4], &shop[(turn + 1) % 4]]);
+        let service = if turn % 2 == 0 { "blog" } else { "h2" };
+        rig.put("h2", &routes(service, secret()));
+        let answering = if turn % 2 == 0 { "blog" } else { "shop" };
+        eventually("the route of the other host has moved", || {
+            let answers = session.ask(&[("h2.test", "/"), ("other.test", "/")].repeat(4));
+            let mut moved = true;
+            for (nth, answer) in answers.into_iter().enumerate() {
+                let (status, service) = answer.unwrap_or_else(|error| panic!("lost: {error}"));
+                assert_eq!(status, 200, "turn {turn}");
+                match nth % 2 {
+                    0 => assert_eq!(service, "shop"),
+                    _ => moved &= service == answering,
+                }
+            }
+            ensure(moved, || "not yet".to_owned())
+        });
+    }
+    rig.remove("h2");
+    rig.remove("h2-pods");
+    rig.wait("h2.test", "/", 404, "");
 }
 
 fn broken_file(rig: &Rig, traffic: &Traffic) {

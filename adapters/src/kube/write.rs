@@ -99,7 +99,7 @@ impl Writer {
     }
 
     /// Replaces `status.loadBalancer.ingress` of exactly that object: the UID in the patch is a
-    /// precondition of the API server (409 when the name now belongs to another object).
+    /// precondition of the API server (422 when the name now belongs to another object).
     async fn status(
         &self,
         ingress: &Name,

@@ -40,7 +40,7 @@ async fn status_is_written_to_exactly_that_object() {
             writes += 1;
             match writes {
                 1 => answer(200, &json!({})),
-                2 => refused(409, "the UID is another one"),
+                2 => refused(422, "the UID is another one"),
                 _ => refused(504, "perhaps"),
             }
         })

@@ -7,6 +7,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod h2;
 pub mod ledger;
 pub mod long;
 pub mod manifest;

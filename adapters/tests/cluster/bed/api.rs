@@ -91,11 +91,25 @@ impl Api {
         Api { access: access.clone(), connection: None }
     }
 
-    /// One request. Asked again on a new connection when the kept one turns out to be closed.
+    /// One request for JSON.
     pub fn ask(&mut self, method: &str, path: &str, kind: &str, body: &str) -> io::Result<Reply> {
+        let answer = self.ask_as(method, path, "application/json", kind, body)?;
+        let body = serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body));
+        Ok((answer.status, body))
+    }
+
+    /// One request. Asked again on a new connection when the kept one turns out to be closed.
+    pub fn ask_as(
+        &mut self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        kind: &str,
+        body: &str,
+    ) -> io::Result<Answer> {
         let mut request = Request::get("127.0.0.1", path).method(method);
         request = request.header("authorization", &format!("Bearer {}", self.access.token));
-        request = request.header("accept", "application/json");
+        request = request.header("accept", accept);
         if !body.is_empty() {
             request = request.header("content-type", kind);
             body.clone_into(&mut request.body);
@@ -111,12 +125,11 @@ impl Api {
         Ok(self.keep(connection, answer))
     }
 
-    fn keep(&mut self, connection: Connection, answer: Answer) -> Reply {
+    fn keep(&mut self, connection: Connection, answer: Answer) -> Answer {
         if !answer.closes() {
             self.connection = Some(connection);
         }
-        let body = serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body));
-        (answer.status, body)
+        answer
     }
 
     /// Reads a path.

@@ -1,9 +1,10 @@
 //! A simulated API server: one store, and the HTTP that the real one speaks about it.
 //!
 //! [`store`] has objects, revisions and what was forgotten, [`http`] requests and answers,
-//! [`serve`] connections and watches, [`verbs`] lists, reads and writes.
+//! [`serve`] connections, [`watch`] watches, [`verbs`] lists, reads and writes.
 
 pub mod http;
 pub mod serve;
 pub mod store;
 pub mod verbs;
+pub mod watch;

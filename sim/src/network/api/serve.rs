@@ -9,7 +9,6 @@
 use std::io;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, sleep_until};
 use turmoil::net::TcpListener;
@@ -17,6 +16,7 @@ use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::http::{self, Answer, Request};
 use super::verbs::{self, Place};
+use super::watch;
 use crate::network::world::{Shared, World, lock};
 
 /// Port of the API server.
@@ -66,10 +66,13 @@ async fn connection(
         }
         if request.parameter("watch") == Some("true") {
             // Not within the match, which would hold the lock for as long as the watch lasts.
-            let begun = begin(&mut lock(world), &place, &request);
+            let begun = {
+                let world = lock(world);
+                watch::begin(world.api.store(), world.api.streaming, &place, &request)
+            };
             match begun {
                 Ok((first, revision)) => {
-                    return watch(world, read, write, &place, &request, first, revision).await;
+                    return follow(world, read, write, &place, &request, first, revision).await;
                 }
                 Err(refused) => write.write_all(&refused.bytes()).await?,
             }
@@ -148,65 +151,7 @@ fn whole(world: &mut World, place: &Place, request: &Request) -> (Vec<u8>, bool)
     (bytes, false)
 }
 
-/// What a watch begins with, and the revision it goes on from.
-fn begin(world: &mut World, place: &Place, request: &Request) -> Result<(Vec<u8>, u64), Answer> {
-    let slim = verbs::is_slim(request);
-    let streams = world.api.streaming;
-    let store = world.api.store();
-    if request.parameter("sendInitialEvents") == Some("true") {
-        if !streams {
-            let why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate \
-                       is enabled";
-            return Err(Answer::refused(422, "Invalid", why));
-        }
-        let (plural, namespace) = (place.resource.plural, place.namespace.as_deref());
-        let mut first = Vec::new();
-        for object in store.list(plural, namespace, verbs::selected(request)) {
-            first.extend(line("ADDED", &verbs::form(&object, slim)));
-        }
-        first.extend(bookmark(place, store.revision, true));
-        return Ok((first, store.revision));
-    }
-    let asked = request.parameter("resourceVersion").unwrap_or("0");
-    Ok((Vec::new(), asked.parse().unwrap_or(0)))
-}
-
-fn line(verb: &str, object: &Value) -> Vec<u8> {
-    let mut text = json!({ "type": verb, "object": object }).to_string();
-    text.push('\n');
-    text.into_bytes()
-}
-
-fn bookmark(place: &Place, revision: u64, complete: bool) -> Vec<u8> {
-    let mut metadata = json!({ "resourceVersion": revision.to_string() });
-    if let Some(fields) = metadata.as_object_mut().filter(|_| complete) {
-        let end = json!({ "k8s.io/initial-events-end": "true" });
-        fields.insert("annotations".to_owned(), end);
-    }
-    line("BOOKMARK", &json!({ "kind": place.resource.kind, "metadata": metadata }))
-}
-
-/// The next lines of a watch; `Err` is its last one.
-fn next(world: &World, place: &Place, request: &Request, at: &mut u64) -> Result<Vec<u8>, Vec<u8>> {
-    let (slim, name) = (verbs::is_slim(request), verbs::selected(request));
-    let Some(changes) = world.api.store().since(place.resource.plural, *at) else {
-        let gone = http::status(410, "Expired", "too old resource version");
-        return Err(line("ERROR", &gone));
-    };
-    let mut lines = Vec::new();
-    for change in changes {
-        *at = change.revision;
-        let (namespace, called) = super::store::name_of(&change.object);
-        let wanted = place.namespace.as_ref().is_none_or(|wanted| *wanted == namespace)
-            && name.is_none_or(|name| name == called);
-        if wanted {
-            lines.extend(line(change.verb, &verbs::form(&change.object, slim)));
-        }
-    }
-    Ok(lines)
-}
-
-async fn watch(
+async fn follow(
     world: &Shared,
     read: &mut OwnedReadHalf,
     write: &mut OwnedWriteHalf,
@@ -235,7 +180,7 @@ async fn watch(
         let more = {
             let world = lock(world);
             if world.api.epoch == epoch {
-                Some(next(&world, place, request, &mut at))
+                Some(watch::next(world.api.store(), place, request, &mut at))
             } else {
                 None
             }
@@ -268,11 +213,12 @@ async fn watch(
                 mark = Instant::now() + Duration::from_secs(BOOKMARK_S);
                 let world = lock(world);
                 // A bookmark says that nothing before it is missing.
-                due.extend(next(&world, place, request, &mut at).unwrap_or_default());
+                let store = world.api.store();
+                due.extend(watch::next(store, place, request, &mut at).unwrap_or_default());
                 let revision = world.api.store().revision;
                 if at <= revision {
                     at = revision;
-                    due.extend(bookmark(place, at, false));
+                    due.extend(watch::bookmark(place, verbs::is_slim(request), at, false));
                 }
             }
         }

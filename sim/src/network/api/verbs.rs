@@ -1,5 +1,5 @@
 //! What the API server does with a request that has one whole answer: get, list, create, update,
-//! patch. A watch is only recognised here.
+//! patch.
 //!
 //! Inputs: a request and the store. Outputs: an answer; writes change the store. Rules are those of
 //! the Kubernetes API: one revision for a list and all its pages, 410 for what is forgotten, 409 for
@@ -78,6 +78,16 @@ pub fn form(object: &Value, slim: bool) -> Value {
     })
 }
 
+/// Group and version, and kind, of what is given for a place.
+#[must_use]
+pub fn kind_of(place: &Place, slim: bool) -> (&'static str, &'static str) {
+    if slim {
+        return ("meta.k8s.io/v1", "PartialObjectMetadata");
+    }
+    let Resource { root, kind, .. } = place.resource;
+    (root.strip_prefix("/apis/").unwrap_or("v1"), kind)
+}
+
 /// Answers everything but watches. `page_max` bounds a page, whatever is asked for.
 pub fn answer(store: &mut Store, place: &Place, request: &Request, page_max: usize) -> Answer {
     let gone = || Answer::refused(404, "NotFound", "not found");
@@ -115,8 +125,16 @@ fn list(store: &mut Store, place: &Place, request: &Request, page_max: usize) ->
         }
     };
     let Some(all) = store.kept(plural, revision) else { return expired() };
-    let items: Vec<Value> =
-        all.iter().skip(from).take(limit).map(|object| form(object, slim)).collect();
+    // What a list is of it says once, but for metadata.
+    let item = |object: &Value| match form(object, slim) {
+        Value::Object(mut fields) if !slim => {
+            fields.remove("kind");
+            fields.remove("apiVersion");
+            Value::Object(fields)
+        }
+        other => other,
+    };
+    let items: Vec<Value> = all.iter().skip(from).take(limit).map(|object| item(object)).collect();
     let next = from + items.len();
     let mut metadata = json!({ "resourceVersion": revision.to_string() });
     if next < all.len()
@@ -125,9 +143,9 @@ fn list(store: &mut Store, place: &Place, request: &Request, page_max: usize) ->
         fields.insert("continue".to_owned(), json!(format!("{revision}-{next}")));
         fields.insert("remainingItemCount".to_owned(), json!(all.len() - next));
     }
-    let kind = if slim { "PartialObjectMetadata" } else { place.resource.kind };
+    let (group, kind) = kind_of(place, slim);
     Answer::good(json!({
-        "kind": format!("{kind}List"), "apiVersion": "v1", "metadata": metadata, "items": items,
+        "kind": format!("{kind}List"), "apiVersion": group, "metadata": metadata, "items": items,
     }))
 }
 
@@ -149,7 +167,8 @@ fn create(store: &mut Store, place: &Place, request: &Request) -> Answer {
     if store.get(place.resource.plural, &super::store::name_of(&object)).is_some() {
         return Answer::refused(409, "AlreadyExists", "already exists");
     }
-    stored(store.put(object))
+    let answer = stored(store.put(object));
+    Answer { code: if answer.code == 200 { 201 } else { answer.code }, ..answer }
 }
 
 fn update(store: &mut Store, place: &Place, request: &Request) -> Answer {
@@ -175,7 +194,7 @@ fn patch(store: &mut Store, place: &Place, request: &Request) -> Answer {
     };
     let uid = |object: &Value| object.pointer("/metadata/uid").cloned();
     if uid(&change).is_some() && uid(&change) != uid(known) {
-        return Answer::refused(409, "Conflict", "Precondition failed: UID in precondition");
+        return Answer::refused(422, "Invalid", "metadata.uid: field is immutable");
     }
     let mut object = (**known).clone();
     if place.status {
