@@ -85,3 +85,18 @@ pub fn physical_record(record: &Arc<str>, running: &Running) -> Arc<str> {
     let fields: Vec<&str> = record.split('|').map(|field| running.physical(field)).collect();
     fields.join("|").into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_refers_to_all_that_it_names() {
+        let names = |record| referred(record).collect::<Vec<_>>();
+        assert_eq!(names("a"), ["a"]);
+        assert_eq!(names("|a|p"), ["a", "p"]);
+        assert_eq!(names("|a|p|b"), ["a", "p", "b"]);
+        assert_eq!(names("|tidegate-503|p|b"), ["p", "b"]);
+        assert_eq!((canary("a"), canary("|a|p"), canary("|a|p|b")), (None, None, Some("b")));
+    }
+}
