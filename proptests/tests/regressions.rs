@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use tidegate_core::action::Lane;
 use tidegate_core::capability::Tier;
+use tidegate_core::digest::Digest;
 use tidegate_core::world::object::{
-    BackendRef, ConfigMap, Endpoint, EndpointSlice, Ingress, KeyAlgorithm, Kind, Object, ObjectRef,
-    Path, PathType, PortRef, Rule, Secret, Service, ServicePort, ServiceSource, SlicePort,
+    AuthorityFacts, BackendRef, ConfigMap, Endpoint, EndpointSlice, Ingress, KeyAlgorithm, Kind,
+    Object, ObjectRef, Path, PathType, PortRef, Rule, Secret, Service, ServicePort, ServiceSource,
+    SlicePort,
 };
 use tidegate_proptests::arb::objects::{certificate, meta};
 use tidegate_proptests::arb::{Act, Case, Fate, Setup};
@@ -304,6 +306,38 @@ fn a_default_certificate_comes_back_in_time() -> Result<(), String> {
         };
         planner::plan_reaches_desired(&of(acts(Fate::Done)))?;
         planner::unknown_ack_recovers(&of(acts(Fate::Unknown(done))))?;
+    }
+    Ok(())
+}
+
+/// HAProxy reads at its start what its lines name: a Service without a pod has no server to name its
+/// authorities, which have to be there for the first one.
+#[test]
+fn the_authorities_of_a_service_wait_for_its_first_pod() -> Result<(), String> {
+    let facts = AuthorityFacts { digest: Digest([7; 16]), not_after: i64::MAX, revokes: false };
+    let secret = Object::Secret(Arc::new(Secret {
+        meta: meta("a", "ca", 0, BTreeMap::new()),
+        certificate: None,
+        authority: Some(Ok(facts)),
+        users: None,
+    }));
+    let key = "tidegate.io/server-ca".to_owned();
+    let web = Object::Service(Arc::new(Service {
+        meta: meta("a", "web", 0, BTreeMap::from([(key, "ca".to_owned())])),
+        source: ServiceSource::Slices,
+        ports: vec![ServicePort {
+            name: "http".into(),
+            port: 80,
+            app_protocol: None,
+            node_port: None,
+        }],
+        local_traffic: false,
+        addresses: Vec::new(),
+    }));
+    for tier in [Tier::A, Tier::B, Tier::C] {
+        let without = vec![secret.clone(), web.clone(), slice("web", "http", &[])];
+        let first = Act::Put(slice("web", "http", &[[10, 0, 0, 1]]));
+        planner::plan_reaches_desired(&case(tier, without, vec![Act::Settle, first]))?;
     }
     Ok(())
 }

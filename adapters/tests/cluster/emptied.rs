@@ -12,6 +12,7 @@ use crate::bed::Bed;
 use crate::bed::wire::State;
 use crate::common::certs::Authority;
 use crate::common::client::{self, Connection, Request};
+use crate::common::long::Long;
 use crate::common::manifest::config_map;
 use crate::common::rig::Rig;
 use crate::common::traffic::Traffic;
@@ -76,6 +77,8 @@ fn an_emptied_store_is_not_believed() {
         ensure(kept.exists(), || kept.display().to_string())
     });
     let traffic = Traffic::by_ledger(&[rig.http], 2, 2, PAUSE, &town.ledger);
+    // The application that is still there at the end.
+    let long = Long::start(rig.http, "app14.test", Duration::from_secs(20));
     let rig = &mut rig;
     let mut scenarios = Scenarios::new("3.4");
     scenarios.run("away at a start", || {
@@ -97,6 +100,7 @@ fn an_emptied_store_is_not_believed() {
             ensure(synced == 1.0, || synced.to_string())
         });
         rig.wait_no_problem("not watched");
+        long.assert_whole("away at a start");
     });
     scenarios.run("emptied", || {
         replace_store(&mut bed, |bed| {
@@ -109,6 +113,7 @@ fn an_emptied_store_is_not_believed() {
         traffic.assert_nothing_lost("the store is empty");
         // Routes, Services, endpoints.
         eventually("it is counted", || ensure(held(rig) >= 45.0, || held(rig).to_string()));
+        long.assert_whole("emptied");
     });
     scenarios.run("restarted over the emptied store", || {
         restart(rig);
@@ -119,6 +124,7 @@ fn an_emptied_store_is_not_believed() {
         presents_its_certificate(rig, &trust);
         // Routes, Services, endpoints.
         eventually("it is counted", || ensure(held(rig) >= 45.0, || held(rig).to_string()));
+        long.assert_whole("restarted over the emptied store");
     });
     scenarios.run("emptied while it was not running", || {
         // Everything is back and believed, then both go at once.
@@ -132,6 +138,7 @@ fn an_emptied_store_is_not_believed() {
         std::thread::sleep(SOON);
         traffic.assert_nothing_lost("emptied while it was not running");
         presents_its_certificate(rig, &trust);
+        long.assert_whole("emptied while it was not running");
     });
     scenarios.run("restored", || {
         replace_store(&mut bed, |bed| bed.plane.restore("copy"));
@@ -143,6 +150,7 @@ fn an_emptied_store_is_not_believed() {
         rig.wait_no_problem("absent");
         eventually("nothing is held", || ensure(held(rig) == 0.0, || held(rig).to_string()));
         town.unroute("restored.test", "restored");
+        long.assert_whole("restored");
     });
     scenarios.run("no reloads", || rig.assert_no_reloads_on_3_4("an emptied store"));
     scenarios.run("a mass deletion is held, told, and accepted", || {
@@ -151,9 +159,14 @@ fn an_emptied_store_is_not_believed() {
             town.ledger.forget(&app.host);
         }
         mass_deletion(&mut bed, rig, &town);
+        long.assert_whole("a mass deletion is held");
     });
     scenarios.run("nothing lost", || {
         traffic.finish("an emptied store");
+        long.assert_whole("all of it");
+        let (streams, echoes) = long.finish();
+        println!("{streams} streams of 20 s whole, {echoes} echoes in tunnels");
+        assert!(streams > 0 && echoes > 0, "{streams} streams, {echoes} echoes");
     });
     scenarios.finish();
 }

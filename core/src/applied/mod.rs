@@ -146,7 +146,7 @@ impl Running {
             worker,
             skeleton,
             certificates,
-            files: image.files.keys().cloned().collect(),
+            files: render::loaded_files(image),
             default_installed: None,
             spares: render::backend::spares(image),
             ..running

@@ -11,14 +11,14 @@ pub mod profile;
 pub mod skeleton;
 pub mod stream;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::action::MapId;
-use crate::desired::{Image, ServerFile, Skeleton};
+use crate::desired::{Backend, Image, ServerFile, Skeleton};
 use crate::digest::{Digest, DigestWriter};
 
 /// What a file of a generation holds; the adapter has the bytes.
@@ -89,6 +89,21 @@ pub fn files(image: &Image) -> Vec<(Arc<str>, FileContent)> {
     }
     files.sort_unstable();
     files
+}
+
+/// Those of the image's files for servers and clients that HAProxy reads at its start: what no line
+/// names it does not look for.
+#[must_use]
+pub(crate) fn loaded_files(image: &Image) -> BTreeSet<Arc<str>> {
+    let capabilities = &image.skeleton.capabilities;
+    let has_line = |backend: &Backend| {
+        !backend.servers.is_empty() || backend::slots(capabilities, backend.servers.len()) > 0
+    };
+    let backends = image.backends.iter().filter(|(_, backend)| has_line(backend));
+    let of_servers =
+        backends.flat_map(|(_, backend)| backend.spec.files.iter().map(ServerFile::file));
+    let of_clients = image.certificates.iter().filter_map(|(key, _)| crt_list::authority_file(key));
+    of_servers.chain(of_clients).filter(|file| image.files.contains_key(file)).collect()
 }
 
 /// What names an image: the digest of all its text, wherever it is written to. Costs a rendering.
