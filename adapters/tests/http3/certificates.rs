@@ -126,6 +126,15 @@ pub fn handover(stage: &Stage) {
     let config = showing(Some(&thief), false, false);
     let mut open = stage.dial("x.hand.test", &config).unwrap();
     assert_eq!(open.ask(&Request::get("x.hand.test", "/")).unwrap().status, 200);
+    // And a session to resume.
+    let resuming = showing(Some(&thief), false, true);
+    let resumed = || -> io::Result<u16> {
+        let mut session = stage.dial("x.hand.test", &resuming)?;
+        let first = session.ask(&Request::get("x.hand.test", "/"))?.status;
+        session.ask(&Request::get("plain.test", "/"))?;
+        Ok(first)
+    };
+    assert_eq!(resumed().unwrap(), 200);
     let relay = Relay::before(stage.rig.https);
     let port = relay.port;
     let waiting = std::thread::spawn(move || Session::open(port, "x.hand.test", &config));
@@ -150,6 +159,8 @@ pub fn handover(stage: &Stage) {
     let took = settled(stage, "x.hand.test", &stage.good);
     println!("HAProxy {}: HTTP/3 after {took:?} for the new owner's clients", stage.rig.version);
     assert_eq!((ask(&mut late), ask(&mut open)), (421, 421), "for good");
+    let resumed = resumed().unwrap_or(0);
+    assert!([0, 421, 495].contains(&resumed), "a resumed session: {resumed}");
     assert_eq!(stage.now("x.hand.test", Some(&thief)), 495);
     stage.rig.remove("handover");
 }

@@ -7,7 +7,7 @@ use super::{Family, Refusal, option, value};
 use crate::desired::Skeleton;
 
 /// Option with the age in seconds.
-const MAX_AGE_OPTION: &str = "tidegate-quic-max-age";
+pub const MAX_AGE_OPTION: &str = "tidegate-quic-max-age";
 
 /// Longest age, a year, in seconds.
 const MAX_AGE_MAX: u64 = 31_536_000;

@@ -11,7 +11,7 @@ use core::net::SocketAddr;
 
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
-use crate::annotations::{Apply, Registry, listener, logs, process, timeouts};
+use crate::annotations::{Apply, Registry, listener, logs, process, quic, timeouts};
 use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::digest::Digest;
@@ -255,6 +255,9 @@ pub fn options(lookup: &mut Lookup<'_>, registry: &Registry) -> BTreeMap<Box<str
         if lookup.quarantined(&part(&config.meta.name, key)).is_some() {
             options.remove(option);
         }
+    }
+    if lookup.settings().listen.quic.is_none() || !lookup.capabilities().quic {
+        options.remove(quic::MAX_AGE_OPTION);
     }
     let max = connections_max(&lookup.capabilities()).unwrap_or(u64::MAX);
     let wanted = options.get(process::MAXCONN_OPTION).and_then(|n| n.parse::<u64>().ok());
