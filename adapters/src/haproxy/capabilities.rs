@@ -189,9 +189,8 @@ pub async fn of_binary(ports: &Ports, binary: &Path, scratch: &Path) -> io::Resu
         try_config(ports, binary, scratch, eight),
     )?;
     let mut tried: [(bool, String); 8] = tried.into();
-    if let [.., quic] = &mut tried
-        && !has_feature(&text, "QUIC")
-    {
+    let [.., quic] = &mut tried;
+    if !has_feature(&text, "QUIC") {
         *quic = (false, "HTTP/3: haproxy -vv does not have +QUIC".to_owned());
     }
     let limits = (ports.processes.descriptors(None), ports.processes.memory(None));

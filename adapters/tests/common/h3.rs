@@ -67,7 +67,7 @@ impl Session {
             let data = connection.handshake_data();
             let data =
                 data.and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
-            if data.and_then(|data| data.protocol).as_deref() != Some(b"h3") {
+            if data.and_then(|data| data.protocol).as_deref() != Some(&b"h3"[..]) {
                 return Err(io::Error::other("HTTP/3 was not agreed on"));
             }
             let quic = h3_quinn::Connection::new(connection.clone());
