@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use h3::client::SendRequest;
 use h3_quinn::OpenStreams;
-use quinn::crypto::rustls::QuicClientConfig;
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
 use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -24,6 +24,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+
+/// What is waited for, or why not.
+async fn soon<T, E>(what: &str, future: impl IntoFuture<Output = Result<T, E>>) -> io::Result<T>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match timeout(PATIENCE, future.into_future()).await {
+        Ok(outcome) => outcome.map_err(io::Error::other),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no {what} in time"))),
+    }
+}
 
 /// A connection.
 pub struct Session {
@@ -59,24 +70,23 @@ impl Session {
         let mut config = config.clone();
         config.alpn_protocols = vec![b"h3".to_vec()];
         let config = QuicClientConfig::try_from(config).map_err(io::Error::other)?;
-        let opened = async {
+        RUNTIME.block_on(async {
             let endpoint = quinn::Endpoint::client((from, 0).into())?;
             let config = quinn::ClientConfig::new(Arc::new(config));
             let connecting = endpoint.connect_with(config, to, name).map_err(io::Error::other)?;
-            let connection = connecting.await.map_err(io::Error::other)?;
+            let connection = soon("handshake", connecting).await?;
             let data = connection.handshake_data();
-            let data =
-                data.and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
+            let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
             if data.and_then(|data| data.protocol).as_deref() != Some(&b"h3"[..]) {
                 return Err(io::Error::other("HTTP/3 was not agreed on"));
             }
             let quic = h3_quinn::Connection::new(connection.clone());
-            let (mut driver, sender) = h3::client::new(quic).await.map_err(io::Error::other)?;
+            let mut builder = h3::client::builder();
+            // Frames without a meaning, to see whether the other side bears them, are not wanted.
+            builder.send_grease(false);
+            let (mut driver, sender) = soon("first streams", builder.build(quic)).await?;
             tokio::spawn(async move { poll_fn(|cx| driver.poll_close(cx)).await });
             Ok(Session { connection, sender, _endpoint: endpoint })
-        };
-        RUNTIME.block_on(async {
-            timeout(PATIENCE, opened).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         })
     }
 
@@ -92,21 +102,18 @@ impl Session {
             builder = builder.header(name, value);
         }
         let head = builder.body(()).map_err(io::Error::other)?;
-        let asked = async {
-            let mut stream = self.sender.send_request(head).await.map_err(io::Error::other)?;
+        let (head, body) = RUNTIME.block_on(async {
+            let mut stream = soon("stream", self.sender.send_request(head)).await?;
             if !body.is_empty() {
-                stream.send_data(body.into()).await.map_err(io::Error::other)?;
+                soon("room for the body", stream.send_data(body.into())).await?;
             }
-            stream.finish().await.map_err(io::Error::other)?;
-            let head = stream.recv_response().await.map_err(io::Error::other)?;
+            soon("end of the request", stream.finish()).await?;
+            let head = soon("answer", stream.recv_response()).await?;
             let mut body = Vec::new();
-            while let Some(piece) = stream.recv_data().await.map_err(io::Error::other)? {
+            while let Some(piece) = soon("body of the answer", stream.recv_data()).await? {
                 body.extend_from_slice(piece.chunk());
             }
-            Ok((head, body))
-        };
-        let (head, body) = RUNTIME.block_on(async {
-            timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            Ok::<_, io::Error>((head, body))
         })?;
         let text =
             |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

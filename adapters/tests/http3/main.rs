@@ -29,12 +29,10 @@ const ANNOUNCED: u16 = 443;
 /// What the scenarios share.
 struct Stage {
     rig: Rig,
-    pods: Vec<Pod>,
+    _pods: Vec<Pod>,
     /// Signs what HAProxy presents.
     servers: Authority,
-    /// Signs clients.
-    clients: Authority,
-    /// A client's certificate, signed by it.
+    /// A client's certificate, of the authority that is there from the start.
     good: Issued,
     /// One of another authority.
     stranger: Issued,
@@ -62,7 +60,7 @@ fn http_3(version: &'static str) {
     rig.wait("plain.test", "/", 200, "app");
     let good = clients.client("good");
     let stranger = Authority::new().client("stranger");
-    let mut stage = Stage { rig, pods, servers, clients, good, stranger };
+    let mut stage = Stage { rig, _pods: pods, servers, good, stranger };
     let mut scenarios = Scenarios::new(version);
     if version == "2.6" {
         scenarios.run("an HAProxy without QUIC", || serving::without(&stage));
