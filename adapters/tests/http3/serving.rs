@@ -194,7 +194,9 @@ impl Loop {
         });
     }
 
-    fn finish(self, during: &str) {
+    /// Stops. None may be lost, and few asked again for each reload: what is kept, and what begins in
+    /// that moment.
+    fn finish(self, during: &str, reloads: u64) {
         self.stop.store(true, Ordering::SeqCst);
         for thread in self.threads {
             thread.join().unwrap();
@@ -203,6 +205,7 @@ impl Loop {
         let lost = self.lost.lock().unwrap();
         println!("{during}: {sent} requests, {} lost, {again} asked again", lost.len());
         assert!(lost.is_empty(), "{during}: of {sent}: {lost:?}");
+        assert!(again <= 8 * reloads, "{during}: {again} asked again for {reloads} reloads");
     }
 }
 
@@ -234,7 +237,8 @@ pub fn reloads(stage: &Stage) {
     rig.put("config", &[config_map(&[])]);
     rig.wait_no_problem("quic-alt-svc-max-age");
     requests.pass(100);
-    requests.finish(&format!("HAProxy {}: reloads under HTTP/3", rig.version));
+    let reloads = rig.reload_count() - before;
+    requests.finish(&format!("HAProxy {}: {reloads} reloads under HTTP/3", rig.version), reloads);
 }
 
 /// A new tidegate with the same flags finds what it wants, and does nothing.
