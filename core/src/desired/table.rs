@@ -1,6 +1,7 @@
 //! `Table`: an ordered map that is cheap to snapshot. Split by a fixed hash of the key into shards
 //! that are shared until written, so a copy costs one pointer, and a later write copies the list of
-//! shards and one shard. The order of iteration is fixed: by shard, then by key.
+//! shards and one shard. An empty shard is not there at all, so that small tables cost little. The
+//! order of iteration is fixed: by shard, then by key.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -14,41 +15,50 @@ const SHARDS: usize = 256;
 /// A map from text to `V` with cheap clones.
 #[derive(Clone, Debug)]
 pub struct Table<V> {
-    shards: Arc<[Arc<BTreeMap<Arc<str>, V>>]>,
+    /// None at all before the first entry.
+    shards: Arc<[Option<Arc<Shard<V>>>]>,
     len: usize,
 }
 
-impl<V: Clone> Default for Table<V> {
+type Shard<V> = BTreeMap<Arc<str>, V>;
+
+impl<V> Default for Table<V> {
     fn default() -> Self {
-        let empty = Arc::new(BTreeMap::new());
-        Table { shards: (0..SHARDS).map(|_| empty.clone()).collect(), len: 0 }
+        Table { shards: Arc::from([]), len: 0 }
     }
 }
 
 impl<V: Clone> Table<V> {
+    fn shard(&self, at: usize) -> Option<&Arc<Shard<V>>> {
+        self.shards.get(at)?.as_ref()
+    }
+
     /// The value under a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&V> {
-        self.shards.get(shard_of(key))?.get(key)
+        self.shard(shard_of(key))?.get(key)
     }
 
     /// The key as stored, so that callers can share it.
     #[must_use]
     pub fn get_key_value(&self, key: &str) -> Option<(&Arc<str>, &V)> {
-        self.shards.get(shard_of(key))?.get_key_value(key)
+        self.shard(shard_of(key))?.get_key_value(key)
     }
 
     /// The value under a key, to be changed.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         self.get(key)?;
         let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?;
-        Arc::make_mut(shard).get_mut(key)
+        Arc::make_mut(shard.as_mut()?).get_mut(key)
     }
 
     /// Sets the value under a key; returns the one it replaces.
     pub fn insert(&mut self, key: Arc<str>, value: V) -> Option<V> {
+        if self.shards.is_empty() {
+            self.shards = (0..SHARDS).map(|_| None).collect();
+        }
         let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(&key))?;
-        let old = Arc::make_mut(shard).insert(key, value);
+        let old = Arc::make_mut(shard.get_or_insert_default()).insert(key, value);
         if old.is_none() {
             self.len += 1;
         }
@@ -58,8 +68,12 @@ impl<V: Clone> Table<V> {
     /// Removes a key; returns its value.
     pub fn remove(&mut self, key: &str) -> Option<V> {
         self.get(key)?;
-        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?;
-        let old = Arc::make_mut(shard).remove(key);
+        let place = Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?;
+        let shard = Arc::make_mut(place.as_mut()?);
+        let old = shard.remove(key);
+        if shard.is_empty() {
+            *place = None;
+        }
         if old.is_some() {
             self.len -= 1;
         }
@@ -80,7 +94,7 @@ impl<V: Clone> Table<V> {
 
     /// All entries, by shard and then by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
-        self.shards.iter().flat_map(|shard| shard.iter())
+        self.shards.iter().flatten().flat_map(|shard| shard.iter())
     }
 
     /// Calls `f` for each key whose value is missing on one side or not `same`. Shards that are
@@ -94,16 +108,18 @@ impl<V: Clone> Table<V> {
         if Arc::ptr_eq(&self.shards, &other.shards) {
             return;
         }
-        for (a, b) in self.shards.iter().zip(other.shards.iter()) {
-            if Arc::ptr_eq(a, b) {
+        for at in 0..self.shards.len().max(other.shards.len()) {
+            let (a, b) = (self.shard(at), other.shard(at));
+            if are_shared(a, b) {
                 continue;
             }
-            for (key, value) in a.iter() {
-                if b.get(key).is_none_or(|other| !same(value, other)) {
+            for (key, value) in a.into_iter().flat_map(|a| a.iter()) {
+                if b.and_then(|b| b.get(key)).is_none_or(|other| !same(value, other)) {
                     f(key);
                 }
             }
-            b.keys().filter(|key| !a.contains_key(*key)).for_each(&mut f);
+            let only = |key: &&Arc<str>| a.is_none_or(|a| !a.contains_key(*key));
+            b.into_iter().flat_map(|b| b.keys()).filter(only).for_each(&mut f);
         }
     }
 
@@ -114,9 +130,9 @@ impl<V: Clone> Table<V> {
         other: &Table<W>,
         mut f: impl FnMut(&'a Arc<str>, &'a V, Option<&W>),
     ) {
-        for (a, b) in self.shards.iter().zip(other.shards.iter()) {
-            let mut rest = b.iter().peekable();
-            for (key, value) in a.iter() {
+        for (at, a) in self.shards.iter().enumerate() {
+            let mut rest = other.shard(at).into_iter().flat_map(|b| b.iter()).peekable();
+            for (key, value) in a.iter().flat_map(|a| a.iter()) {
                 let same = |other: &Arc<str>| Arc::ptr_eq(other, key) || *other == *key;
                 while rest.next_if(|&(other, _)| !same(other) && *other < *key).is_some() {}
                 f(key, value, rest.next_if(|(other, _)| same(other)).map(|(_, found)| found));
@@ -136,12 +152,12 @@ impl<V: Clone> Table<V> {
 impl<V: Clone + PartialEq> PartialEq for Table<V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len
-            && (Arc::ptr_eq(&self.shards, &other.shards)
-                || self
-                    .shards
-                    .iter()
-                    .zip(other.shards.iter())
-                    .all(|(a, b)| Arc::ptr_eq(a, b) || a == b))
+            && (self.len == 0
+                || Arc::ptr_eq(&self.shards, &other.shards)
+                || self.shards.iter().zip(other.shards.iter()).all(|(a, b)| {
+                    let (a, b) = (a.as_ref(), b.as_ref());
+                    are_shared(a, b) || a == b
+                }))
     }
 }
 
@@ -166,6 +182,15 @@ impl<'de, V: Clone + Deserialize<'de>> Deserialize<'de> for Table<V> {
             table.insert(key, value);
         }
         Ok(table)
+    }
+}
+
+/// Whether two shards are the same one, or none.
+fn are_shared<V>(a: Option<&Arc<Shard<V>>>, b: Option<&Arc<Shard<V>>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
