@@ -261,6 +261,7 @@ impl Supervisor {
 
     /// Whether the master, which is ours to start, is gone: nothing comes of waiting for it.
     fn master_died(&self) -> bool {
-        self.options.mode == Mode::Spawn && self.state.master.is_some() && !self.master_alive()
+        let is_ours = self.options.mode == Mode::Spawn && !is_planted(Mistake::WaitsForTheDead);
+        is_ours && self.state.master.is_some() && !self.master_alive()
     }
 }

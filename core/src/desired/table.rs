@@ -1,7 +1,7 @@
 //! `Table`: an ordered map that is cheap to snapshot. Split by a fixed hash of the key into shards
-//! that are shared until written, so a copy costs one pointer, and a later write copies the list of
-//! shards and one shard. An empty shard is not there at all, so that small tables cost little. The
-//! order of iteration is fixed: by shard, then by key.
+//! that are shared until written, in groups that are too: a copy costs one pointer, and a later write
+//! copies the list of groups, one group and one shard. What is empty is not there at all, so that small
+//! tables cost little. The order of iteration is fixed: by shard, then by key.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -9,28 +9,36 @@ use alloc::vec::Vec;
 use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Number of shards. A write after a snapshot copies 1/SHARDS of the table.
-const SHARDS: usize = 256;
+/// Number of shards: so many groups of as many. A write after a snapshot copies one.
+const SHARDS: usize = GROUPS * GROUPS;
+const GROUPS: usize = 16;
 
 /// A map from text to `V` with cheap clones.
 #[derive(Clone, Debug)]
 pub struct Table<V> {
-    /// None at all before the first entry.
-    shards: Arc<[Option<Arc<Shard<V>>>]>,
+    groups: Option<Arc<[Option<Arc<Group<V>>>; GROUPS]>>,
     len: usize,
 }
 
+type Group<V> = [Option<Arc<Shard<V>>>; GROUPS];
 type Shard<V> = BTreeMap<Arc<str>, V>;
 
 impl<V> Default for Table<V> {
     fn default() -> Self {
-        Table { shards: Arc::from([]), len: 0 }
+        Table { groups: None, len: 0 }
     }
 }
 
 impl<V: Clone> Table<V> {
     fn shard(&self, at: usize) -> Option<&Arc<Shard<V>>> {
-        self.shards.get(at)?.as_ref()
+        self.groups.as_ref()?.get(at / GROUPS)?.as_ref()?.get(at % GROUPS)?.as_ref()
+    }
+
+    fn shard_mut(&mut self, at: usize) -> Option<&mut Option<Arc<Shard<V>>>> {
+        let groups = self.groups.get_or_insert_with(|| Arc::new([const { None }; GROUPS]));
+        let group = Arc::make_mut(groups).get_mut(at / GROUPS)?;
+        let group = group.get_or_insert_with(|| Arc::new([const { None }; GROUPS]));
+        Arc::make_mut(group).get_mut(at % GROUPS)
     }
 
     /// The value under a key.
@@ -48,17 +56,14 @@ impl<V: Clone> Table<V> {
     /// The value under a key, to be changed.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         self.get(key)?;
-        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?;
-        Arc::make_mut(shard.as_mut()?).get_mut(key)
+        let shard = self.shard_mut(shard_of(key))?.as_mut()?;
+        Arc::make_mut(shard).get_mut(key)
     }
 
     /// Sets the value under a key; returns the one it replaces.
     pub fn insert(&mut self, key: Arc<str>, value: V) -> Option<V> {
-        if self.shards.is_empty() {
-            self.shards = (0..SHARDS).map(|_| None).collect();
-        }
-        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(&key))?;
-        let old = Arc::make_mut(shard.get_or_insert_default()).insert(key, value);
+        let shard = self.shard_mut(shard_of(&key))?.get_or_insert_default();
+        let old = Arc::make_mut(shard).insert(key, value);
         if old.is_none() {
             self.len += 1;
         }
@@ -68,7 +73,7 @@ impl<V: Clone> Table<V> {
     /// Removes a key; returns its value.
     pub fn remove(&mut self, key: &str) -> Option<V> {
         self.get(key)?;
-        let place = Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?;
+        let place = self.shard_mut(shard_of(key))?;
         let shard = Arc::make_mut(place.as_mut()?);
         let old = shard.remove(key);
         if shard.is_empty() {
@@ -94,7 +99,30 @@ impl<V: Clone> Table<V> {
 
     /// All entries, by shard and then by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
-        self.shards.iter().flatten().flat_map(|shard| shard.iter())
+        let groups = self.groups.iter().flat_map(|groups| groups.iter()).flatten();
+        groups.flat_map(|group| group.iter()).flatten().flat_map(|shard| shard.iter())
+    }
+
+    /// Whether the two are the same in memory.
+    fn is_shared(&self, other: &Table<V>) -> bool {
+        match (&self.groups, &other.groups) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// The shards of both that are not shared.
+    fn unshared<'a>(
+        &'a self,
+        other: &'a Table<V>,
+    ) -> impl Iterator<Item = (Option<&'a Arc<Shard<V>>>, Option<&'a Arc<Shard<V>>>)> {
+        let all = if self.is_shared(other) { 0..0 } else { 0..SHARDS };
+        all.map(|at| (self.shard(at), other.shard(at))).filter(|shards| match shards {
+            (Some(a), Some(b)) => !Arc::ptr_eq(a, b),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        })
     }
 
     /// Calls `f` for each key whose value is missing on one side or not `same`. Shards that are
@@ -105,14 +133,7 @@ impl<V: Clone> Table<V> {
         same: impl Fn(&V, &V) -> bool,
         mut f: impl FnMut(&Arc<str>),
     ) {
-        if Arc::ptr_eq(&self.shards, &other.shards) {
-            return;
-        }
-        for at in 0..self.shards.len().max(other.shards.len()) {
-            let (a, b) = (self.shard(at), other.shard(at));
-            if are_shared(a, b) {
-                continue;
-            }
+        for (a, b) in self.unshared(other) {
             for (key, value) in a.into_iter().flat_map(|a| a.iter()) {
                 if b.and_then(|b| b.get(key)).is_none_or(|other| !same(value, other)) {
                     f(key);
@@ -130,9 +151,10 @@ impl<V: Clone> Table<V> {
         other: &Table<W>,
         mut f: impl FnMut(&'a Arc<str>, &'a V, Option<&W>),
     ) {
-        for (at, a) in self.shards.iter().enumerate() {
+        for at in 0..SHARDS {
+            let Some(a) = self.shard(at) else { continue };
             let mut rest = other.shard(at).into_iter().flat_map(|b| b.iter()).peekable();
-            for (key, value) in a.iter().flat_map(|a| a.iter()) {
+            for (key, value) in a.iter() {
                 let same = |other: &Arc<str>| Arc::ptr_eq(other, key) || *other == *key;
                 while rest.next_if(|&(other, _)| !same(other) && *other < *key).is_some() {}
                 f(key, value, rest.next_if(|(other, _)| same(other)).map(|(_, found)| found));
@@ -151,13 +173,7 @@ impl<V: Clone> Table<V> {
 
 impl<V: Clone + PartialEq> PartialEq for Table<V> {
     fn eq(&self, other: &Self) -> bool {
-        self.len == other.len
-            && (self.len == 0
-                || Arc::ptr_eq(&self.shards, &other.shards)
-                || self.shards.iter().zip(other.shards.iter()).all(|(a, b)| {
-                    let (a, b) = (a.as_ref(), b.as_ref());
-                    are_shared(a, b) || a == b
-                }))
+        self.len == other.len && self.unshared(other).all(|(a, b)| a == b)
     }
 }
 
@@ -182,15 +198,6 @@ impl<'de, V: Clone + Deserialize<'de>> Deserialize<'de> for Table<V> {
             table.insert(key, value);
         }
         Ok(table)
-    }
-}
-
-/// Whether two shards are the same one, or none.
-fn are_shared<V>(a: Option<&Arc<Shard<V>>>, b: Option<&Arc<Shard<V>>>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
