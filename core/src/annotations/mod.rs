@@ -14,6 +14,7 @@ pub mod client;
 pub mod client_certificates;
 pub mod connection;
 pub mod cors;
+pub mod custom;
 pub mod dialect;
 pub mod draft;
 pub mod forward;
@@ -82,6 +83,7 @@ pub const FAMILIES: &[&Family] = &[
     &snippets::FAMILY,
     &passthrough::FAMILY,
     &reach::FAMILY,
+    &custom::FAMILY,
 ];
 
 /// A group of keys that belong together.
@@ -212,6 +214,8 @@ pub enum Mechanism {
     Nothing,
     /// A named defaults section of its own.
     Snippet,
+    /// That of the keys which a resource says.
+    Resource,
 }
 
 /// What a value that cannot be used means.

@@ -254,6 +254,18 @@ pub enum Carry {
     Secret,
     /// A boolean that, when true, also wants the status code of the redirect.
     Redirect(u16),
+    /// It is so anyway, whatever the value.
+    So,
+    /// It is so anyway if this is the value.
+    Unless(&'static str),
+    /// `balance` of a custom resource.
+    Algorithm,
+    /// `httpchk_params` of a custom resource.
+    CheckRequest,
+    /// A list of rules for requests.
+    RequestRules,
+    /// A list of rules for responses.
+    ResponseRules,
 }
 
 impl Carry {
@@ -282,6 +294,14 @@ impl Carry {
             "hash" => Carry::Hash,
             "secret" => Carry::Secret,
             "redirect 308" => Carry::Redirect(308),
+            "so" => Carry::So,
+            "unless none" => Carry::Unless("none"),
+            "unless false" => Carry::Unless("false"),
+            "unless true" => Carry::Unless("true"),
+            "algorithm" => Carry::Algorithm,
+            "check request" => Carry::CheckRequest,
+            "request rules" => Carry::RequestRules,
+            "response rules" => Carry::ResponseRules,
             _ => return None,
         })
     }
