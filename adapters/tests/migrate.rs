@@ -270,7 +270,7 @@ fn hostile_manifests_neither_break_it_nor_are_mangled() {
 fn run_tells_what_to_write_for_a_key_it_does_not_read() {
     let class = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: haproxy}\n\
                  spec: {controller: tidegate.io/ingress-controller}\n---\n";
-    let keys = "    haproxy.org/clean-certs: \"true\"\n    haproxy.org/cr-backend: a/b\n";
+    let keys = "    haproxy.org/clean-certs: \"true\"\n    haproxy.org/quic-announce: a/b\n";
     let dir = folder(&format!("{class}{}", ingress(keys)));
     let printed = text(&tidegate(&["check", "-f", str_of(dir.path())]));
     for wanted in ["remove it; ", "names the key for each field"] {

@@ -3,7 +3,7 @@
 //!
 //! Inputs: the objects whose keys are applied. Outputs: the same with the resources they name, and
 //! Problems: a resource that is not there, and its fields that say nothing here. A field that
-//! protects closes what refers to it. Decision 0021.
+//! protects closes what refers to it. Decision 0022.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -250,6 +250,9 @@ pub(crate) fn unsaid_problem(custom: &Custom, unsaid: &Unsaid) -> Problem {
     let (reason, severity, instead) = match weight {
         Weight::Known => (Reason::NotSupported, Severity::Info, "it is ignored"),
         Weight::Lacks => (Reason::NotSupported, Severity::Warning, "it is ignored"),
+        Weight::Protects if custom.part == Part::Tcp => {
+            (Reason::FailedClosed, Severity::Error, "its ports are not open")
+        }
         Weight::Protects => (Reason::FailedClosed, Severity::Error, "what refers to it answers 503"),
     };
     Problem {

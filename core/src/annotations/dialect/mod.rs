@@ -270,7 +270,7 @@ pub enum Carry {
 
 impl Carry {
     /// The word in the table. `None` for a word nobody knows.
-    fn parse(word: &str, verdict: Verdict) -> Option<Carry> {
+    fn parse(word: &'static str, verdict: Verdict) -> Option<Carry> {
         Some(match word {
             "" if matches!(verdict, Verdict::Same | Verdict::Better) => Carry::AsIs,
             "" => Carry::ByHand,
@@ -295,14 +295,11 @@ impl Carry {
             "secret" => Carry::Secret,
             "redirect 308" => Carry::Redirect(308),
             "so" => Carry::So,
-            "unless none" => Carry::Unless("none"),
-            "unless false" => Carry::Unless("false"),
-            "unless true" => Carry::Unless("true"),
             "algorithm" => Carry::Algorithm,
             "check request" => Carry::CheckRequest,
             "request rules" => Carry::RequestRules,
             "response rules" => Carry::ResponseRules,
-            _ => return None,
+            _ => Carry::Unless(word.strip_prefix("unless ")?),
         })
     }
 }
