@@ -80,10 +80,15 @@ fn gives_up(stage: &Stage, ms: u64, what: &str) {
 fn scopes(stage: &Stage) {
     let rig = &stage.rig;
     stage.pod.behave(Manner::Hangs);
-    let timeout = |name: &str, ms: u64| resource("v3", "Backend", name, json!({"server_timeout": ms}));
+    let timeout =
+        |name: &str, ms: u64| resource("v3", "Backend", name, json!({"server_timeout": ms}));
     rig.put("tuned", &[timeout("wide", 1600), timeout("tuned", 1100), timeout("narrow", 500)]);
-    let all = resource("v3", "Defaults", "all",
-        json!({"http_keep_alive_timeout": 30000, "server_timeout": 2100}));
+    let all = resource(
+        "v3",
+        "Defaults",
+        "all",
+        json!({"http_keep_alive_timeout": 30000, "server_timeout": 2100}),
+    );
     rig.put("all", &[all.clone(), config_map(&[("cr-defaults", "test/all")])]);
     gives_up(stage, 2100, "Defaults");
     let keys = [("cr-defaults", "test/all"), ("cr-backend", "test/wide")];
@@ -105,8 +110,10 @@ fn scopes(stage: &Stage) {
     gives_up(stage, 500, "the Service's Backend still");
     rig.put("base", &[classes(), app("shop", &[&stage.pod])].concat());
     gives_up(stage, 800, "the Ingress's own key");
-    rig.put("shop", &[ingress("shop").all(HOST, "shop")
-        .annotation("haproxy.org/cr-backend", "tuned").into()]);
+    rig.put(
+        "shop",
+        &[ingress("shop").all(HOST, "shop").annotation("haproxy.org/cr-backend", "tuned").into()],
+    );
     // A change of the resource alone.
     rig.put("tuned", &[timeout("wide", 1600), timeout("tuned", 300)]);
     gives_up(stage, 300, "the changed Backend");
@@ -117,18 +124,20 @@ fn scopes(stage: &Stage) {
 
 fn headers(stage: &Stage) {
     let rig = &stage.rig;
-    let rules = |value: &str| json!({
-        "name": "tuned", "mode": "http",
-        "balance": {"algorithm": "leastconn"},
-        "forwardfor": {"enabled": "enabled"},
-        "http_request_rule_list": [
-            {"type": "set-header", "hdr_name": "X-Tenant", "hdr_format": value},
-            {"type": "del-header", "hdr_name": "X-Debug"},
-        ],
-        "http_response_rule_list": [
-            {"type": "set-header", "hdr_name": "X-Served", "hdr_format": "\"by us\""},
-        ],
-    });
+    let rules = |value: &str| {
+        json!({
+            "name": "tuned", "mode": "http",
+            "balance": {"algorithm": "leastconn"},
+            "forwardfor": {"enabled": "enabled"},
+            "http_request_rule_list": [
+                {"type": "set-header", "hdr_name": "X-Tenant", "hdr_format": value},
+                {"type": "del-header", "hdr_name": "X-Debug"},
+            ],
+            "http_response_rule_list": [
+                {"type": "set-header", "hdr_name": "X-Served", "hdr_format": "\"by us\""},
+            ],
+        })
+    };
     rig.put("tuned", &[backend(rules("blue"))]);
     let asked = |wanted: &'static str| {
         eventually(&format!("HAProxy {}: X-Tenant {wanted}", rig.version), || {
@@ -189,7 +198,10 @@ fn protects(stage: &Stage) {
 
 fn mistake(stage: &Stage) {
     let rig = &stage.rig;
-    rig.put("tuned", &[backend(json!({"balance": {"algorithm": "static-rr"}, "http_reuse": "never"}))]);
+    rig.put(
+        "tuned",
+        &[backend(json!({"balance": {"algorithm": "static-rr"}, "http_reuse": "never"}))],
+    );
     rig.wait_problem(&["BadValue", "spec.balance", "Backend"]);
     rig.wait_problem(&["NotSupported", "spec.http_reuse"]);
     rig.wait(HOST, "/", 200, "shop");

@@ -77,7 +77,8 @@ fn driven(objects: Vec<Object>) -> Driven {
 /// A field of the policy of the route; empty when it has none.
 fn field(driven: &Driven, name: &str) -> String {
     let image = driven.controller.desired().image();
-    let route = image.map(MapId::Route).get(ROUTE).map(|record| record.to_string()).unwrap_or_default();
+    let route =
+        image.map(MapId::Route).get(ROUTE).map(|record| record.to_string()).unwrap_or_default();
     let Some(policy) = route.strip_prefix('|').and_then(|rest| rest.split('|').nth(1)) else {
         return String::new();
     };
@@ -126,10 +127,8 @@ fn what_a_resource_says_stands_behind_its_scope_and_before_the_wider_one() {
         driven.upsert(of[1].clone());
         assert_eq!(field(&driven, "t-server"), wanted, "{count} of the Ingress");
     }
-    let service_keys = [
-        ("haproxy.org/cr-backend", "default/of-service"),
-        ("tidegate.io/timeout-server", "7000"),
-    ];
+    let service_keys =
+        [("haproxy.org/cr-backend", "default/of-service"), ("tidegate.io/timeout-server", "7000")];
     for (count, wanted) in [(1, "6000"), (2, "7000")] {
         driven.upsert(named(service("shop"), service_keys.get(..count).unwrap()));
         assert_eq!(field(&driven, "t-server"), wanted, "{count} of the Service");
@@ -166,7 +165,9 @@ fn a_changed_resource_changes_what_names_it_and_a_deleted_one_is_told() {
 
 #[test]
 fn what_cannot_be_said_is_told_and_closes_only_when_it_protects() {
-    for (weight, closed) in [(Weight::Known, false), (Weight::Lacks, false), (Weight::Protects, true)] {
+    for (weight, closed) in
+        [(Weight::Known, false), (Weight::Lacks, false), (Weight::Protects, true)]
+    {
         let mut objects = shop(&[ON_INGRESS], &[]);
         objects.push(unsaid(Part::Backend, "tuned", weight));
         // Another host, which it is nothing to.

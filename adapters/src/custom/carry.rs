@@ -90,10 +90,9 @@ pub fn carry(
         Carry::Redirect(_) => one(value),
         // Those of custom resources that are no texts: `custom::rules`.
         Carry::So | Carry::Unless(_) => by_hand("it has no counterpart"),
-        Carry::Algorithm
-        | Carry::CheckRequest
-        | Carry::RequestRules
-        | Carry::ResponseRules => by_hand("the value has to be written anew"),
+        Carry::Algorithm | Carry::CheckRequest | Carry::RequestRules | Carry::ResponseRules => {
+            by_hand("the value has to be written anew")
+        }
     }
 }
 

@@ -70,8 +70,9 @@ impl Discovery {
     /// Takes in that a resource is not there, whatever the list of its group said.
     pub fn lacks(&self, resource: &Resource) {
         let mut known = self.known.lock();
-        let (at, names) =
-            known.entry(resource.api_version()).or_insert_with(|| (Instant::now(), BTreeSet::new()));
+        let (at, names) = known
+            .entry(resource.api_version())
+            .or_insert_with(|| (Instant::now(), BTreeSet::new()));
         *at = Instant::now();
         names.remove(resource.plural);
     }

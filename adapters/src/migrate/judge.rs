@@ -191,13 +191,7 @@ impl Judge {
 /// The verdict on a key that its own controller does not know either.
 pub(super) const UNKNOWN: &str = "unknown";
 
-fn judge(
-    entry: &Entry,
-    value: &str,
-    others: &BTreeMap<&str, &str>,
-    object: &Found,
-    row: &mut Row,
-) {
+fn judge(entry: &Entry, value: &str, others: &BTreeMap<&str, &str>, object: &Found, row: &mut Row) {
     row.verdict = entry.verdict.as_str();
     row.protects = entry.protects;
     row.remark = entry.remark.to_owned();

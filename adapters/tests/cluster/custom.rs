@@ -28,7 +28,9 @@ const V1: [(&str, &str); 4] =
 
 /// The definitions of haproxytech's custom resources, without their schemas.
 pub fn definitions() -> Vec<Value> {
-    let of = |version: &'static str| move |(kind, plural): &(&str, &str)| definition(version, kind, plural);
+    let of = |version: &'static str| {
+        move |(kind, plural): &(&str, &str)| definition(version, kind, plural)
+    };
     V3.iter().map(of("v3")).chain(V1.iter().map(of("v1"))).collect()
 }
 
@@ -50,10 +52,10 @@ fn definition(version: &str, kind: &str, plural: &str) -> Value {
 
 fn backend(value: &str) -> Value {
     json!({"apiVersion": "ingress.v3.haproxy.org/v3", "kind": "Backend",
-        "metadata": {"name": "tuned", "namespace": "test"},
-        "spec": {"http_request_rule_list": [
-            {"type": "set-header", "hdr_name": "X-Tenant", "hdr_format": value},
-        ]}})
+    "metadata": {"name": "tuned", "namespace": "test"},
+    "spec": {"http_request_rule_list": [
+        {"type": "set-header", "hdr_name": "X-Tenant", "hdr_format": value},
+    ]}})
 }
 
 #[test]
@@ -61,9 +63,8 @@ fn definitions_come_and_go() {
     let bed = Bed::start();
     let mut rig = bed.rig("3.4").arguments(&["--drain", "300ms"]);
     let town = Town::new(&bed);
-    let _shop = town.app_with("shop", 1, |ingress| {
-        ingress.annotation("haproxy.org/cr-backend", "tuned")
-    });
+    let _shop =
+        town.app_with("shop", 1, |ingress| ingress.annotation("haproxy.org/cr-backend", "tuned"));
     rig.start();
     soon(&rig, Instant::now(), "shop.test", "/", 200, "shop");
     rig.wait_problem(&["cr-backend", "does not exist"]);
@@ -86,7 +87,12 @@ fn definitions_come_and_go() {
             if answer.status == 200 && answer.seen("x-tenant") == wanted {
                 return;
             }
-            assert!(Instant::now() < end, "{wanted:?}: {} {:?}", answer.status, answer.seen("x-tenant"));
+            assert!(
+                Instant::now() < end,
+                "{wanted:?}: {} {:?}",
+                answer.status,
+                answer.seen("x-tenant")
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     };

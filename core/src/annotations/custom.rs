@@ -96,12 +96,10 @@ fn name(text: &str, own: &str) -> Result<Name, Refusal> {
 }
 
 /// The keys of a resource, by row.
-pub(super) fn keys<'w>(
-    custom: &'w Custom,
-    registry: &Registry,
-) -> Vec<(RowId, &'w str, &'w str)> {
+pub(super) fn keys<'w>(custom: &'w Custom, registry: &Registry) -> Vec<(RowId, &'w str, &'w str)> {
     let row = |key: &str| registry.find_config(key);
-    let keys = custom.said.iter().filter_map(|said| Some((row(&said.key)?, &*said.key, &*said.value)));
+    let keys =
+        custom.said.iter().filter_map(|said| Some((row(&said.key)?, &*said.key, &*said.value)));
     let mut keys: Vec<_> = keys.collect();
     keys.sort_by_key(|(row, _, _)| *row);
     keys
@@ -182,7 +180,8 @@ fn named<'s, 'w: 's>(
         if annotation.key != "cr-frontend-stats"
             && let (Some(unsaid), None) = (protects, &closed)
         {
-            closed = Some(format!("{} of {} has no counterpart", unsaid.field, custom.object_ref()));
+            closed =
+                Some(format!("{} of {} has no counterpart", unsaid.field, custom.object_ref()));
         }
         let named = Source::Custom(custom, source.scope(), source.meta());
         problems.extend(misplaced(&named, custom, registry));
@@ -253,7 +252,9 @@ pub(crate) fn unsaid_problem(custom: &Custom, unsaid: &Unsaid) -> Problem {
         Weight::Protects if custom.part == Part::Tcp => {
             (Reason::FailedClosed, Severity::Error, "its ports are not open")
         }
-        Weight::Protects => (Reason::FailedClosed, Severity::Error, "what refers to it answers 503"),
+        Weight::Protects => {
+            (Reason::FailedClosed, Severity::Error, "what refers to it answers 503")
+        }
     };
     Problem {
         object: custom.object_ref(),
@@ -274,8 +275,8 @@ fn misplaced<'a>(
 ) -> impl Iterator<Item = Problem> + 'a {
     custom.said.iter().filter_map(|said| {
         let annotation = registry.find_config(&said.key).and_then(|row| registry.row(row))?;
-        let fits = source.admits(annotation.scopes)
-            || is_beside(source, annotation, Target::Backend);
+        let fits =
+            source.admits(annotation.scopes) || is_beside(source, annotation, Target::Backend);
         let kind = source.scope().name();
         (!fits).then(|| Problem {
             object: source.object(),

@@ -7,8 +7,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{
-    custom, Annotation, Apply, BackendDraft, Context, FAMILIES, OnError, Refusal, Registry, RouteDraft,
-    RowId, Scopes,
+    Annotation, Apply, BackendDraft, Context, FAMILIES, OnError, Refusal, Registry, RouteDraft,
+    RowId, Scopes, custom,
 };
 use crate::problem::{Problem, Reason, Severity};
 use crate::world::custom::Custom;

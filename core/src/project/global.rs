@@ -47,7 +47,10 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
         let (sources, problems) = custom::of_config(lookup, registry, config);
         piece.problems.extend(problems);
         let keys = sources.iter().flat_map(|source| {
-            source.keys(registry).into_iter().map(move |(row, key, value)| (source, row, key, value))
+            source
+                .keys(registry)
+                .into_iter()
+                .map(move |(row, key, value)| (source, row, key, value))
         });
         for (source, row, key, value) in keys {
             let Some(annotation) = registry.row(row) else { continue };

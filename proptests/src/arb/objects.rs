@@ -326,7 +326,8 @@ fn namespace_object() -> impl Strategy<Value = Object> {
 
 /// Custom resources of haproxytech's: what the table can say, fields that it cannot, and ports.
 fn custom() -> impl Strategy<Value = Object> {
-    let part = select(&[Part::Backend, Part::Backend, Part::Defaults, Part::Global, Part::Frontend][..]);
+    let part =
+        select(&[Part::Backend, Part::Backend, Part::Defaults, Part::Global, Part::Frontend][..]);
     let api = prop_oneof![3 => Just(Api::V3), 1 => Just(Api::V1)];
     let name = (select(NAMESPACES), select(annotations::CUSTOMS), created());
     let weight = select(&[Weight::Known, Weight::Lacks, Weight::Lacks, Weight::Protects][..]);
@@ -358,17 +359,19 @@ fn custom_tcp() -> impl Strategy<Value = Object> {
     let service = (select(SERVICES), select(&["80", "http", "9"][..]));
     let class = select(&[Some("tidegate"), Some("tidegate"), Some("nginx"), None][..]);
     let name = (select(NAMESPACES), select(annotations::CUSTOMS), created());
-    (name, class, vec((port, service), 0..3)).prop_map(|((namespace, name, created), class, ports)| {
-        let class = class.map(|class| ("ingress.class".to_owned(), class.to_owned()));
-        let meta = meta(namespace, name, created, class.into_iter().collect());
-        let mut said: Vec<Said> = ports
-            .iter()
-            .map(|(port, (service, at))| said_by(port, &format!("{namespace}/{service}:{at}")))
-            .collect();
-        said.sort();
-        let (part, api, unsaid) = (Part::Tcp, Api::V3, Vec::new());
-        Object::Custom(Arc::new(Custom { meta, part, api, said, unsaid }))
-    })
+    (name, class, vec((port, service), 0..3)).prop_map(
+        |((namespace, name, created), class, ports)| {
+            let class = class.map(|class| ("ingress.class".to_owned(), class.to_owned()));
+            let meta = meta(namespace, name, created, class.into_iter().collect());
+            let mut said: Vec<Said> = ports
+                .iter()
+                .map(|(port, (service, at))| said_by(port, &format!("{namespace}/{service}:{at}")))
+                .collect();
+            said.sort();
+            let (part, api, unsaid) = (Part::Tcp, Api::V3, Vec::new());
+            Object::Custom(Arc::new(Custom { meta, part, api, said, unsaid }))
+        },
+    )
 }
 
 /// Any object.

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use tidegate_core::digest::Digest;
 use tidegate_core::world::object::{Ingress, Meta, Name, Secret, Service};
 
-use super::{clients, customs};
 use super::routing::Facts;
+use super::{clients, customs};
 
 /// Keys that close a route, and their spelling in haproxytech's dialect.
 const ROUTE_KEYS: [(&str, &str); 8] = [
@@ -97,7 +97,8 @@ pub fn closes_route(facts: &Facts<'_>, host: &str, ingress: Option<&Ingress>) ->
     let named: Vec<&Meta> = ingress.iter().map(|ingress| &ingress.meta).collect();
     broken
         || customs::closes(facts, &named)
-        || lacks_authentication(facts, ingress) || clients::closes(facts, host, ingress)
+        || lacks_authentication(facts, ingress)
+        || clients::closes(facts, host, ingress)
 }
 
 /// Whether a key of the backend closes it.

@@ -83,7 +83,12 @@ pub(super) fn closes(facts: &Facts<'_>, objects: &[&Meta]) -> bool {
 }
 
 /// The entry for a port, from the oldest TCP resource of our class.
-pub(super) fn tcp<'a>(facts: &Facts<'a>, class: &str, classless: bool, port: &str) -> Option<&'a str> {
+pub(super) fn tcp<'a>(
+    facts: &Facts<'a>,
+    class: &str,
+    classless: bool,
+    port: &str,
+) -> Option<&'a str> {
     let is_ours = |custom: &&Custom| match custom.meta.annotation("ingress.class") {
         Some(named) => named == class,
         None => classless,
