@@ -1,12 +1,13 @@
 //! A fleet of applications behind tidegate and HAProxy 3.4, from a folder of manifests: start,
 //! changes, moves, memory, CPU. `cargo bench -p tidegate --bench fleet -- --apps 10000
-//! [--output json] [--journal] [--only cold,idle,endpoints,reload,apps,moves]`.
+//! [--output json] [--journal] [--only PART,...]`.
 //!
 //! What is measured and what bounds it: `docs/benchmarks.md`. Traffic stays on 127.0.0.0/8: one
 //! listener of this process is every pod, and says which address it was asked on.
 
 mod common;
 mod manifests;
+mod neighbours;
 mod observe;
 
 use std::collections::BTreeMap;
@@ -41,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn main() {
     let arguments = Arguments::read();
     let apps = arguments.number("--apps", 10_000).max(SMALL + PROBES + PER_FILE);
-    let only = arguments.text("--only").unwrap_or("cold,idle,endpoints,reload,apps,moves");
+    let only = arguments.text("--only").unwrap_or("idle,endpoints,neighbours,reload,apps,moves");
     let mut report = Report::new(&arguments);
     let mut fleet = Fleet::generate(apps);
     if let Some(binary) = arguments.text("--tidegate") {
@@ -55,6 +56,9 @@ fn main() {
         match part {
             "idle" => fleet.idle(&mut report),
             "endpoints" => fleet.endpoints(arguments.number("--changes", 2_000), &mut report),
+            "neighbours" => {
+                neighbours::measure(&mut fleet, arguments.number("--beside", 500), &mut report);
+            }
             "reload" => fleet.reloads(arguments.number("--reloads", 5), &mut report),
             "apps" => fleet.new_apps(arguments.number("--new-apps", 300), &mut report),
             "moves" => fleet.moves(arguments.number("--moves", 10_000), &mut report),

@@ -101,4 +101,9 @@ impl Folder {
         fs::write(&hidden, text).unwrap();
         fs::rename(hidden, self.0.join(format!("{name}.yaml"))).unwrap();
     }
+
+    /// Takes a file away.
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.0.join(format!("{name}.yaml"))).unwrap();
+    }
 }

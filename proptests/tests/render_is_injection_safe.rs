@@ -1,12 +1,29 @@
 //! Nothing that tenants write breaks out of its place in a file or command.
 
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tidegate_proptests::arb::{Flavour, TIERS, case, writing};
-use tidegate_proptests::properties::render::{render_is_injection_safe, writing_is_contained};
-use tidegate_proptests::run::holds;
+use tidegate_proptests::properties::render::{
+    Writing, render_is_injection_safe, writing_is_contained,
+};
+use tidegate_proptests::run::{Verdict, holds};
+
+static TEXTS: AtomicU64 = AtomicU64::new(0);
+
+/// The property, counting the texts that it is tried with.
+fn contained(writing: &Writing) -> Verdict {
+    TEXTS.fetch_add(writing.texts() as u64, Ordering::Relaxed);
+    writing_is_contained(writing)
+}
 
 #[test]
 fn writing_in_every_field_is_contained() {
-    holds("render_is_injection_safe/fields", 800, writing, writing_is_contained);
+    holds("render_is_injection_safe/fields", 800, writing, contained);
+    let texts = TEXTS.load(Ordering::Relaxed);
+    assert!(texts > 0, "no text was written");
+    // Not by `eprintln!`, which the test harness swallows.
+    let _ = writeln!(std::io::stderr(), "texts in fields: render_is_injection_safe/fields {texts}");
 }
 
 #[test]

@@ -41,6 +41,15 @@ pub struct Writing {
     pub name: String,
 }
 
+impl Writing {
+    /// How many texts stand in how many fields: [`case_of`] writes each annotation in an Ingress, a
+    /// Service and the ConfigMap, the host three times, the path twice and the name five times.
+    #[must_use]
+    pub fn texts(&self) -> usize {
+        3 * self.annotations.len() + 3 + 2 + 5
+    }
+}
+
 /// What a tenant wrote goes into every field of an Ingress, a Service and the ConfigMap, next to a
 /// cluster that works.
 #[must_use]
