@@ -77,19 +77,23 @@ fn driven(objects: Vec<Object>) -> Driven {
 /// A field of the policy of the route; empty when it has none.
 fn field(driven: &Driven, name: &str) -> String {
     let image = driven.controller.desired().image();
-    let route =
-        image.map(MapId::Route).get(ROUTE).map(|record| record.to_string()).unwrap_or_default();
+    let route = image
+        .map(MapId::Route)
+        .get(ROUTE)
+        .map(|record| record.value.to_string())
+        .unwrap_or_default();
     let Some(policy) = route.strip_prefix('|').and_then(|rest| rest.split('|').nth(1)) else {
         return String::new();
     };
-    let record = image.map(MapId::Policy).get(policy).map(|r| r.to_string()).unwrap_or_default();
+    let record =
+        image.map(MapId::Policy).get(policy).map(|r| r.value.to_string()).unwrap_or_default();
     let at = field_position(name).unwrap() - 1;
     record.split('|').nth(at).unwrap_or_default().to_owned()
 }
 
 fn route(driven: &Driven) -> String {
     let image = driven.controller.desired().image();
-    image.map(MapId::Route).get(ROUTE).map(|record| record.to_string()).unwrap_or_default()
+    image.map(MapId::Route).get(ROUTE).map(|record| record.value.to_string()).unwrap_or_default()
 }
 
 fn is_closed(driven: &Driven) -> bool {
@@ -175,7 +179,7 @@ fn what_cannot_be_said_is_told_and_closes_only_when_it_protects() {
         let mut driven = driven(objects);
         assert_eq!(is_closed(&driven), closed, "{weight:?}: {}", route(&driven));
         let image = driven.controller.desired().image();
-        let plain = image.map(MapId::Route).get("plain.test/").unwrap().to_string();
+        let plain = image.map(MapId::Route).get("plain.test/").unwrap().value.to_string();
         assert!(!plain.contains("tidegate-503"), "{plain}");
         let told = problems(&driven);
         assert_eq!(told.len(), 1, "{told:?}");
