@@ -35,4 +35,4 @@ cargo test --workspace --locked
 # The tests of the tests: each planted mistake must be caught by the property that promises it away.
 # With the workspace's own features, so that no dependency is built once more.
 TIDEGATE_CASES=1 cargo test --workspace --locked --features tidegate-proptests/sabotage,tidegate-sim/sabotage \
-    --test sabotage --test planted --test planted_network
+    --test sabotage --test planted --test planted_schedules --test planted_network

@@ -22,6 +22,8 @@ pub enum Mistake {
     OldRoutesStay = 13,
     /// What is due follows the wall clock (B24).
     WallClock = 14,
+    /// A reload is waited for though the master has died.
+    WaitsForTheDead = 15,
 }
 
 #[cfg(feature = "sabotage")]

@@ -355,6 +355,9 @@ impl Controller {
         let version = self.desired.image().version;
         let refreshed =
             self.projections.refresh(&self.world, &self.registry, &changed, &mut self.desired);
+        // Whatever is planned next needs it.
+        let skeleton = self.desired.image().skeleton.clone();
+        self.skeleton_digest(&skeleton);
         self.learn(&changed, &refreshed);
         let Refreshed { pieces, opened, closed } = refreshed;
         step.opened.extend(opened);

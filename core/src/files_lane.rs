@@ -109,10 +109,10 @@ impl Controller {
                 self.runtime = None;
                 let skeleton = self.skeleton_digest(&image.skeleton);
                 let before = self.running.take();
-                let running = Running::loaded_after(before, image, worker, skeleton);
+                let running = Running::loaded_after(before, image, worker, skeleton.clone());
                 debug_assert_eq!(
                     running,
-                    Running::loaded(image, worker),
+                    Running::loaded_after(None, image, worker, skeleton),
                     "shared or not, the same"
                 );
                 self.desired.wake_all();

@@ -2,7 +2,6 @@
 //! tree however many entries there are. The order of iteration is fixed: by shard, then by key.
 
 use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use core::borrow::Borrow;
 
@@ -10,7 +9,8 @@ use core::borrow::Borrow;
 const SHARDS: usize = 2048;
 
 /// Shards that are shared, and copied for a write, together: a clone costs a pointer, and a write
-/// after it the list of groups and one group. So simulations can branch.
+/// after it the list of groups and one group. So simulations can branch. An empty group is not there
+/// at all.
 const TOGETHER: usize = 64;
 
 /// A key that can be sharded. Equal keys, in owned or borrowed form, give equal values.
@@ -54,22 +54,27 @@ impl ShardKey for crate::world::object::Name {
 /// An ordered map in shards.
 #[derive(Clone, Debug)]
 pub struct ShardMap<K, V> {
-    groups: Arc<[Arc<[BTreeMap<K, V>]>]>,
+    groups: Arc<[Option<Arc<Group<K, V>>>]>,
     len: usize,
 }
 
+type Group<K, V> = [BTreeMap<K, V>; TOGETHER];
+
 impl<K, V> Default for ShardMap<K, V> {
     fn default() -> Self {
-        let empty: Arc<[BTreeMap<K, V>]> = (0..TOGETHER).map(|_| BTreeMap::new()).collect();
-        ShardMap { groups: (0..SHARDS / TOGETHER).map(|_| empty.clone()).collect(), len: 0 }
+        ShardMap { groups: Arc::new([const { None }; SHARDS / TOGETHER]), len: 0 }
     }
 }
 
+fn empty_group<K, V>() -> Arc<Group<K, V>> {
+    Arc::new([const { BTreeMap::new() }; TOGETHER])
+}
+
 impl<K: Ord + Clone + ShardKey, V: Clone> ShardMap<K, V> {
-    fn shard_mut<Q: ShardKey + ?Sized>(&mut self, key: &Q) -> Option<&mut BTreeMap<K, V>> {
-        let at = at(key);
-        let group = Arc::make_mut(&mut self.groups).get_mut(at / TOGETHER)?;
-        Arc::make_mut(group).get_mut(at % TOGETHER)
+    fn shard_mut<Q: ShardKey + ?Sized>(&mut self, key: &Q) -> &mut BTreeMap<K, V> {
+        let at = at(key) % SHARDS;
+        let group = &mut Arc::make_mut(&mut self.groups)[at / TOGETHER];
+        &mut Arc::make_mut(group.get_or_insert_with(empty_group))[at % TOGETHER]
     }
 
     /// The value under a key.
@@ -78,7 +83,7 @@ impl<K: Ord + Clone + ShardKey, V: Clone> ShardMap<K, V> {
         K: Borrow<Q>,
     {
         let at = at(key);
-        self.groups.get(at / TOGETHER)?.get(at % TOGETHER)?.get(key)
+        self.groups.get(at / TOGETHER)?.as_ref()?.get(at % TOGETHER)?.get(key)
     }
 
     /// The value under a key, to be changed.
@@ -86,7 +91,8 @@ impl<K: Ord + Clone + ShardKey, V: Clone> ShardMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.shard_mut(key)?.get_mut(key)
+        self.get(key)?;
+        self.shard_mut(key).get_mut(key)
     }
 
     /// Whether there is a value under a key.
@@ -99,7 +105,7 @@ impl<K: Ord + Clone + ShardKey, V: Clone> ShardMap<K, V> {
 
     /// Sets the value under a key; returns the one it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let old = self.shard_mut(&key)?.insert(key, value);
+        let old = self.shard_mut(&key).insert(key, value);
         self.len += usize::from(old.is_none());
         old
     }
@@ -112,22 +118,15 @@ impl<K: Ord + Clone + ShardKey, V: Clone> ShardMap<K, V> {
         if !self.contains_key(key) {
             return None;
         }
-        let old = self.shard_mut(key)?.remove(key);
+        let old = self.shard_mut(key).remove(key);
         self.len -= usize::from(old.is_some());
         old
     }
 
     /// The value under a key, made by `default` if there is none.
     pub fn get_or_insert_with(&mut self, key: K, default: impl FnOnce() -> V) -> &mut V {
-        let at = at(&key) % SHARDS;
-        let group = Arc::make_mut(&mut Arc::make_mut(&mut self.groups)[at / TOGETHER]);
-        match group[at % TOGETHER].entry(key) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                self.len += 1;
-                entry.insert(default())
-            }
-        }
+        self.len += usize::from(!self.contains_key(&key));
+        self.shard_mut(&key).entry(key).or_insert_with(default)
     }
 
     /// Number of entries.
@@ -142,7 +141,7 @@ impl<K: Ord + Clone + ShardKey, V: Clone> ShardMap<K, V> {
 
     /// All entries, by shard and then by key.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.groups.iter().flat_map(|group| group.iter()).flatten()
+        self.groups.iter().flatten().flat_map(|group| group.iter()).flatten()
     }
 
     /// All keys, by shard and then by key.

@@ -29,6 +29,10 @@ impl<T: Ord> SmallSet<T> {
             SmallSet::Few(few) => {
                 let Err(at) = few.binary_search(&element) else { return };
                 if few.len() < FEW {
+                    if few.len() == few.capacity() {
+                        // A `Vec` would begin with room for four, and most have one.
+                        few.reserve_exact(few.len().max(1));
+                    }
                     few.insert(at, element);
                 } else {
                     let mut many: BTreeSet<T> = core::mem::take(few).into_iter().collect();

@@ -62,13 +62,13 @@ enum Verb {
         /// How many seeds.
         #[arg(long, default_value_t = 100)]
         seeds: u64,
-        /// Threads; 0 for one per processor.
+        /// Threads, and on tier 1 processes; 0 for one per processor.
         #[arg(long, default_value_t = 0)]
         jobs: usize,
         /// Folder for failures.
         #[arg(long, default_value = "sim-failures")]
         failures: PathBuf,
-        /// 0 for the core alone, 1 for the real adapters on a simulated network (one thread).
+        /// 0 for the core alone, 1 for the real adapters on a simulated network.
         #[arg(long, default_value = "0")]
         tier: String,
     },
@@ -219,8 +219,9 @@ fn act(Arguments { output, verb }: &Arguments) -> Result<bool, String> {
                 }
             }
         }
-        Verb::Swarm { from, seeds, failures, tier, .. } if tier == "1" => {
-            network::cli::swarm(*output == Output::Json, *from, *seeds, failures)
+        Verb::Swarm { from, seeds, jobs, failures, tier } if tier == "1" => {
+            let json = *output == Output::Json;
+            network::cli::swarm(json, *from, *seeds, processors(*jobs) as u64, failures)
         }
         Verb::Swarm { from, seeds, jobs, failures, tier: _ } => {
             swarm(*output, *from, *seeds, *jobs, failures)
@@ -326,6 +327,14 @@ impl Sum {
     }
 }
 
+/// How many there are, unless somebody said how many.
+fn processors(said: usize) -> usize {
+    match said {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        said => said,
+    }
+}
+
 fn swarm(
     output: Output,
     from: u64,
@@ -334,10 +343,7 @@ fn swarm(
     failures: &Path,
 ) -> Result<bool, String> {
     let begin = Instant::now();
-    let jobs = match jobs {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        jobs => jobs,
-    };
+    let jobs = processors(jobs);
     try_alarm(&generate::schedule(from), &tier("A")?)?;
     let next = AtomicU64::new(0);
     let sum = std::sync::Mutex::new(Sum::default());

@@ -58,6 +58,13 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         "haproxy 2.6\n60000 quiet\n61000 fault refuse-load\n\
          61001 pods t1/web 1,2,4,5,6,7,8,9,10,11,12,13,14,15,16 -\n100000 quiet\n",
     ),
+    // A new backend makes a reload, in the middle of which HAProxy dies.
+    (
+        Adapters(Mistake::WaitsForTheDead),
+        &["L3"],
+        "haproxy 2.6\n30000 service t2/api\n30000 pods t2/api 5 -\n60000 quiet\n\
+         61000 ingress t2/c c.example api\n61150 fault worker-dies\n160000 quiet\n",
+    ),
     (
         Adapters(Mistake::SecretInWords),
         &["S20"],

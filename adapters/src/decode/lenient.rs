@@ -402,6 +402,8 @@ impl<'de, F: Field<'de> + Copy> Field<'de> for List<F> {
                 None => break,
             }
         }
+        // They are kept for as long as the object.
+        entries.shrink_to_fit();
         Ok(Got::Good(Entries { entries, incomplete }))
     }
 }

@@ -196,7 +196,7 @@ impl Supervisor {
             }
         }
         let mut verdict = None;
-        let mut refused = false;
+        let (mut refused, mut dead) = (false, false);
         let deadline = Instant::now() + patience;
         let outcome = loop {
             tokio::select! {
@@ -214,6 +214,10 @@ impl Supervisor {
                 Presence::Serving(identity) if Some(&identity) != previous.as_ref() => {
                     break self.reloaded(identity).await?;
                 }
+                Presence::Absent if self.master_died() => {
+                    dead = true;
+                    break Reloaded::Unknown;
+                }
                 Presence::Serving(_) | Presence::Waiting(_) | Presence::Absent | Presence::Mute => {
                 }
             }
@@ -230,6 +234,9 @@ impl Supervisor {
         };
         // What changed meanwhile waits for this answer, so the rest comes after it.
         let _ = reply.send(outcome);
+        if dead {
+            return self.check().await;
+        }
         if verdict.is_none() && !refused {
             // The worker serves before the master says so. The next reload waits for that.
             let _ = timeout(Duration::from_secs(2), asked).await;
@@ -244,9 +251,17 @@ impl Supervisor {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             match reload::family(&*self.ports.net, master).await {
-                Err(_) if Instant::now() < deadline => sleep(LOOK_SPAWN).await,
+                Err(_) if Instant::now() < deadline && !self.master_died() => {
+                    sleep(LOOK_SPAWN).await;
+                }
                 result => return result,
             }
         }
+    }
+
+    /// Whether the master, which is ours to start, is gone: nothing comes of waiting for it.
+    fn master_died(&self) -> bool {
+        let is_ours = self.options.mode == Mode::Spawn && !is_planted(Mistake::WaitsForTheDead);
+        is_ours && self.state.master.is_some() && !self.master_alive()
     }
 }

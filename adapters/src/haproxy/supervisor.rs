@@ -188,7 +188,7 @@ impl Supervisor {
     }
 
     /// Compares what runs with what was known.
-    async fn check(&mut self) -> Result<(), Ended> {
+    pub(super) async fn check(&mut self) -> Result<(), Ended> {
         self.trim_log();
         let presence = self.look().await;
         let known = self.state.worker.as_ref();

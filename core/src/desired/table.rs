@@ -1,6 +1,7 @@
 //! `Table`: an ordered map that is cheap to snapshot. Split by a fixed hash of the key into shards
-//! that are shared until written, so a copy costs one pointer, and a later write copies the list of
-//! shards and one shard. The order of iteration is fixed: by shard, then by key.
+//! that are shared until written, in groups that are too: a copy costs one pointer, and a later write
+//! copies the list of groups, one group and one shard. What is empty is not there at all, so that small
+//! tables cost little. The order of iteration is fixed: by shard, then by key.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -8,46 +9,60 @@ use alloc::vec::Vec;
 use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Number of shards. A write after a snapshot copies 1/SHARDS of the table.
-const SHARDS: usize = 256;
+/// Number of shards: so many groups of as many. A write after a snapshot copies one.
+const SHARDS: usize = GROUPS * GROUPS;
+const GROUPS: usize = 16;
 
 /// A map from text to `V` with cheap clones.
 #[derive(Clone, Debug)]
 pub struct Table<V> {
-    shards: Arc<[Arc<BTreeMap<Arc<str>, V>>]>,
+    groups: Option<Arc<[Option<Arc<Group<V>>>; GROUPS]>>,
     len: usize,
 }
 
-impl<V: Clone> Default for Table<V> {
+type Group<V> = [Option<Arc<Shard<V>>>; GROUPS];
+type Shard<V> = BTreeMap<Arc<str>, V>;
+
+impl<V> Default for Table<V> {
     fn default() -> Self {
-        let empty = Arc::new(BTreeMap::new());
-        Table { shards: (0..SHARDS).map(|_| empty.clone()).collect(), len: 0 }
+        Table { groups: None, len: 0 }
     }
 }
 
 impl<V: Clone> Table<V> {
+    fn shard(&self, at: usize) -> Option<&Arc<Shard<V>>> {
+        self.groups.as_ref()?.get(at / GROUPS)?.as_ref()?.get(at % GROUPS)?.as_ref()
+    }
+
+    fn shard_mut(&mut self, at: usize) -> Option<&mut Option<Arc<Shard<V>>>> {
+        let groups = self.groups.get_or_insert_with(|| Arc::new([const { None }; GROUPS]));
+        let group = Arc::make_mut(groups).get_mut(at / GROUPS)?;
+        let group = group.get_or_insert_with(|| Arc::new([const { None }; GROUPS]));
+        Arc::make_mut(group).get_mut(at % GROUPS)
+    }
+
     /// The value under a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&V> {
-        self.shards.get(shard_of(key))?.get(key)
+        self.shard(shard_of(key))?.get(key)
     }
 
     /// The key as stored, so that callers can share it.
     #[must_use]
     pub fn get_key_value(&self, key: &str) -> Option<(&Arc<str>, &V)> {
-        self.shards.get(shard_of(key))?.get_key_value(key)
+        self.shard(shard_of(key))?.get_key_value(key)
     }
 
     /// The value under a key, to be changed.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         self.get(key)?;
-        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?;
+        let shard = self.shard_mut(shard_of(key))?.as_mut()?;
         Arc::make_mut(shard).get_mut(key)
     }
 
     /// Sets the value under a key; returns the one it replaces.
     pub fn insert(&mut self, key: Arc<str>, value: V) -> Option<V> {
-        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(&key))?;
+        let shard = self.shard_mut(shard_of(&key))?.get_or_insert_default();
         let old = Arc::make_mut(shard).insert(key, value);
         if old.is_none() {
             self.len += 1;
@@ -58,8 +73,12 @@ impl<V: Clone> Table<V> {
     /// Removes a key; returns its value.
     pub fn remove(&mut self, key: &str) -> Option<V> {
         self.get(key)?;
-        let shard = Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?;
-        let old = Arc::make_mut(shard).remove(key);
+        let place = self.shard_mut(shard_of(key))?;
+        let shard = Arc::make_mut(place.as_mut()?);
+        let old = shard.remove(key);
+        if shard.is_empty() {
+            *place = None;
+        }
         if old.is_some() {
             self.len -= 1;
         }
@@ -80,7 +99,30 @@ impl<V: Clone> Table<V> {
 
     /// All entries, by shard and then by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
-        self.shards.iter().flat_map(|shard| shard.iter())
+        let groups = self.groups.iter().flat_map(|groups| groups.iter()).flatten();
+        groups.flat_map(|group| group.iter()).flatten().flat_map(|shard| shard.iter())
+    }
+
+    /// Whether the two are the same in memory.
+    fn is_shared(&self, other: &Table<V>) -> bool {
+        match (&self.groups, &other.groups) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// The shards of both that are not shared.
+    fn unshared<'a>(
+        &'a self,
+        other: &'a Table<V>,
+    ) -> impl Iterator<Item = (Option<&'a Arc<Shard<V>>>, Option<&'a Arc<Shard<V>>>)> {
+        let all = if self.is_shared(other) { 0..0 } else { 0..SHARDS };
+        all.map(|at| (self.shard(at), other.shard(at))).filter(|shards| match shards {
+            (Some(a), Some(b)) => !Arc::ptr_eq(a, b),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        })
     }
 
     /// Calls `f` for each key whose value is missing on one side or not `same`. Shards that are
@@ -91,19 +133,14 @@ impl<V: Clone> Table<V> {
         same: impl Fn(&V, &V) -> bool,
         mut f: impl FnMut(&Arc<str>),
     ) {
-        if Arc::ptr_eq(&self.shards, &other.shards) {
-            return;
-        }
-        for (a, b) in self.shards.iter().zip(other.shards.iter()) {
-            if Arc::ptr_eq(a, b) {
-                continue;
-            }
-            for (key, value) in a.iter() {
-                if b.get(key).is_none_or(|other| !same(value, other)) {
+        for (a, b) in self.unshared(other) {
+            for (key, value) in a.into_iter().flat_map(|a| a.iter()) {
+                if b.and_then(|b| b.get(key)).is_none_or(|other| !same(value, other)) {
                     f(key);
                 }
             }
-            b.keys().filter(|key| !a.contains_key(*key)).for_each(&mut f);
+            let only = |key: &&Arc<str>| a.is_none_or(|a| !a.contains_key(*key));
+            b.into_iter().flat_map(|b| b.keys()).filter(only).for_each(&mut f);
         }
     }
 
@@ -114,8 +151,9 @@ impl<V: Clone> Table<V> {
         other: &Table<W>,
         mut f: impl FnMut(&'a Arc<str>, &'a V, Option<&W>),
     ) {
-        for (a, b) in self.shards.iter().zip(other.shards.iter()) {
-            let mut rest = b.iter().peekable();
+        for at in 0..SHARDS {
+            let Some(a) = self.shard(at) else { continue };
+            let mut rest = other.shard(at).into_iter().flat_map(|b| b.iter()).peekable();
             for (key, value) in a.iter() {
                 let same = |other: &Arc<str>| Arc::ptr_eq(other, key) || *other == *key;
                 while rest.next_if(|&(other, _)| !same(other) && *other < *key).is_some() {}
@@ -135,13 +173,7 @@ impl<V: Clone> Table<V> {
 
 impl<V: Clone + PartialEq> PartialEq for Table<V> {
     fn eq(&self, other: &Self) -> bool {
-        self.len == other.len
-            && (Arc::ptr_eq(&self.shards, &other.shards)
-                || self
-                    .shards
-                    .iter()
-                    .zip(other.shards.iter())
-                    .all(|(a, b)| Arc::ptr_eq(a, b) || a == b))
+        self.len == other.len && self.unshared(other).all(|(a, b)| a == b)
     }
 }
 

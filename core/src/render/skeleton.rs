@@ -298,27 +298,39 @@ fn rules_of(family: &Family, skeleton: &Skeleton, section: Section) -> Vec<Strin
 
 /// Replaces `{f:NAME}`, `{on:NAME}`, `{only:NAME}` and `{host}`.
 pub(super) fn expand(line: &str) -> String {
-    if !line.contains('{') {
-        return line.into();
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let found = after.split_once('}').and_then(|(name, behind)| Some((place(name)?, behind)));
+        rest = match found {
+            Some((text, behind)) => {
+                out.push_str(&text);
+                behind
+            }
+            None => {
+                out.push('{');
+                after
+            }
+        };
     }
-    let mut out = String::from(line).replace("{host}", HOST);
-    for field in FAMILIES.iter().flat_map(|family| family.fields) {
-        if !out.contains(field) {
-            continue;
-        }
-        let position = field_position(field).unwrap_or(1);
-        out = out
-            .replace(&format!("{{f:{field}}}"), &format!("var(txn.pol),field({position},|)"))
-            .replace(
-                &format!("{{only:{field}}}"),
-                &format!("{{ var(txn.fl) -m str {} }}", flag_of(field)),
-            )
-            .replace(
-                &format!("{{on:{field}}}"),
-                &format!("{{ var(txn.fl) -m sub {} }}", flag_of(field)),
-            );
-    }
+    out.push_str(rest);
     out
+}
+
+/// What stands for `{name}`; `None` for braces that are HAProxy's.
+fn place(name: &str) -> Option<String> {
+    if name == "host" {
+        return Some(HOST.into());
+    }
+    let (what, field) = name.split_once(':')?;
+    let position = field_position(field)?;
+    match what {
+        "f" => Some(format!("var(txn.pol),field({position},|)")),
+        "only" => Some(format!("{{ var(txn.fl) -m str {} }}", flag_of(field))),
+        "on" => Some(format!("{{ var(txn.fl) -m sub {} }}", flag_of(field))),
+        _ => None,
+    }
 }
 
 /// A replica's name among peers. Both ends must know it by the same.

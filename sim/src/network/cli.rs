@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::generate;
-use super::judge::add;
 use super::run::{run, try_alarm};
 use super::schedule::Schedule;
 use super::shrink::shrink;
@@ -19,7 +20,7 @@ use super::world::Outcomes;
 use crate::swarm::timeline;
 
 /// What several runs amount to.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Sum {
     /// Runs.
     pub runs: u64,
@@ -34,11 +35,11 @@ pub struct Sum {
     /// Host-milliseconds that were judged, and all.
     pub judged: (u64, u64),
     /// Situations that were reached.
-    pub sometimes: BTreeMap<&'static str, u64>,
+    pub sometimes: BTreeMap<String, u64>,
     /// Fault, phase, promise.
-    pub cells: BTreeSet<(&'static str, &'static str, &'static str)>,
-    /// Hash over the steps of each seed.
-    pub chains: BTreeMap<u64, u128>,
+    pub cells: BTreeSet<(String, String, String)>,
+    /// Hash over the steps of each seed, in hex.
+    pub chains: BTreeMap<u64, String>,
     /// What failed: seed and schedule.
     pub failed: BTreeMap<u64, String>,
 }
@@ -52,8 +53,27 @@ impl Sum {
         self.commands += out.commands;
         self.reloads += out.reloads;
         self.judged = (self.judged.0 + out.judged.0, self.judged.1 + out.judged.1);
-        add(&mut self.sometimes, &out.sometimes);
-        self.cells.extend(&out.cells);
+        for (what, count) in &out.sometimes {
+            *self.sometimes.entry((*what).to_owned()).or_insert(0) += count;
+        }
+        let cells = out.cells.iter();
+        self.cells.extend(cells.map(|(a, b, c)| (a.to_string(), b.to_string(), c.to_string())));
+    }
+
+    /// Adds other runs.
+    fn merge(&mut self, other: Sum) {
+        self.runs += other.runs;
+        self.simulated_ms += other.simulated_ms;
+        self.steps += other.steps;
+        self.commands += other.commands;
+        self.reloads += other.reloads;
+        self.judged = (self.judged.0 + other.judged.0, self.judged.1 + other.judged.1);
+        for (what, count) in other.sometimes {
+            *self.sometimes.entry(what).or_insert(0) += count;
+        }
+        self.cells.extend(other.cells);
+        self.chains.extend(other.chains);
+        self.failed.extend(other.failed);
     }
 
     /// Share of request-time whose fate was judged, in per cent.
@@ -109,7 +129,7 @@ pub fn one(
 }
 
 /// Runs seeds, one after the other; a failure is made small.
-pub fn many(from: u64, seeds: u64, shrink_runs: u64, mut told: impl FnMut(&Sum)) -> Sum {
+fn many(from: u64, seeds: u64, shrink_runs: u64, mut told: impl FnMut(&Sum)) -> Sum {
     let mut sum = Sum::default();
     for seed in from..from + seeds {
         let schedule = generate::schedule(seed);
@@ -120,21 +140,94 @@ pub fn many(from: u64, seeds: u64, shrink_runs: u64, mut told: impl FnMut(&Sum))
             sum.failed.insert(seed, small.to_text(&format!("seed {seed}\n{broken}")));
         }
         sum.add(&out);
-        sum.chains.insert(seed, out.chain);
+        sum.chains.insert(seed, format!("{:032x}", out.chain));
         told(&sum);
     }
     sum
+}
+
+/// Runs seeds in that many processes of `program`, which is `tidegate-sim`. They store failures.
+///
+/// # Errors
+/// When a process does not come to its end.
+pub fn apart(
+    program: &Path,
+    from: u64,
+    seeds: u64,
+    jobs: u64,
+    failures: &Path,
+) -> Result<Sum, String> {
+    let jobs = jobs.clamp(1, seeds.max(1));
+    let first = |job: u64| from + seeds * job / jobs;
+    let mut running = Vec::new();
+    for job in 0..jobs {
+        let share = first(job + 1) - first(job);
+        let child = Command::new(program)
+            .args(["swarm", "--tier", "1", "--output", "json", "--jobs", "1"])
+            .args(["--from", &first(job).to_string(), "--seeds", &share.to_string()])
+            .arg("--failures")
+            .arg(failures)
+            .stdout(Stdio::piped())
+            .spawn();
+        running.push(child.map_err(|error| format!("{}: {error}", program.display()))?);
+    }
+    let mut sum = Sum::default();
+    for child in running {
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        let told = serde_json::from_slice::<Told>(&output.stdout);
+        sum.merge(told.map_err(|error| format!("{error}: {}", output.status))?.sum);
+    }
+    Ok(sum)
+}
+
+/// What is told as JSON, as far as it is read again.
+#[derive(Deserialize)]
+struct Told {
+    sum: Sum,
 }
 
 /// Runs many seeds, stores failures and prints the sum. Whether none failed.
 ///
 /// # Errors
 /// When a failure cannot be stored.
-pub fn swarm(json: bool, from: u64, seeds: u64, failures: &Path) -> Result<bool, String> {
+pub fn swarm(
+    json: bool,
+    from: u64,
+    seeds: u64,
+    jobs: u64,
+    failures: &Path,
+) -> Result<bool, String> {
+    let begin = Instant::now();
+    let sum = if jobs > 1 {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        apart(&program, from, seeds, jobs, failures)?
+    } else {
+        here(json, from, seeds, failures)?
+    };
+    let seconds = begin.elapsed().as_secs_f64();
+    if json {
+        println!(
+            "{}",
+            json!({
+                "runs": sum.runs, "failed": sum.failed.len(),
+                "simulated_hours": sum.simulated_ms as f64 / 3_600_000.0,
+                "steps": sum.steps, "commands": sum.commands, "reloads": sum.reloads,
+                "judged_percent": sum.judged_percent(), "cells": sum.cells.len(),
+                "seconds": seconds, "sum": sum,
+            })
+        );
+    } else {
+        print!("{}", words(&sum, seconds));
+    }
+    Ok(sum.failed.is_empty())
+}
+
+/// Runs many seeds in this process, and stores failures.
+fn here(quiet: bool, from: u64, seeds: u64, failures: &Path) -> Result<Sum, String> {
     let begin = Instant::now();
     try_alarm(&generate::schedule(from))?;
     let sum = many(from, seeds, 60, |sum| {
-        if sum.runs % 5 == 0 {
+        if sum.runs % 5 == 0 && !quiet {
             eprintln!(
                 "{} of {seeds} runs, {} failed, {:.0?}",
                 sum.runs,
@@ -150,22 +243,7 @@ pub fn swarm(json: bool, from: u64, seeds: u64, failures: &Path) -> Result<bool,
         };
         store().map_err(|e| format!("{}: {e}", failures.display()))?;
     }
-    let seconds = begin.elapsed().as_secs_f64();
-    if json {
-        println!(
-            "{}",
-            json!({
-                "runs": sum.runs, "failed": sum.failed.len(),
-                "simulated_hours": sum.simulated_ms as f64 / 3_600_000.0,
-                "steps": sum.steps, "commands": sum.commands, "reloads": sum.reloads,
-                "judged_percent": sum.judged_percent(), "cells": sum.cells.len(),
-                "seconds": seconds,
-            })
-        );
-    } else {
-        print!("{}", words(&sum, seconds));
-    }
-    Ok(sum.failed.is_empty())
+    Ok(sum)
 }
 
 /// The sum for people.

@@ -5,7 +5,7 @@
 //! What tidegate was told, and when, is not looked up in tidegate: while a fault may keep news from
 //! it, every state of the truth since the fault's beginning counts as possible.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -47,6 +47,11 @@ const DELAYING: &[&str] = &[
     "controller-dies",
     "dies-writing",
 ];
+/// Without HAProxy for longer, in milliseconds, when nothing keeps it from starting.
+const ABSENT_MS: u64 = 10_000;
+/// Faults that keep HAProxy from starting, or tidegate from starting it.
+const HOLDING: &[&str] =
+    &["slow-reload", "refuse-load", "hang", "slow-disk", "controller-dies", "dies-writing"];
 /// Faults that may take away what a request needs.
 const DESTROYING: &[&str] = &["worker-dies", "tamper"];
 
@@ -89,11 +94,13 @@ impl World {
     }
 
     fn judged(&mut self) -> Result<(), Broken> {
-        // Before the first quiet moment nothing was promised.
-        let (Some(frozen), Some(worker)) = (&self.frozen, self.site.serving()) else {
-            return Ok(());
-        };
         let now = self.now_ms();
+        if self.site.serving().is_some() || self.is_shaken(HOLDING) {
+            self.served_ms = now;
+        }
+        // Before the first quiet moment nothing was promised.
+        let Some(frozen) = &self.frozen else { return Ok(()) };
+        let Some(worker) = self.site.serving() else { return self.is_back_soon() };
         let is_blind = now < self.blind.1;
         let unknown = if is_blind { now - self.blind.0 + BOUND_RELOAD_MS } else { 0 };
         let bound_ms = match self.site.version {
@@ -119,6 +126,15 @@ impl World {
         alarm(self.canary)?;
         self.cell(&["S1", "S2", "S4", "S19", "S29"]);
         Ok(())
+    }
+
+    /// L3: HAProxy that died is there again soon, from the files that there are.
+    fn is_back_soon(&self) -> Result<(), Broken> {
+        let absent = self.now_ms() - self.served_ms;
+        if absent <= ABSENT_MS {
+            return Ok(());
+        }
+        Err(Broken::new("L3", format!("HAProxy is gone for {absent} ms")))
     }
 
     fn cell(&mut self, promises: &[&'static str]) {
@@ -322,12 +338,5 @@ impl World {
             self.broke(Broken::new("S25", why));
         }
         self.sometimes("tidegate was ready");
-    }
-}
-
-/// Adds up what happened in several runs.
-pub fn add(into: &mut BTreeMap<&'static str, u64>, from: &BTreeMap<&'static str, u64>) {
-    for (what, count) in from {
-        *into.entry(what).or_insert(0) += count;
     }
 }

@@ -229,6 +229,8 @@ pub struct World {
     pub blind: (u64, u64),
     /// When HAProxy was reloaded last.
     pub reloaded_ms: u64,
+    /// When a worker served last.
+    pub served_ms: u64,
     /// Whether nothing may be changed.
     pub still: bool,
     /// Whether the promise that cannot be kept is judged.
@@ -277,6 +279,7 @@ impl World {
             shaken: BTreeMap::new(),
             blind: (0, 0),
             reloaded_ms: 0,
+            served_ms: 0,
             still: false,
             canary: false,
             clock_s: 0,

@@ -3,8 +3,8 @@
 //!
 //! The calm move of a state (answers come, time passes) is one of its moves, so the calm moves
 //! make a forest inside the visited graph, and one pass over it tells from every state whether
-//! and in how many moves all is quiet (L1). States that a limit left unvisited are led there by
-//! hand. The order of states is fixed, so counts are equal with any number of threads.
+//! and in how many moves all is quiet (L1; see `calm`). The order of states is fixed, so counts are
+//! equal with any number of threads.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,6 +12,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::mpsc;
 
+use super::calm::{self, Astray, Known};
 use super::judge::{self, Broken};
 use super::lab::Lab;
 use super::moves::{Budget, Move};
@@ -79,7 +80,7 @@ impl fmt::Display for Found {
 
 /// The hash of a state is its place in the table.
 #[derive(Default)]
-struct Place(u64);
+pub(super) struct Place(u64);
 
 impl Hasher for Place {
     fn finish(&self) -> u64 {
@@ -91,14 +92,15 @@ impl Hasher for Place {
     }
 }
 
-type Seen = HashMap<u128, u32, BuildHasherDefault<Place>>;
+/// The number of each state that was seen, by its hash.
+pub(super) type Seen = HashMap<u128, u32, BuildHasherDefault<Place>>;
 
-/// What is kept of a visited state.
-struct Visited {
+/// What is kept of a state that was seen.
+pub(super) struct Visited {
     parent: u32,
     how: Move,
-    /// The state that the calm move leads to; itself when all is quiet.
-    calm: u32,
+    /// The state that the calm move leads to; itself when all is quiet, nobody before it is visited.
+    pub(super) calm: u32,
 }
 
 /// A move's outcome.
@@ -118,7 +120,7 @@ struct Expanded {
     broken: Option<(Move, Broken)>,
 }
 
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
 
 /// Explores.
 ///
@@ -128,7 +130,9 @@ pub fn explore(plan: &Plan, mut progress: impl FnMut(&Report)) -> Result<Report,
     let lab = Lab::new(plan.capabilities.clone());
     let mut report = Report::default();
     let fail = |broken, moves, states| Box::new(Found { broken, moves, states });
-    let first = State::first(&lab, plan.budget).map_err(|b| fail(b, vec![], 1))?;
+    let first = State::first(&lab, plan.budget);
+    let first = first.and_then(|first| judge::state(&lab, &first).map(|()| first));
+    let first = first.map_err(|b| fail(b, vec![], 1))?;
     let mut seen = Seen::default();
     seen.insert(first.hash(), 0);
     let mut visited = vec![Visited { parent: NOBODY, how: Move::Wake, calm: NOBODY }];
@@ -144,7 +148,8 @@ pub fn explore(plan: &Plan, mut progress: impl FnMut(&Report)) -> Result<Report,
             if stretch.is_empty() {
                 break;
             }
-            for Expanded { parent, made, broken } in expand(&lab, stretch, &seen, plan.threads) {
+            let expand = |(at, state): (u32, Box<State>)| expand_one(&lab, at, &state, &seen);
+            for Expanded { parent, made, broken } in spread(stretch, plan.threads, expand) {
                 if failed.is_none()
                     && let Some((how, broken)) = broken
                 {
@@ -184,24 +189,34 @@ pub fn explore(plan: &Plan, mut progress: impl FnMut(&Report)) -> Result<Report,
     }
     report.states = seen.len();
     report.complete = frontier.is_empty();
-    finish(&lab, &mut visited, frontier, &seen, &mut report)?;
+    let known = Known { visited: &visited, seen: &seen };
+    let left = calm::led(&lab, &known, frontier, plan.threads);
+    let left = left.map_err(|Astray { number, moves, broken }| {
+        fail(broken, [path(&visited, number), moves].concat(), report.states)
+    })?;
+    report.quiet = visited.iter().enumerate().filter(|(at, v)| v.calm as usize == *at).count();
+    report.calm_moves = left.iter().copied().max().unwrap_or(0);
+    if report.calm_moves > CALM_MOVES_MAX {
+        let worst = left.iter().position(|l| *l == report.calm_moves).unwrap_or(0);
+        let why = format!("{} moves until all is quiet", report.calm_moves);
+        return Err(fail(Broken::new("L1", why), path(&visited, worst as u32), report.states));
+    }
     Ok(report)
 }
 
-/// Makes every move of every state, in order.
-fn expand(
-    lab: &Lab,
-    stretch: Vec<(u32, Box<State>)>,
-    seen: &Seen,
+/// Does work in portions on several threads; the order of what comes of it is that of the items.
+pub(super) fn spread<T: Send, R: Send>(
+    items: Vec<T>,
     threads: usize,
-) -> Vec<Expanded> {
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
     if threads <= 1 {
-        return stretch.into_iter().map(|(at, state)| expand_one(lab, at, &state, seen)).collect();
+        return items.into_iter().map(work).collect();
     }
-    let mut portions: Vec<(usize, Vec<(u32, Box<State>)>)> = Vec::new();
-    let mut states = stretch.into_iter();
+    let mut portions: Vec<(usize, Vec<T>)> = Vec::new();
+    let mut items = items.into_iter();
     loop {
-        let portion: Vec<_> = states.by_ref().take(PORTION).collect();
+        let portion: Vec<_> = items.by_ref().take(PORTION).collect();
         if portion.is_empty() {
             break;
         }
@@ -212,15 +227,12 @@ fn expand(
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let (queue, sender) = (&queue, sender.clone());
+            let (queue, sender, work) = (&queue, sender.clone(), &work);
             scope.spawn(move || {
                 while let Some((number, portion)) =
                     queue.lock().ok().and_then(|mut queue| queue.pop())
                 {
-                    let done: Vec<Expanded> = portion
-                        .into_iter()
-                        .map(|(at, state)| expand_one(lab, at, &state, seen))
-                        .collect();
+                    let done: Vec<R> = portion.into_iter().map(work).collect();
                     if sender.send((number, done)).is_err() {
                         break;
                     }
@@ -229,7 +241,7 @@ fn expand(
         }
         drop(sender);
     });
-    let mut done: Vec<Vec<Expanded>> = (0..count).map(|_| Vec::new()).collect();
+    let mut done: Vec<Vec<R>> = (0..count).map(|_| Vec::new()).collect();
     for (number, portion) in receiver {
         if let Some(place) = done.get_mut(number) {
             *place = portion;
@@ -238,6 +250,7 @@ fn expand(
     done.into_iter().flatten().collect()
 }
 
+/// Makes every move of a state.
 fn expand_one(lab: &Lab, parent: u32, state: &State, seen: &Seen) -> Expanded {
     let mut out = Expanded { parent, made: Vec::new(), broken: None };
     let calm = state.calm_move();
@@ -249,10 +262,7 @@ fn expand_one(lab: &Lab, parent: u32, state: &State, seen: &Seen) -> Expanded {
         }
         let hash = child.hash();
         let is_new = !seen.contains_key(&hash);
-        if is_new
-            && child.is_quiet()
-            && let Err(broken) = judge::quiet_in_depth(&child)
-        {
+        if is_new && let Err(broken) = judged(lab, &child) {
             out.broken = Some((how, broken));
             return out;
         }
@@ -272,6 +282,12 @@ fn expand_one(lab: &Lab, parent: u32, state: &State, seen: &Seen) -> Expanded {
     out
 }
 
+/// Judges a state that was not seen before.
+fn judged(lab: &Lab, state: &State) -> Result<(), Broken> {
+    judge::state(lab, state)?;
+    if state.is_quiet() { judge::quiet_in_depth(state) } else { Ok(()) }
+}
+
 /// What happened from the first state to this one.
 fn path(visited: &[Visited], mut at: u32) -> Vec<Move> {
     let mut moves = Vec::new();
@@ -284,87 +300,6 @@ fn path(visited: &[Visited], mut at: u32) -> Vec<Move> {
     }
     moves.reverse();
     moves
-}
-
-/// L1: from every state, calm moves lead to quiet within the bound.
-fn finish(
-    lab: &Lab,
-    visited: &mut [Visited],
-    unvisited: Vec<(u32, Box<State>)>,
-    seen: &Seen,
-    report: &mut Report,
-) -> Result<(), Box<Found>> {
-    // Moves until quiet, once known.
-    let mut left: Vec<Option<u32>> = vec![None; visited.len()];
-    let states = report.states;
-    let fail = |broken, moves| Err(Box::new(Found { broken, moves, states }));
-    for (number, state) in unvisited {
-        let mut state = *state;
-        let mut moves = path(visited, number);
-        let mut steps = 0;
-        while let Some(how) = state.calm_move() {
-            moves.push(how);
-            if let Err(broken) = state.make(lab, how) {
-                return fail(broken, moves);
-            }
-            steps += 1;
-            if steps > CALM_MOVES_MAX {
-                return fail(Broken::new("L1", "it never ends".to_owned()), moves);
-            }
-            // The rest is the business of a state that was visited.
-            if let Some(known) = seen.get(&state.hash())
-                && visited.get(*known as usize).is_some_and(|v| v.calm != NOBODY)
-            {
-                if let Some(from) = visited.get_mut(number as usize) {
-                    from.calm = *known;
-                }
-                break;
-            }
-        }
-        if state.calm_move().is_none() {
-            if !state.is_quiet() {
-                let why = "nothing is left to happen, and it is not quiet".to_owned();
-                return fail(Broken::new("L1", why), moves);
-            }
-            if let Some(place) = left.get_mut(number as usize) {
-                *place = Some(steps);
-            }
-        }
-    }
-    for start in 0..visited.len() {
-        let mut trail = Vec::new();
-        let mut at = start;
-        let base = loop {
-            if let Some(Some(known)) = left.get(at) {
-                break Some(*known);
-            }
-            let calm = visited.get(at).map_or(NOBODY, |v| v.calm);
-            if calm as usize == at {
-                report.quiet += 1;
-                trail.push(at);
-                break None;
-            }
-            if calm == NOBODY || trail.len() > visited.len().min(CALM_MOVES_MAX as usize * 2) {
-                let why = "answers come and time passes, and it never ends".to_owned();
-                return fail(Broken::new("L1", why), path(visited, start as u32));
-            }
-            trail.push(at);
-            at = calm as usize;
-        };
-        let first = base.map_or(0, |known| known + 1);
-        for (moves, at) in (first..).zip(trail.into_iter().rev()) {
-            if let Some(place) = left.get_mut(at) {
-                *place = Some(moves);
-            }
-            report.calm_moves = report.calm_moves.max(moves);
-        }
-    }
-    if report.calm_moves > CALM_MOVES_MAX {
-        let worst = left.iter().position(|l| *l == Some(report.calm_moves)).unwrap_or(0);
-        let why = format!("{} moves until all is quiet", report.calm_moves);
-        return fail(Broken::new("L1", why), path(visited, worst as u32));
-    }
-    Ok(())
 }
 
 /// Makes moves one after the other, as far as they are possible.
@@ -384,10 +319,8 @@ pub fn replay(
     let mut state = State::first(&lab, budget).map_err(|b| fail(b, 0))?;
     for (at, how) in moves.iter().enumerate() {
         if state.moves().contains(how) {
-            state.make(&lab, *how).map_err(|b| fail(b, at + 1))?;
-            if state.is_quiet() {
-                judge::quiet_in_depth(&state).map_err(|b| fail(b, at + 1))?;
-            }
+            let made = state.make(&lab, *how).and_then(|()| judged(&lab, &state));
+            made.map_err(|b| fail(b, at + 1))?;
         }
     }
     Ok(())

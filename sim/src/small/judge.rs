@@ -54,6 +54,14 @@ pub fn services(answer: &Answer) -> u8 {
     }
 }
 
+/// Whether a worker of tier C lacks a backend that is wanted, which only a reload brings.
+#[must_use]
+pub fn awaits_reload(lab: &Lab, state: &State, memory: &Haproxy) -> bool {
+    let has = |name: &str| memory.backends.contains_key(name);
+    let image = state.controller().desired().image();
+    lab.capabilities.tier() == Tier::C && image.backends.iter().any(|(name, _)| !has(name))
+}
+
 /// Every promise about what requests meet, while commands are carried out one by one.
 pub struct Prefix {
     then: Arc<Wanted>,
@@ -68,13 +76,16 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// Before the first command of an action that was sent in view `then`.
+    /// Before the first command of an action that was sent in view `then`, for a worker with this
+    /// memory.
     #[must_use]
-    pub fn new(lab: &Lab, state: &State, then: &View) -> Prefix {
-        let empty = Haproxy::empty(lab.capabilities.clone());
-        let memory = state.memory.as_ref().map_or(&empty, |(_, memory)| &*memory.haproxy);
-        let image = state.controller.desired().image();
-        let missing = image.backends.iter().any(|(name, _)| !memory.backends.contains_key(&**name));
+    pub fn new(
+        lab: &Lab,
+        state: &State,
+        memory: &Haproxy,
+        then: &View,
+        awaits_reload: bool,
+    ) -> Prefix {
         Prefix {
             then: lab.wanted(then),
             now: lab.wanted(&state.view),
@@ -82,7 +93,7 @@ impl Prefix {
             guarded: state.guarded,
             before: answers(memory),
             presented: presented(memory),
-            awaits_reload: missing && lab.capabilities.tier() == Tier::C,
+            awaits_reload,
         }
     }
 
@@ -260,13 +271,21 @@ fn destroys_nothing(state: &State, wanted: &Wanted, command: &RuntimeCommand) ->
     Ok(())
 }
 
-/// S24: unless it doubts, and while nothing is under way, the controller's belief about the
-/// worker is true.
+/// What is true of a state however it came about.
 ///
 /// # Errors
-/// The first difference.
-pub fn belief(state: &State) -> Verdict {
-    let controller = &state.controller;
+/// A broken promise.
+pub fn state(lab: &Lab, state: &State) -> Verdict {
+    if state.is_quiet() {
+        quiet(state, &lab.wanted(&state.view))?;
+    }
+    belief(state)
+}
+
+/// S24: unless it doubts, and while nothing is under way, the controller's belief about the
+/// worker is true.
+fn belief(state: &State) -> Verdict {
+    let controller = state.controller();
     let (Some(running), Some((id, memory))) = (controller.running(), &state.memory) else {
         return Ok(());
     };
@@ -329,10 +348,7 @@ fn difference(running: &Running, h: &Haproxy) -> Option<String> {
 }
 
 /// L1: when all is quiet, requests and handshakes meet what the rules say.
-///
-/// # Errors
-/// The first difference.
-pub fn quiet(_: &Lab, state: &State, wanted: &Wanted) -> Verdict {
+fn quiet(state: &State, wanted: &Wanted) -> Verdict {
     let Some((_, memory)) = &state.memory else {
         return Err(Broken::new("L1", "quiet without a worker".to_owned()));
     };
@@ -362,13 +378,13 @@ pub fn quiet(_: &Lab, state: &State, wanted: &Wanted) -> Verdict {
 /// # Errors
 /// A broken promise.
 pub fn quiet_in_depth(state: &State) -> Verdict {
-    let image = state.controller.desired().image();
+    let image = state.controller().desired().image();
     let saved = state.files.as_ref().is_some_and(|files| *files.image == *image);
     if !saved {
         let why = "quiet, and a restart would load something else".to_owned();
         return Err(Broken::new("S28", why));
     }
-    let (scratch, _) = controller::audit(&state.controller);
+    let (scratch, _) = controller::audit(state.controller());
     if scratch.image() != image {
         return Err(Broken::new("S15", "from scratch something else is wanted".to_owned()));
     }
@@ -376,6 +392,6 @@ pub fn quiet_in_depth(state: &State) -> Verdict {
     if actions > 0 {
         return Err(Broken::new("S13", format!("a list told again leads to {actions} actions")));
     }
-    let broken = check::check(&state.controller);
+    let broken = check::check(state.controller());
     if broken.is_empty() { Ok(()) } else { Err(Broken::new("invariants", broken.join("; "))) }
 }

@@ -1,15 +1,21 @@
 //! What is the same for all states of the small world, and computed once: what is wanted in a view,
-//! and what a worker has that loads the files.
+//! what a worker has that loads the files, and how a controller begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hash as _, Hasher as _};
 use std::sync::{Arc, RwLock};
 
 use tidegate_core::capability::Capabilities;
+use tidegate_core::controller::Controller;
 use tidegate_core::desired::Image;
 use tidegate_core::digest::Digest;
+use tidegate_core::event::{Event, Observed, Outcome, WorkerId};
 use tidegate_core::render;
 use tidegate_core::settings::Settings;
+use tidegate_core::time::Time;
 
+use super::explore::Place;
+use super::stepped::Led;
 use super::world::{self, View, Wanted};
 use crate::hash::Hash128;
 use crate::model::haproxy::Haproxy;
@@ -23,6 +29,22 @@ pub struct Lab {
     pub capabilities: Capabilities,
     wanted: RwLock<BTreeMap<View, Arc<Wanted>>>,
     loaded: RwLock<BTreeMap<u128, Loaded>>,
+    begun: RwLock<BTreeMap<(View, Time, Option<WorkerId>), Arc<Led>>>,
+    executed: RwLock<Hashed<Executed>>,
+    memories: RwLock<Hashed<Arc<Haproxy>>>,
+    observed: RwLock<Hashed<Arc<Seen>>>,
+}
+
+/// By hash.
+type Hashed<T> = HashMap<u128, T, BuildHasherDefault<Place>>;
+
+/// What a worker has in memory after commands, and their outcomes.
+type Executed = (Memory, Vec<Outcome>);
+
+/// What a read-back shows.
+pub(super) struct Seen {
+    pub(super) state: Observed,
+    pub(super) hash: u128,
 }
 
 /// What files with a hash hold: the digest that the adapter names them by, and a worker that loads
@@ -46,20 +68,6 @@ pub struct Files {
     pub(super) hash: u128,
 }
 
-impl Memory {
-    pub(super) fn new(haproxy: Haproxy) -> Memory {
-        let mut memory = Memory { haproxy: Arc::new(haproxy), hash: 0 };
-        memory.rehash();
-        memory
-    }
-
-    pub(super) fn rehash(&mut self) {
-        let mut hasher = Hash128::default();
-        self.haproxy.fingerprint(&mut hasher);
-        self.hash = hasher.finish128();
-    }
-}
-
 impl Lab {
     /// For an HAProxy with these abilities.
     #[must_use]
@@ -69,6 +77,10 @@ impl Lab {
             capabilities,
             wanted: RwLock::default(),
             loaded: RwLock::default(),
+            begun: RwLock::default(),
+            executed: RwLock::default(),
+            memories: RwLock::default(),
+            observed: RwLock::default(),
         }
     }
 
@@ -81,6 +93,66 @@ impl Lab {
         let fresh = Arc::new(world::wanted(view, &self.settings));
         if let Ok(mut all) = self.wanted.write() {
             all.insert(*view, fresh.clone());
+        }
+        fresh
+    }
+
+    /// A new controller that is told everything, and finds the worker if there is one.
+    pub(super) fn begun(&self, view: &View, now: Time, worker: Option<WorkerId>) -> Arc<Led> {
+        let key = (*view, now, worker);
+        if let Some(known) = self.begun.read().ok().and_then(|all| all.get(&key).cloned()) {
+            return known;
+        }
+        let mut events = vec![Event::ProxyFound(self.capabilities.clone())];
+        events.extend(worker.map(Event::WorkerSeen));
+        events.extend(world::lists(view));
+        let controller = Controller::new(self.settings.clone(), now);
+        let fresh = Arc::new(Led::by(controller, now, events, *view));
+        if let Ok(mut all) = self.begun.write() {
+            all.insert(key, fresh.clone());
+        }
+        fresh
+    }
+
+    /// A memory with its hash. Of equal ones there is one.
+    pub(super) fn memory(&self, haproxy: Arc<Haproxy>) -> Memory {
+        let mut hasher = Hash128::default();
+        haproxy.fingerprint(&mut hasher);
+        let hash = hasher.finish128();
+        let haproxy = match self.memories.write() {
+            Ok(mut all) => all.entry(hash).or_insert(haproxy).clone(),
+            Err(_) => haproxy,
+        };
+        Memory { haproxy, hash }
+    }
+
+    /// What came of commands, by a hash of all that decides it, if they were executed before and
+    /// kept every promise.
+    pub(super) fn executed(&self, key: u128) -> Option<Executed> {
+        self.executed.read().ok()?.get(&key).cloned()
+    }
+
+    pub(super) fn keep_executed(&self, key: u128, executed: Executed) {
+        if let Ok(mut all) = self.executed.write() {
+            all.insert(key, executed);
+        }
+    }
+
+    /// What a read-back shows of a memory, with the digest of the files.
+    pub(super) fn observed(&self, memory: &Memory, saved: Option<Digest>) -> Arc<Seen> {
+        let mut hasher = Hash128::default();
+        (memory.hash, saved).hash(&mut hasher);
+        let key = hasher.finish128();
+        if let Some(known) = self.observed.read().ok().and_then(|all| all.get(&key).cloned()) {
+            return known;
+        }
+        let mut state = memory.haproxy.observed();
+        state.saved = saved;
+        let mut hasher = Hash128::default();
+        hasher.write(format!("{state:?}").as_bytes());
+        let fresh = Arc::new(Seen { state, hash: hasher.finish128() });
+        if let Ok(mut all) = self.observed.write() {
+            all.insert(key, fresh.clone());
         }
         fresh
     }
@@ -102,7 +174,8 @@ impl Lab {
         if let Some(known) = self.loaded.read().ok().and_then(|all| all.get(&hash).cloned()) {
             return known;
         }
-        let memory = load::start(image, &self.capabilities).map(Memory::new);
+        let memory = load::start(image, &self.capabilities);
+        let memory = memory.map(|haproxy| self.memory(Arc::new(haproxy)));
         let fresh = (render::image_digest(image), memory);
         if let Ok(mut all) = self.loaded.write() {
             all.insert(hash, fresh.clone());

@@ -2,11 +2,15 @@
 //! world of two hosts, two Services with two endpoints each, and one certificate.
 //!
 //! [`world`] says what there is, [`lab`] what is the same for all states, [`moves`] what can happen,
-//! [`state`] how it goes on, [`judge`] what must hold, [`explore`] goes everywhere.
+//! [`state`] how it goes on (with `stepped` and `flight`, which states share), [`judge`] what must
+//! hold; [`explore`] goes everywhere, and `calm` from there to quiet.
 
+mod calm;
 pub mod explore;
+mod flight;
 pub mod judge;
 pub mod lab;
 pub mod moves;
 pub mod state;
+mod stepped;
 pub mod world;
