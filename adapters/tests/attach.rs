@@ -13,7 +13,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::client::{Connection, Request};
+use common::client::{Connection, Request, showing};
+use common::h3::Session;
 use common::manifest::{app, classes, config_map, ingress, secret, slice};
 use common::pods::Pod;
 use common::rig::{Rig, haproxy};
@@ -139,7 +140,25 @@ fn rig(version: &'static str) -> Rig {
     let rig = Rig::new(version);
     let socket = |name: &str| rig.path("state/run").join(name).display().to_string();
     let (worker, master) = (socket("worker.sock"), socket("master.sock"));
-    rig.arguments(&["--attach", &worker, "--master", &master])
+    let quic = rig.https.to_string();
+    rig.arguments(&["--attach", &worker, "--master", &master, "--quic-port", &quic])
+}
+
+/// There is HTTP/3 where this HAProxy speaks it, and a Problem where it does not.
+fn http_3(rig: &Rig, version: &str) {
+    if version == "2.6" {
+        rig.wait_problem(&["NotSupported", "--quic-port"]);
+        return;
+    }
+    eventually(&format!("HAProxy {version}: HTTP/3"), || {
+        let ask = || {
+            let mut session = Session::open(rig.https, "shop.test", &showing(None, false, false))?;
+            session.ask(&Request::get("shop.test", "/"))
+        };
+        let answer = ask().map_err(|error| error.to_string())?;
+        ensure((answer.status, answer.service()) == (200, "shop"), || answer.status.to_string())
+    });
+    rig.wait_no_problem("--quic-port");
 }
 
 fn attached(version: &'static str) {
@@ -166,6 +185,7 @@ fn attached(version: &'static str) {
         );
         assert_eq!(mode & 0o777, 0o600, "the master socket is for its user alone");
     });
+    scenarios.run("HTTP/3", || http_3(&rig, version));
     let traffic =
         Traffic::start(rig.http, 2, 1, Duration::from_millis(3), &[("shop.test", "/", "shop")]);
     scenarios.run("changes", || changes(&rig, &shop, &blog));
@@ -427,6 +447,8 @@ fn exchanged(version: &'static str, shop: &[Pod]) {
             let known = state["counts"]["haproxy"].as_str().unwrap_or("");
             ensure(known.starts_with(next), || format!("{known} is not {next}"))
         });
+        // Without a binary, by asking the worker.
+        http_3(&rig, next);
     }
     drop(sidecar);
 }

@@ -35,6 +35,8 @@ pub struct Capabilities {
     pub isolated_sessions: bool,
     /// Bytes of memory that HAProxy and its successor at a reload may use together; 0 when unknown.
     pub memory: u64,
+    /// QUIC, so HTTP/3: a build with it, that bounds how long its handshakes take (3.0 and later).
+    pub quic: bool,
 }
 
 /// The three tiers of the design; for documents and reports. Plans look at single abilities.
@@ -79,6 +81,7 @@ impl Capabilities {
             lua_conversion: true,
             isolated_sessions: true,
             memory: 0,
+            quic: true,
         }
     }
 
@@ -104,6 +107,7 @@ impl Capabilities {
             dynamic_servers: false,
             timeout_client: false,
             isolated_sessions: false,
+            quic: false,
             ..Capabilities::tier_b()
         }
     }

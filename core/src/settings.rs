@@ -189,6 +189,17 @@ pub struct Listen {
     pub tcp_ports: Option<(u16, u16)>,
     /// Other replicas that share the tables of rate limits.
     pub peers: Peers,
+    /// HTTP/3 beside HTTPS; `None` for none.
+    pub quic: Option<Quic>,
+}
+
+/// Where HTTP/3 is served: over QUIC, so on ports of UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quic {
+    /// Port that HAProxy listens on, at every address of HTTPS.
+    pub port: u16,
+    /// Port that clients are told, as they see it.
+    pub announced: u16,
 }
 
 impl Listen {
@@ -290,6 +301,7 @@ impl Settings {
                 log_target: "".into(),
                 peers: Peers::default(),
                 tcp_ports: None,
+                quic: None,
             },
             limits: Limits {
                 paths_per_ingress_max: 10_000,

@@ -96,7 +96,7 @@ pub const ARGUMENTS: &[(&str, Meaning)] = &[
     ("disable-ingress-status-update", Meaning::OtherSwitch),
     ("disable-ipv4", Meaning::OtherSwitch),
     ("disable-ipv6", Meaning::OtherSwitch),
-    ("disable-quic", Silent),
+    ("disable-quic", Meaning::OtherSwitch),
     ("disable-service-external-name", Silent),
     ("disable-writing-only-if-reload", Nothing(false, "files follow every change by --save-max")),
     ("empty-ingress-class", Meaning::Switch("--watch-classless")),
@@ -129,8 +129,8 @@ pub const ARGUMENTS: &[(&str, Meaning)] = &[
     ("program", Value("--haproxy")),
     ("prometheus", Silent),
     ("publish-service", Value("--publish-service")),
-    ("quic-announce-port", Told(true, "HTTP/3 is not there yet")),
-    ("quic-bind-port", Told(true, "HTTP/3 is not there yet")),
+    ("quic-announce-port", Value("--quic-announce-port")),
+    ("quic-bind-port", Other),
     ("runtime-dir", Told(false, "sockets are in --state-dir")),
     ("stats-bind-port", Value("--stats-port")),
     ("stats-bind-thread", Told(false, "--threads says how many threads HAProxy has")),
@@ -144,7 +144,8 @@ pub const ARGUMENTS: &[(&str, Meaning)] = &[
 const SHORT: [(&str, &str); 3] = [("-e", "external"), ("-p", "pprof"), ("-t", "test")];
 
 /// Names that are ours too, with the same meaning.
-const SHARED: [&str; 4] = ["configmap", "kubeconfig", "log", "publish-service"];
+const SHARED: [&str; 5] =
+    ["configmap", "kubeconfig", "log", "publish-service", "quic-announce-port"];
 
 /// The name and the value after `=`, of an argument of theirs.
 fn theirs(argument: &str) -> Option<(&'static str, Meaning, Option<&str>)> {
@@ -283,6 +284,13 @@ impl Line {
                 None => {}
             }
         }
+        // Theirs has it by itself, at the number of the HTTPS port.
+        let same = whole.then(|| get("https-bind-port").unwrap_or("8443"));
+        match get("quic-bind-port").or(same) {
+            _ if is_set("disable-quic") || is_set("disable-https") => self.put("--quic-port", "0"),
+            Some(port) => self.put("--quic-port", port),
+            None => {}
+        }
         if let Some(port) = get("healthz-bind-port").or(whole.then_some("1042")) {
             let address = if is_set("disable-ipv4") { "[::]" } else { "0.0.0.0" };
             self.put("--admin-bind", &format!("{address}:{port}"));
@@ -342,14 +350,15 @@ mod tests {
             ours("x --configmap=ns/config --ingress.class=haproxy --publish-service ns/lb -p"),
             "tidegate run --configmap ns/config --publish-service ns/lb \
              --controller-name=haproxy.org/ingress-controller/haproxy --ingress-class=haproxy \
-             --bind=0.0.0.0,:: --admin-bind=0.0.0.0:1042 --cluster"
+             --bind=0.0.0.0,:: --quic-port=8443 --admin-bind=0.0.0.0:1042 --cluster"
         );
         assert_eq!(
             ours(
                 "x -e --program=/h --disable-ipv6 --http-bind-port 80 --disable-https=true --log=warning"
             ),
             "tidegate run --haproxy /h --controller-name=haproxy.org/ingress-controller \
-             --bind=0.0.0.0 --http-port=80 --https-port=0 --admin-bind=0.0.0.0:1042 --log=warn \
+             --bind=0.0.0.0 --http-port=80 --https-port=0 --quic-port=0 --admin-bind=0.0.0.0:1042 \
+             --log=warn \
              --kubeconfig=/home/a/.kube/config"
         );
     }
@@ -368,6 +377,26 @@ mod tests {
         for line in ["x", "x check -f dir", "x run -f dir --configmap a/b --log info", "x --help"] {
             assert_eq!(read_words(line), Reading::Ours, "{line}");
         }
+    }
+
+    #[test]
+    fn http_3_is_theirs_by_default_and_ours_when_asked_for() {
+        for (line, quic) in [
+            ("x --https-bind-port=443", "--quic-port=443"),
+            ("x --quic-bind-port=4433 --https-bind-port=443", "--quic-port=4433"),
+            ("x --quic-bind-port=4433 --disable-quic", "--quic-port=0"),
+            ("x --quic-bind-port=4433 --disable-quic=false", "--quic-port=4433"),
+            ("x run -f d --quic-bind-port 4433", "--quic-port=4433"),
+            ("x run -f d --disable-quic", "--quic-port=0"),
+        ] {
+            assert!(
+                ours(line).contains(&format!(" {quic} ")) || ours(line).ends_with(quic),
+                "{line}"
+            );
+        }
+        assert!(ours("x --quic-announce-port=443").contains("--quic-announce-port 443"));
+        assert!(!ours("x run -f d --ingress.class=a").contains("quic"));
+        assert_eq!(read_words("x run -f d --quic-announce-port 443"), Reading::Ours);
     }
 
     #[test]

@@ -86,7 +86,7 @@ struct Trial {
     lines: &'static str,
 }
 
-const TRIALS: [Trial; 7] = [
+const TRIALS: [Trial; 8] = [
     Trial {
         ability: "headers_bin",
         what: "set-headers-bin, del-headers-bin",
@@ -138,7 +138,22 @@ const TRIALS: [Trial; 7] = [
         section: "backend",
         lines: "global\n tune.lua.bool-sample-conversion normal\n",
     },
+    // What a build with QUIC must accept too; the build itself is in its list of features.
+    Trial {
+        ability: "quic",
+        what: "HTTP/3: limited-quic and timeout client-hs",
+        since: Release(3, 0, 0),
+        section: "frontend",
+        lines: " timeout client-hs 1s\nglobal\n limited-quic\n",
+    },
 ];
+
+/// Whether the output of `haproxy -vv` names a feature as built in.
+fn has_feature(text: &str, feature: &str) -> bool {
+    let lists = text.lines().filter(|line| line.starts_with("Feature list"));
+    let mut words = lists.flat_map(str::split_whitespace);
+    words.any(|word| word.strip_prefix('+') == Some(feature))
+}
 
 impl Trial {
     fn config(&self) -> String {
@@ -161,7 +176,7 @@ pub async fn of_binary(ports: &Ports, binary: &Path, scratch: &Path) -> io::Resu
         let text = format!("{} does not say that it is HAProxy", binary.display());
         io::Error::new(io::ErrorKind::InvalidData, text)
     })?;
-    let [one, two, three, four, five, six, seven] = &TRIALS;
+    let [one, two, three, four, five, six, seven, eight] = &TRIALS;
     let tried = tokio::try_join!(
         biased;
         try_config(ports, binary, scratch, one),
@@ -171,9 +186,15 @@ pub async fn of_binary(ports: &Ports, binary: &Path, scratch: &Path) -> io::Resu
         try_config(ports, binary, scratch, five),
         try_config(ports, binary, scratch, six),
         try_config(ports, binary, scratch, seven),
+        try_config(ports, binary, scratch, eight),
     )?;
+    let mut tried: [(bool, String); 8] = tried.into();
+    let [.., quic] = &mut tried;
+    if !has_feature(&text, "QUIC") {
+        *quic = (false, "HTTP/3: haproxy -vv does not have +QUIC".to_owned());
+    }
     let limits = (ports.processes.descriptors(None), ports.processes.memory(None));
-    Ok(discovery(version, limits, tried.into()))
+    Ok(discovery(version, limits, tried))
 }
 
 /// Finds the abilities of a running worker without its binary at hand: by version alone. The limits
@@ -205,7 +226,7 @@ async fn try_config(
     })
 }
 
-fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 7]) -> Discovery {
+fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 8]) -> Discovery {
     let (descriptors, memory) = limits;
     let release = Release::parse(version);
     let dynamic_backends = release.is_some_and(|release| release >= DYNAMIC_BACKENDS);
@@ -234,8 +255,16 @@ fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 7]) -> D
                  3.2.26; elsewhere they are not resumed once clients show certificates"
             .to_owned(),
     });
-    let [headers_bin, timeout_client, timeout_connect, balance_hash, sni_auto, lua, conversion] =
-        &tried;
+    let [
+        headers_bin,
+        timeout_client,
+        timeout_connect,
+        balance_hash,
+        sni_auto,
+        lua,
+        conversion,
+        quic,
+    ] = &tried;
     let capabilities = Capabilities {
         version: version.into(),
         dynamic_backends,
@@ -250,6 +279,7 @@ fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 7]) -> D
         lua_conversion: conversion.0,
         isolated_sessions,
         memory,
+        quic: quic.0,
     };
     for (trial, (present, reason)) in TRIALS.iter().zip(tried) {
         findings.push(Finding { ability: trial.ability, present, reason });
@@ -283,6 +313,13 @@ mod tests {
         assert_eq!(Release::parse("3.4.7-1"), Some(Release(3, 4, 7)));
         assert_eq!(Release::parse("3.5-dev3-abc"), Some(Release(3, 5, 0)));
         assert_eq!(Release::parse("unknown"), None);
+    }
+
+    #[test]
+    fn features_are_those_that_are_built_in() {
+        let text = "HAProxy version 3.4.7-1\nFeature list : -PCRE +QUIC -QUIC_OPENSSL_COMPAT\n";
+        assert!(has_feature(text, "QUIC") && !has_feature(text, "QUIC_OPENSSL_COMPAT"));
+        assert!(!has_feature("Feature list : +QUICK -QUIC\nBuilt with +QUIC\n", "QUIC"));
     }
 
     #[test]

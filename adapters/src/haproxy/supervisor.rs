@@ -256,7 +256,7 @@ impl Supervisor {
 
     pub(super) async fn announce_version(&mut self, version: &str) -> Result<(), Ended> {
         let known = self.discovery.as_ref().filter(|d| *d.capabilities.version == *version);
-        let capabilities = match known {
+        let mut capabilities = match known {
             Some(discovery) => discovery.capabilities.clone(),
             None => {
                 let pid = self.state.master;
@@ -267,6 +267,11 @@ impl Supervisor {
                 capabilities::of_version(version, limits).capabilities
             }
         };
+        if matches!(self.options.mode, Mode::Attach { .. }) {
+            // Builds of a version differ. Without an answer what is known of it holds.
+            let (net, endpoint) = (&*self.ports.net, self.options.worker_endpoint());
+            capabilities.quic &= worker::speaks_quic(net, &endpoint).await.unwrap_or(true);
+        }
         self.announce(capabilities).await
     }
 

@@ -39,6 +39,14 @@ pub enum Presence {
     Mute,
 }
 
+/// Whether a worker is of a build with QUIC, by a command that only such builds have; `None` without
+/// an answer.
+pub async fn speaks_quic(net: &dyn Net, endpoint: &Endpoint) -> Option<bool> {
+    let mut connection = Connection::open(net, endpoint, PATIENCE).await.ok()?;
+    let answer = connection.ask("help show quic").await.ok()?;
+    Some(answer.lines().any(|line| line.trim_start().starts_with("show quic")))
+}
+
 /// Looks who answers, on a connection of its own: an older one stays with the process that
 /// accepted it, whoever serves by now.
 pub async fn look(net: &dyn Net, endpoint: &Endpoint) -> Presence {

@@ -8,6 +8,7 @@
 pub mod certs;
 pub mod client;
 pub mod h2;
+pub mod h3;
 pub mod ledger;
 pub mod long;
 pub mod manifest;

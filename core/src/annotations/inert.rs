@@ -81,15 +81,6 @@ pub const FAMILY: Family = Family {
             "default/metrics",
             metrics,
         ),
-        row(
-            "quic-alt-svc-max-age",
-            Scopes::C,
-            "seconds",
-            "none",
-            "How long clients remember that there is HTTP/3. There is none yet.",
-            "60",
-            quic,
-        ),
     ],
     finish: None,
     finish_route: None,
@@ -148,10 +139,6 @@ fn class(_: &str) -> Option<Inertness> {
 
 fn metrics(_: &str) -> Option<Inertness> {
     Some(lacking("metrics are served without a password, at the admin address"))
-}
-
-fn quic(_: &str) -> Option<Inertness> {
-    Some(lacking("there is no HTTP/3 yet"))
 }
 
 const fn known(why: &'static str) -> Inertness {

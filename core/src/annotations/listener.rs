@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 use super::secrets::can_exist;
 use super::value::{self, quoted};
 use super::{Annotation, Apply, Family, Mechanism, OnError, Refusal, Scopes};
+use crate::desired::Skeleton;
+use crate::render::crt_list::FILE;
 use crate::world::object::Name;
 
 /// Name of the option for ALPN.
@@ -75,7 +77,7 @@ pub const FAMILY: Family = Family {
             syntax: "TLSv1.0, TLSv1.1, TLSv1.2 or TLSv1.3",
             default: "TLSv1.2",
             about: "Oldest version of TLS that clients may use. What OpenSSL's own settings forbid \
-                    stays forbidden. HAProxy sets its listeners up once.",
+                    stays forbidden, and HTTP/3 is TLS 1.3. HAProxy sets its listeners up once.",
             example: "TLSv1.3",
             mechanism: Mechanism::Skeleton,
             on_error: OnError::Default,
@@ -86,6 +88,14 @@ pub const FAMILY: Family = Family {
     finish_route: None,
     rules: &[],
 };
+
+/// The options of a listener of TLS that offers these protocols: certificates by name, and no
+/// handshake broken off over a client's certificate, as the rules judge it.
+#[must_use]
+pub fn options(skeleton: &Skeleton, alpn: &str) -> String {
+    let strict = if skeleton.options.contains_key(STRICT) { " strict-sni" } else { "" };
+    format!("ssl crt-list {FILE} alpn {alpn} ca-ignore-err all crt-ignore-err all{strict}")
+}
 
 fn secret(text: &str) -> Result<(), Refusal> {
     if is_secret(text) {

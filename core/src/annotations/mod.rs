@@ -29,6 +29,7 @@ pub mod nearest;
 pub mod passthrough;
 pub mod process;
 pub mod protocol;
+pub mod quic;
 pub mod rate;
 pub mod reach;
 pub mod redirect;
@@ -80,6 +81,7 @@ pub const FAMILIES: &[&Family] = &[
     &process::FAMILY,
     &inert::FAMILY,
     &listener::FAMILY,
+    &quic::FAMILY,
     &snippets::FAMILY,
     &passthrough::FAMILY,
     &reach::FAMILY,

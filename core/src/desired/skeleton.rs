@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::Capabilities;
-use crate::settings::Listen;
+use crate::settings::{Listen, Quic};
 use crate::snippet::{Place, Snippet};
 use crate::world::World;
 use crate::world::lookup::Lookup;
@@ -57,6 +57,12 @@ impl Skeleton {
             tcp_ports: Vec::new(),
             passthrough: false,
         }
+    }
+
+    /// Where HTTP/3 is served; `None` when nobody asked for it or this HAProxy cannot.
+    #[must_use]
+    pub fn quic(&self) -> Option<Quic> {
+        self.listen.quic.filter(|_| self.capabilities.quic)
     }
 
     /// Whether there is any port for TCP services.

@@ -7,6 +7,9 @@
 //! number is refused by the rules of the routes. New content of the same Secret changes no owner:
 //! nobody is refused.
 //!
+//! A connection of QUIC is accepted after its handshake. How it gets a number that is not too high is
+//! in [`crate::render::quic`].
+//!
 //! An entry is not deleted when its host asks for nothing any more, but left without owner: the
 //! host's requests may go on to a wildcard's routes. A reload forgets all of it, as no connection
 //! outlives it in the new process.

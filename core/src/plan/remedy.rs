@@ -186,7 +186,8 @@ pub fn reload_list(capabilities: &Capabilities) -> Vec<&'static str> {
         "listening addresses and ports, threads, maxconn, log target: HAProxy sets them up once",
         "keys of the ConfigMap for logs, for connections of clients and for timeouts that are no \
          route's: frontends and named defaults are static",
-        "client-strict-sni, tls-alpn, tls-min-version: options of a listener are static",
+        "client-strict-sni, tls-alpn, tls-min-version, quic-alt-svc-max-age: what a listener offers is \
+         static",
         "client-verify-depth, used first or no longer: whether TLS sessions resume is static",
         "snippets of global, defaults, frontend and stats; a backend snippet with lines not used yet",
         "error files, and replicas that share tables: HAProxy reads them once",

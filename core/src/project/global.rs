@@ -11,7 +11,7 @@ use core::net::SocketAddr;
 
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
-use crate::annotations::{Apply, Registry, custom, listener, logs, process, timeouts};
+use crate::annotations::{Apply, Registry, custom, listener, logs, process, quic, timeouts};
 use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::digest::Digest;
@@ -86,7 +86,28 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
         piece.problems.extend_from_slice(lookup.problems_of_role(role));
     }
     default_certificate(lookup, registry, &mut piece);
+    no_quic(lookup, &mut piece);
     piece
+}
+
+/// HTTP/3 that was asked for, and that this HAProxy does not speak.
+fn no_quic(lookup: &mut Lookup<'_>, piece: &mut Piece) {
+    if lookup.settings().listen.quic.is_none() || lookup.capabilities().quic {
+        return;
+    }
+    let name = lookup.settings().config_map.clone();
+    piece.problems.push(Problem {
+        object: ObjectRef {
+            kind: Kind::ConfigMap,
+            name: name.unwrap_or_else(|| Name::new("", "tidegate")),
+        },
+        field: "--quic-port".into(),
+        reason: Reason::NotSupported,
+        severity: Severity::Warning,
+        what: "this HAProxy was built without QUIC, or is older than 3.0".to_string(),
+        instead: "there is no HTTP/3, and none is announced; HTTPS serves everything".to_string(),
+        fix: "use an HAProxy with +QUIC in `haproxy -vv`, or leave --quic-port out".to_string(),
+    });
 }
 
 /// The Problems of options that HAProxy refused.
@@ -242,6 +263,9 @@ pub fn options(lookup: &mut Lookup<'_>, registry: &Registry) -> BTreeMap<Box<str
         if lookup.quarantined(&part(&config.meta.name, key)).is_some() {
             options.remove(option);
         }
+    }
+    if lookup.settings().listen.quic.is_none() || !lookup.capabilities().quic {
+        options.remove(quic::MAX_AGE_OPTION);
     }
     let max = connections_max(&lookup.capabilities()).unwrap_or(u64::MAX);
     let wanted = options.get(process::MAXCONN_OPTION).and_then(|n| n.parse::<u64>().ok());

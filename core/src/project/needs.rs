@@ -20,6 +20,8 @@ const BACKEND: u64 = 5_000;
 const SERVER: u64 = 6_500;
 const CERTIFICATE: u64 = 27_000;
 const ENTRY: u64 = 400;
+/// Bytes of a certificate for the listener of HTTP/3, as each listener has its own.
+const CERTIFICATE_QUIC: u64 = 18_000;
 /// Needs are told in steps of so many bytes, so that one more server is not another Problem.
 const STEP: u64 = 64 << 20;
 
@@ -42,9 +44,13 @@ pub fn excess(
 fn memory(desired: &Desired) -> u64 {
     let image = desired.image();
     let count = |n: usize| n as u64;
+    let certificate = match image.skeleton.quic() {
+        Some(_) => CERTIFICATE + CERTIFICATE_QUIC,
+        None => CERTIFICATE,
+    };
     BASE + count(image.backends.len()) * BACKEND
         + desired.servers() * SERVER
-        + count(image.certificates.len()) * CERTIFICATE
+        + count(image.certificates.len()) * certificate
         + count(image.map_entries()) * ENTRY
 }
 

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod crt_list;
 pub mod maps;
 pub mod profile;
+pub mod quic;
 pub mod skeleton;
 pub mod stream;
 

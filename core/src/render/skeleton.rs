@@ -17,8 +17,8 @@ use crate::annotations::{
 };
 use crate::applied::LEDGER_EPOCH;
 use crate::desired::Skeleton;
-use crate::render::answer;
 use crate::render::profile::SharedRules;
+use crate::render::{answer, quic};
 use crate::snippet::Place;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
@@ -96,6 +96,7 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
         writeln!(out, "  log {target}")?;
     }
     super::auth::global(skeleton, dir, out)?;
+    quic::global(skeleton, out)?;
     out.write_str("  tune.bufsize 16384\n")?;
     let oldest = skeleton.options.get(listener::MIN_VERSION).map_or("TLSv1.2", |version| version);
     let mut options = format!("ssl-min-ver {oldest}");
@@ -108,13 +109,10 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
     out.write_char('\n')
 }
 
-/// The options of a TLS listener: certificates by name, and no handshake broken off over a client's
-/// certificate, as the rules judge it.
+/// The options of a listener for HTTPS.
 fn tls_bind(skeleton: &Skeleton) -> String {
     let alpn = skeleton.options.get(listener::ALPN).map_or("h2,http/1.1", |protocols| protocols);
-    let strict = if skeleton.options.contains_key(listener::STRICT) { " strict-sni" } else { "" };
-    let file = super::crt_list::FILE;
-    format!("ssl crt-list {file} alpn {alpn} ca-ignore-err all crt-ignore-err all{strict}")
+    listener::options(skeleton, alpn)
 }
 
 fn front_defaults(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
@@ -187,19 +185,25 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
         let path = super::stream::offload_socket(&skeleton.listen);
         writeln!(out, "  bind {path} mode 600 accept-proxy {}", tls_bind(skeleton))?;
     }
-    for rule in connection::EXPECT_PROXY {
-        writeln!(out, "  {rule}")?;
-    }
+    quic::bind(skeleton, out)?;
+    let [four, six, expect] = connection::EXPECT_PROXY;
+    writeln!(out, "  {four}\n  {six}")?;
+    quic::refuse_proxies(skeleton, out)?;
+    writeln!(out, "  {expect}")?;
     for slot in logs::slots(skeleton) {
         writeln!(out, "  {slot}")?;
     }
-    // Read before the handshake begins: `plan::clients` says why.
+    // Read before the handshake begins, but for QUIC: `plan::clients` says why.
     writeln!(
         out,
         "  tcp-request connection set-var(sess.ep) str({LEDGER_EPOCH}),map_str(maps/ledger.map)"
     )?;
+    quic::epoch(skeleton, out)?;
     // Before the rules of routing, which end for plain routes.
     snippet(skeleton, Place::Frontend, out)?;
+    quic::handshake(skeleton, out)?;
+    quic::before_routing(skeleton, HOST, out)?;
+    quic::announce(skeleton, out)?;
     routing(out)?;
     out.write_str(
         "  http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)\n\

@@ -74,6 +74,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "hostNetwork and hostPorts exclude each other" -}}
 {{- end -}}
 {{- end -}}
+{{- if and (gt (int .Values.ports.quic) 0) (eq (int .Values.ports.https) 0) -}}
+{{- fail "ports.quic needs ports.https: answers over HTTPS are what tells of HTTP/3" -}}
+{{- end -}}
 {{- if and .Values.autoscaling.enabled (ne .Values.mode "Deployment") -}}
 {{- fail "autoscaling needs mode Deployment" -}}
 {{- end -}}
@@ -164,6 +167,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - {{ if contains ":" $bind }}{{ quote $bind }}{{ else }}{{ $bind }}{{ end }}
 - --http-port={{ int .Values.ports.http }}
 - --https-port={{ int .Values.ports.https }}
+{{- if gt (int .Values.ports.quic) 0 }}
+- --quic-port={{ int .Values.ports.quic }}
+{{- if .Values.hostPorts.enabled }}
+- --quic-announce-port={{ int .Values.hostPorts.quic }}
+{{- else if .Values.service.enabled }}
+- --quic-announce-port={{ int .Values.service.quicPort }}
+{{- end }}
+{{- end }}
 - --stats-port=0
 - --admin-bind=0.0.0.0:{{ int .Values.ports.admin }}
 - --threads={{ int .Values.haproxy.threads }}

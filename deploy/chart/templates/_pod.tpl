@@ -194,6 +194,14 @@ spec:
   hostPort: {{ int .Values.hostPorts.https }}
   {{- end }}
 {{- end }}
+{{- if gt (int .Values.ports.quic) 0 }}
+- name: quic
+  containerPort: {{ int .Values.ports.quic }}
+  protocol: UDP
+  {{- if .Values.hostPorts.enabled }}
+  hostPort: {{ int .Values.hostPorts.quic }}
+  {{- end }}
+{{- end }}
 {{- range $port, $service := .Values.tcp.services }}
 - name: tcp-{{ $port }}
   containerPort: {{ $port }}

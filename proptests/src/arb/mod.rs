@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tidegate_core::action::Lane;
 use tidegate_core::capability::{Capabilities, Tier};
-use tidegate_core::settings::{Role, Settings};
+use tidegate_core::settings::{Quic, Role, Settings};
 use tidegate_core::world::object::{Kind, Name, Object, ObjectRef};
 
 use crate::properties::render::Writing;
@@ -41,6 +41,7 @@ impl Setup {
         settings.config_map = Some(objects::config_map_name());
         settings.config_maps.push((Role::TcpServices, objects::tcp_services_name()));
         settings.listen.tcp_ports = Some((20_000, 20_002));
+        settings.listen.quic = Some(Quic { port: 8_443, announced: 443 });
         settings.default_backend = self.default_backend.then(|| (Name::new("a", "web"), 80));
         settings.default_certificate = self.default_certificate.then(|| Name::new("a", "tls"));
         settings.classless = self.classless;

@@ -118,8 +118,13 @@ const CHECK_MS: u64 = 30;
 impl Processes for SimulatedProcesses {
     fn version<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, io::Result<String>> {
         Box::pin(async move {
-            let version = lock(&self.world).site.version.full();
-            Ok(format!("HAProxy version {version} 2026/01/01 - https://haproxy.org/\n"))
+            let version = lock(&self.world).site.version;
+            let quic = if version.capabilities().quic { '+' } else { '-' };
+            Ok(format!(
+                "HAProxy version {} 2026/01/01 - https://haproxy.org/\n\
+                 Feature list : +OPENSSL {quic}QUIC\n",
+                version.full()
+            ))
         })
     }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tidegate_core::settings::{Delays, Limits, Listen, Peers, Reach, Role, Scope, Settings};
+use tidegate_core::settings::{Delays, Limits, Listen, Peers, Quic, Reach, Role, Scope, Settings};
 use tidegate_core::snippet::{Place, Rights};
 use tidegate_core::world::object::Name;
 
@@ -129,6 +129,14 @@ pub struct ListenArgs {
     /// Port for HTTPS; 0 for none
     #[arg(long, value_name = "PORT", env = "TIDEGATE_HTTPS_PORT", default_value_t = 8443)]
     pub https_port: u16,
+    /// UDP port for HTTP/3, which answers over HTTPS then announce; 0 for none. UDP must reach it
+    #[arg(long, value_name = "PORT", env = "TIDEGATE_QUIC_PORT", default_value_t = 0)]
+    pub quic_port: u16,
+    /// Port that clients are told for HTTP/3, if it is another one where they are [default: that of
+    /// --quic-port]
+    #[arg(long, value_name = "PORT", env = "TIDEGATE_QUIC_ANNOUNCE_PORT",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub quic_announce_port: Option<u16>,
     /// Ports kept for TCP services: one of them is taken and left without a reload, any other port
     /// with one. Each costs HAProxy a descriptor per address of --bind [default: none]
     #[arg(long, value_name = "FIRST-LAST", env = "TIDEGATE_TCP_PORTS", value_parser = value::ports)]
@@ -343,6 +351,8 @@ impl ListenArgs {
             bind,
             http_port,
             https_port,
+            quic_port,
+            quic_announce_port,
             tcp_ports,
             stats_port,
             state_dir,
@@ -362,6 +372,12 @@ impl ListenArgs {
                 );
             }
         }
+        anyhow::ensure!(
+            quic_port == 0 || https_port > 0,
+            "--quic-port needs --https-port: answers over HTTPS are what tells of HTTP/3"
+        );
+        let announced = quic_announce_port.unwrap_or(quic_port);
+        let quic = (quic_port > 0).then_some(Quic { port: quic_port, announced });
         let state_dir = std::path::absolute(match state_dir {
             Some(dir) => dir,
             None => super::places::state_dir()?,
@@ -381,6 +397,7 @@ impl ListenArgs {
             log_target: access_log.into(),
             peers: Peers { address: peer_address, addresses: peers, service: peers_service },
             tcp_ports,
+            quic,
         })
     }
 }

@@ -182,7 +182,7 @@ impl RunArgs {
 mod tests {
     use super::*;
     use clap::Parser;
-    use tidegate_core::settings::Settings;
+    use tidegate_core::settings::{Quic, Settings};
     use tidegate_core::world::object::Name;
 
     #[derive(Parser)]
@@ -229,6 +229,11 @@ mod tests {
         assert_eq!(settings.delays.audit_ms, 0);
         let listen = ["--tcp-ports", "8000-9000", "--haproxy", "/h"];
         assert!(parse(&listen).options().is_err(), "ports of our own cannot be kept");
+        let quic = ["--quic-port", "443", "--https-port", "0", "--haproxy", "/h"];
+        assert!(parse(&quic).options().is_err(), "nobody would hear of it");
+        let quic = parse(&["--quic-port", "8443", "--quic-announce-port", "443"]).settings;
+        let quic = quic.settings().unwrap().listen.quic;
+        assert_eq!(quic, Some(Quic { port: 8443, announced: 443 }));
         let same = ["--configmap", "a/b", "--configmap-tcp-services", "a/b", "--haproxy", "/h"];
         assert!(parse(&same).options().is_err());
         assert_eq!(options.stop, StopMode::Leave);

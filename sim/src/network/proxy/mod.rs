@@ -84,7 +84,7 @@ impl Version {
 }
 
 /// First version that accepts a word, or two neighbouring ones, of a configuration.
-const SINCE: [(&[&str], (u8, u8)); 7] = [
+const SINCE: [(&[&str], (u8, u8)); 9] = [
     (&["set-headers-bin"], (3, 4)),
     (&["del-headers-bin"], (3, 4)),
     (&["set-timeout", "client"], (3, 0)),
@@ -92,6 +92,8 @@ const SINCE: [(&[&str], (u8, u8)); 7] = [
     (&["set-timeout", "queue"], (3, 4)),
     (&["no-sni-auto"], (3, 3)),
     (&["balance", "hash"], (2, 6)),
+    (&["limited-quic"], (3, 0)),
+    (&["timeout", "client-hs"], (3, 0)),
 ];
 
 /// The first keyword of a configuration that a version does not know.
