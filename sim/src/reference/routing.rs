@@ -98,6 +98,17 @@ impl<'a> Facts<'a> {
         })
     }
 
+    /// The Service that the rules lead a request to, with endpoints or without, as `NAMESPACE/NAME`.
+    #[must_use]
+    pub fn leads_to(&self, host: &str, path: &str) -> Option<String> {
+        self.among(host, |is_passed, _, claims| {
+            let claim = best(claims, path).filter(|_| !is_passed)?;
+            let BackendRef::Service { name, port: _ } = claim.backend else { return None };
+            Some(format!("{}/{name}", claim.ingress.meta.name.namespace))
+        })
+        .flatten()
+    }
+
     /// The list of users that a request that is served must have been held against, by the
     /// digest; the outer `None` where the rules leave the route open.
     #[must_use]
