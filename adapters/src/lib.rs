@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod auth;
 pub mod cli;
+pub mod custom;
 pub mod decode;
 pub mod demo;
 pub mod folder;

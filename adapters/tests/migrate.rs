@@ -270,20 +270,32 @@ fn hostile_manifests_neither_break_it_nor_are_mangled() {
 fn run_tells_what_to_write_for_a_key_it_does_not_read() {
     let class = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: haproxy}\n\
                  spec: {controller: tidegate.io/ingress-controller}\n---\n";
-    let keys = "    haproxy.org/clean-certs: \"true\"\n    haproxy.org/cr-backend: a/b\n";
+    let keys =
+        "    haproxy.org/generate-certificates-signer: a/b\n    haproxy.org/cr-backend: other/b\n";
     let dir = folder(&format!("{class}{}", ingress(keys)));
     let printed = text(&tidegate(&["check", "-f", str_of(dir.path())]));
-    for wanted in ["remove it; ", "names the key for each field"] {
+    for wanted in ["remove it; ", "Backend other/b is in another namespace"] {
         assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
 }
 
 #[test]
-fn run_tells_of_custom_resources_in_its_folder() {
+fn run_tells_of_what_custom_resources_cannot_say() {
+    // The sample as it is, under the class that it names.
     let source = samples("haproxytech");
-    let report = json(&tidegate(&["--output", "json", "check", "-f", str_of(&source)]));
+    let class = ["--controller-name", "haproxy.org/ingress-controller"];
+    let arguments = ["--output", "json", "check", "-f", str_of(&source)];
+    let report = json(&tidegate(&[&arguments[..], &class].concat()));
     let problems = report["problems"].as_array().unwrap();
-    let custom = problems.iter().find(|p| p["field"] == "backend.yaml:1").unwrap();
-    assert_eq!(custom["what"], "a Backend of ingress.v3.haproxy.org/v3 is not read");
-    assert!(custom["fix"].as_str().unwrap().contains("tidegate migrate"), "{custom}");
+    let rule = |p: &&Value| p["field"] == "spec.http_request_rule_list[0]";
+    let custom = problems.iter().find(rule).unwrap_or_else(|| panic!("{problems:#?}"));
+    assert_eq!(custom["reason"], "FailedClosed");
+    assert!(custom["fix"].as_str().unwrap().contains("deny-list"), "{custom}");
+
+    let dir = folder(
+        "apiVersion: ingress.v3.haproxy.org/v3\nkind: ValidationRules\nmetadata: {name: x}\nspec: {}\n",
+    );
+    let report = json(&tidegate(&["--output", "json", "check", "-f", str_of(dir.path())]));
+    let told = report["problems"][0]["what"].as_str().unwrap_or_default();
+    assert_eq!(told, "a ValidationRules of ingress.v3.haproxy.org/v3 is not read");
 }

@@ -149,6 +149,7 @@ fn ingresses_with(
         few.config_map = world.config_map.clone();
         few.named = world.named.clone();
         few.snippets = world.snippets.clone();
+        few.customs = world.customs.clone();
         for ingress in names.filter_map(|name| world.ingresses.get(name)) {
             few.upsert(Object::Ingress(ingress.clone()), &mut BTreeSet::new());
         }
@@ -182,6 +183,7 @@ fn of_fallback(world: &World, registry: &Registry) -> BTreeMap<Contribution, Obj
     alone.services = world.services.clone();
     alone.named = world.named.clone();
     alone.snippets = world.snippets.clone();
+    alone.customs = world.customs.clone();
     let config_map = world.config_map.as_ref().map(|config| config.meta.name.clone());
     let owners = [Some((Kind::Service, service)), config_map.map(|name| (Kind::ConfigMap, name))];
     for (kind, name) in owners.into_iter().flatten() {
@@ -202,7 +204,6 @@ fn of_fallback(world: &World, registry: &Registry) -> BTreeMap<Contribution, Obj
 /// Ports of TCP services that HAProxy's words say cannot be bound (`[0.0.0.0:5432]`). Reserved ports
 /// are the operator's, and nobody can be without them.
 pub(crate) fn ports_named(world: &World, projections: &Projections, why: &str) -> Vec<ObjectRef> {
-    let Some(config_map) = world.settings.tcp_services() else { return Vec::new() };
     let pieces = projections.pieces().filter(|(key, _)| **key == PieceKey::Tcp);
     let entries = pieces.flat_map(|(_, piece)| &piece.contributions);
     let ports = entries.filter_map(|contribution| match contribution {
@@ -212,7 +213,7 @@ pub(crate) fn ports_named(world: &World, projections: &Projections, why: &str) -
     let named = ports.filter(|port| {
         !world.settings.listen.is_reserved(*port) && why.contains(&format!(":{port}]"))
     });
-    named.map(|port| project::tcp::one_port(config_map, port)).collect()
+    named.map(|port| project::tcp::one_port(&world.settings, port)).collect()
 }
 
 /// A search for what makes HAProxy refuse a configuration.

@@ -83,6 +83,8 @@ pub struct Scope {
     pub ingress_classes: bool,
     /// Whether Nodes are watched.
     pub nodes: bool,
+    /// Whether haproxytech's custom resources are read.
+    pub custom_resources: bool,
     /// Whether Secrets arrive only after `FollowSecrets`; a folder brings all of them.
     pub secrets_on_demand: bool,
     /// When absence from a list is not believed at once.
@@ -337,6 +339,7 @@ impl Scope {
             namespace_labels: Vec::new(),
             ingress_classes: true,
             nodes: true,
+            custom_resources: true,
             secrets_on_demand: false,
             absence: Absence::documented(),
         }

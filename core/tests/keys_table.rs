@@ -27,6 +27,7 @@ fn costs(row: &Annotation) -> [&'static str; 3] {
     match row.mechanism {
         Mechanism::Skeleton => ["reload", "reload", "reload"],
         Mechanism::Snippet => ["new lines", "new lines, spares", "reload"],
+        Mechanism::Resource => ["its keys", "its keys", "its keys"],
         Mechanism::Profile | Mechanism::ServerKeyword => ["–", "spares", "reload"],
         Mechanism::Record if row.key.ends_with("-header") => ["–", "new name", "new name"],
         Mechanism::Record | Mechanism::Map | Mechanism::List | Mechanism::Nothing => {
@@ -61,6 +62,7 @@ fn line(key: &str, verdict: Verdict, target: Target, row: Option<&Annotation>) -
         Mechanism::Skeleton => "static part",
         Mechanism::Snippet => "profile of its own",
         Mechanism::Nothing => "none",
+        Mechanism::Resource => "that of its keys",
     };
     let costs = costs(row).join(" | ");
     format!("| `{key}` | {verdict} | {here} | {scopes} | {mechanism} | {costs} |\n")

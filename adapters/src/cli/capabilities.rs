@@ -128,6 +128,7 @@ fn reloads(row: &Annotation, capabilities: &Capabilities) -> &'static str {
     match row.mechanism {
         Mechanism::Skeleton => "always",
         Mechanism::Snippet => "for lines that nobody uses yet",
+        Mechanism::Resource => "as the keys that its fields say",
         Mechanism::Profile | Mechanism::ServerKeyword => {
             if capabilities.dynamic_backends {
                 "never"

@@ -112,7 +112,8 @@ impl SlimMeta {
             | Kind::Secret
             | Kind::Service
             | Kind::EndpointSlice
-            | Kind::Ingress => {
+            | Kind::Ingress
+            | Kind::Custom(..) => {
                 self.namespace.filter(|n| !n.is_empty()).unwrap_or_else(|| "default".into())
             }
         };
@@ -123,7 +124,8 @@ impl SlimMeta {
             | Kind::IngressClass
             | Kind::Secret
             | Kind::Service
-            | Kind::Ingress => {
+            | Kind::Ingress
+            | Kind::Custom(..) => {
                 let mut kept = self.annotations;
                 kept.retain(|(key, _)| &**key != IS_DEFAULT_CLASS);
                 kept

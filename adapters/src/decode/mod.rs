@@ -9,6 +9,7 @@
 
 mod class;
 mod config;
+mod custom;
 mod endpoints;
 mod ingress;
 mod lenient;
@@ -18,11 +19,13 @@ mod service;
 mod status;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
+use tidegate_core::world::custom::Api;
 use tidegate_core::world::object::{
     Address, BackendRef, Endpoint, Ingress, Kind, Note, Object, ObjectRef, Rule, Service,
     ServicePort, SlicePort, Tls,
 };
 
+use crate::custom::Tree;
 use crate::vault::Vault;
 use lenient::{
     Context, Field, Got, KindHint, Lenient, Object as ObjectField, Record, Text, take, take_list,
@@ -79,6 +82,8 @@ pub struct Slim {
     meta: SlimMeta,
     spec: Spec,
     status: Status,
+    /// `spec` of a custom resource; `None` when it was read as another kind's.
+    tree: Option<Tree>,
     /// Of a ConfigMap or Secret.
     data: Vec<(Box<str>, Box<str>)>,
     string_data: Vec<(Box<str>, Box<str>)>,
@@ -133,6 +138,8 @@ struct Spec {
     cluster_ip: Option<Address>,
     external_traffic: Option<Box<str>>,
     controller: Option<Box<str>>,
+    /// Whether there is one.
+    is_some: bool,
 }
 
 impl<'de> Record<'de> for Slim {
@@ -164,14 +171,21 @@ impl<'de> Record<'de> for Slim {
                 self.kind = take(cx, map, Text)?.good().unwrap_or_default();
                 let list = self.kind.ends_with("List");
                 if cx.kind == KindHint::Unknown && !self.kind.is_empty() && !list {
-                    cx.kind = kind_of(&self.kind).map_or(KindHint::Foreign, KindHint::Ours);
+                    let kind = kind_of(&self.kind, &self.api_version);
+                    cx.kind = kind.map_or(KindHint::Foreign, KindHint::Ours);
                 }
             }
             "apiVersion" => self.api_version = take(cx, map, Text)?.good().unwrap_or_default(),
             "metadata" => {
                 self.meta = take(cx, map, ObjectField::of())?.good().unwrap_or_default();
             }
-            "spec" => self.spec = take(cx, map, ObjectField::of())?.good().unwrap_or_default(),
+            "spec" if matches!(cx.kind, KindHint::Ours(Kind::Custom(..))) => {
+                self.tree = take(cx, map, custom::Any)?.good();
+            }
+            "spec" => {
+                self.spec = take(cx, map, ObjectField::of())?.good().unwrap_or_default();
+                self.spec.is_some = true;
+            }
             "status" => self.status = take(cx, map, ObjectField::of())?.good().unwrap_or_default(),
             "endpoints" => self.endpoints = take_list(cx, map, endpoints::EndpointField)?,
             "ports" => {
@@ -287,7 +301,8 @@ impl Slim {
     /// The kind, when it is one of ours in the version we read, or as good as known.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
-        kind_of(&self.kind).filter(|kind| *self.api_version == *api_version(*kind))
+        kind_of(&self.kind, &self.api_version)
+            .filter(|kind| *self.api_version == *api_version(*kind))
     }
 
     /// Splits a list (`kind: List`, `IngressList` and so on) into its items, lists in it too;
@@ -335,7 +350,7 @@ impl Slim {
             let (what, fix) = ("no kind", "add `apiVersion` and `kind`");
             return refuse(Kind::ConfigMap, what.to_owned(), fix);
         }
-        let Some(kind) = kind_of(&self.kind) else {
+        let Some(kind) = kind_of(&self.kind, &self.api_version) else {
             return Ok(None);
         };
         if self.api_version.is_empty() {
@@ -360,6 +375,7 @@ impl Slim {
             meta: mut slim_meta,
             spec,
             status,
+            tree,
             data,
             string_data,
             address_type,
@@ -380,7 +396,18 @@ impl Slim {
                 fix: "give it a name".to_owned(),
             });
         };
+        if matches!(kind, Kind::Custom(..)) && tree.is_none() && spec.is_some {
+            return Decoded::Refused(Refusal {
+                object: ObjectRef { kind, name: meta.name },
+                what: "`spec` comes before `kind`".to_owned(),
+                fix: "write `apiVersion` and `kind` first".to_owned(),
+            });
+        }
         Decoded::Object(match kind {
+            Kind::Custom(part, api) => {
+                let custom = custom::custom(meta, part, api, &tree.unwrap_or_default());
+                Object::Custom(custom.into())
+            }
             Kind::Namespace => Object::Namespace(class::namespace(meta, labels).into()),
             Kind::Node => Object::Node(status.node(meta, excluded).into()),
             Kind::ConfigMap => Object::ConfigMap(config::config_map(meta, data).into()),
@@ -414,8 +441,11 @@ impl Slim {
 pub const HAPROXYTECH_GROUPS: [&str; 3] =
     ["ingress.v1.haproxy.org/", "ingress.v3.haproxy.org/", "core.haproxy.org/"];
 
-fn kind_of(name: &str) -> Option<Kind> {
-    Kind::ALL.into_iter().find(|kind| kind.name() == name)
+/// The kind of a name: of those that have it, the one of the API version.
+fn kind_of(name: &str, version: &str) -> Option<Kind> {
+    let mut named = Kind::ALL.into_iter().filter(|kind| kind.name() == name);
+    let first = named.clone().next();
+    named.find(|kind| api_version(*kind) == version).or(first)
 }
 
 /// The API version in which we read a kind.
@@ -425,6 +455,8 @@ pub fn api_version(kind: Kind) -> &'static str {
         Kind::Namespace | Kind::ConfigMap | Kind::Secret | Kind::Service | Kind::Node => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
         Kind::IngressClass | Kind::Ingress => "networking.k8s.io/v1",
+        Kind::Custom(_, Api::V3) => "ingress.v3.haproxy.org/v3",
+        Kind::Custom(_, Api::V1) => "ingress.v1.haproxy.org/v1",
     }
 }
 
@@ -435,7 +467,12 @@ fn is_obsolete(kind: Kind, version: &str) -> bool {
         Kind::Ingress => version.starts_with("extensions/") || is_in("networking.k8s.io", version),
         Kind::IngressClass => is_in("networking.k8s.io", version),
         Kind::EndpointSlice => is_in("discovery.k8s.io", version),
-        Kind::Namespace | Kind::ConfigMap | Kind::Secret | Kind::Service | Kind::Node => false,
+        Kind::Namespace
+        | Kind::ConfigMap
+        | Kind::Secret
+        | Kind::Service
+        | Kind::Node
+        | Kind::Custom(..) => false,
     }
 }
 

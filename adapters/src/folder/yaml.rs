@@ -170,7 +170,7 @@ pub(super) fn document(piece: Piece<'_>, by: Reader<'_>) -> Document {
 /// A custom resource of haproxytech's, which somebody may count on.
 fn custom_at(piece: Piece<'_>, what: &str) -> Fault {
     let what = format!("a {what} is not read");
-    let fix = "`tidegate migrate` names the keys that say the same, field by field";
+    let fix = "`tidegate migrate` names what says the same, field by field";
     Fault { foreign: true, ..fault_at(piece, None, &what, fix) }
 }
 

@@ -224,6 +224,8 @@ pub fn fact(fact: &Fact) -> String {
         Fact::Quarantined(object) => format!("the quarantine of {object}"),
         Fact::Status(name) => format!("status of Ingress {name}"),
         Fact::Nodes => "the Nodes".into(),
+        Fact::Custom(part, name) => format!("{} {name}", part.name()),
+        Fact::TcpResources => "the TCP resources".into(),
         Fact::Namespace(name) => format!("Namespace {name}"),
         Fact::Snippet(object) => format!("the snippets of {object}"),
         Fact::Role(role) => format!("the ConfigMap of {}", role.flag()),

@@ -61,6 +61,7 @@ pub fn rules(settings: &Settings) -> Vec<Rule> {
             Kind::EndpointSlice => (&["list", "watch"], "addresses of pods"),
             Kind::Ingress => (&["list", "watch"], "routes"),
             Kind::Node => (&["list", "watch"], "addresses of nodes"),
+            Kind::Custom(..) => (&["list", "watch"], "custom resources that keys name"),
         };
         let names: Vec<&str> = target.name.as_deref().into_iter().collect();
         let resource = resource::of(target.kind);

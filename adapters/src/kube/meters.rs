@@ -128,9 +128,13 @@ impl Meters {
     pub fn stands(&self, standing: &Standing) {
         let Standing { synced, held, leader, holder, statuses_pending } = standing;
         self.synced.set(i64::from(*synced));
+        // Two versions of an API have kinds of one name.
+        let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
         for kind in Kind::ALL {
-            let count = held.get(&kind).copied().unwrap_or(0);
-            let gauge = self.held.get_or_create(&[("kind", kind.name())]);
+            *counts.entry(kind.name()).or_default() += held.get(&kind).copied().unwrap_or(0);
+        }
+        for (kind, count) in counts {
+            let gauge = self.held.get_or_create(&[("kind", kind)]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.leader.set(i64::from(*leader));
@@ -152,9 +156,14 @@ impl Meters {
         self.retries.get_or_create(&[("verb", verb)]).inc();
     }
 
-    /// There is to be one more watch of a kind.
-    pub fn wanted(&self, kind: Kind) {
-        self.wanted.get_or_create(&[("kind", kind.name())]).inc();
+    /// There is to be one more watch of a kind, or one less.
+    pub fn wanted(&self, kind: Kind, more: bool) {
+        let gauge = self.wanted.get_or_create(&[("kind", kind.name())]);
+        if more {
+            gauge.inc()
+        } else {
+            gauge.dec()
+        };
         drop(self.connected.get_or_create(&[("kind", kind.name())]));
     }
 

@@ -13,6 +13,7 @@ pub mod access;
 mod backoff;
 pub mod client;
 mod dial;
+mod discovery;
 mod failure;
 mod frame;
 mod health;
@@ -96,6 +97,7 @@ impl Cluster {
             clock: Arc::clone(&ports.clock),
             events: events.clone(),
             seed: ports.seed,
+            discovery: Arc::default(),
         };
         let followed = Arc::new(Followed::new(remembered, Arc::clone(&vault)));
         let mut tasks = JoinSet::new();
@@ -165,6 +167,9 @@ pub fn targets(settings: &Settings) -> Vec<Target> {
     namespaced(Kind::EndpointSlice);
     namespaced(Kind::Ingress);
     namespaced(Kind::Secret);
+    for kind in Kind::customs().filter(|_| scope.custom_resources) {
+        namespaced(kind);
+    }
     if scope.namespaces.is_empty() && !scope.namespace_labels.is_empty() {
         targets.push(everywhere(Kind::Namespace));
     }

@@ -143,7 +143,8 @@ impl Sink for Objects {
             | Kind::Secret
             | Kind::Service
             | Kind::EndpointSlice
-            | Kind::Ingress => &namespace,
+            | Kind::Ingress
+            | Kind::Custom(..) => &namespace,
         };
         let object = ObjectRef::new(kind, namespace, &name);
         self.health.settled(&object);

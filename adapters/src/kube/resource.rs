@@ -3,6 +3,7 @@
 //! Inputs: a kind or a resource, a namespace, a name. Outputs: paths of requests. The rules that
 //! an operator must grant ([`super::access`]) name the same resources. Not here: requests.
 
+use tidegate_core::world::custom::{Api, Part};
 use tidegate_core::world::object::Kind;
 
 /// A resource of the API.
@@ -33,6 +34,37 @@ static CLASSES: Resource =
 static INGRESSES: Resource =
     Resource { group: "networking.k8s.io", version: "v1", plural: "ingresses" };
 
+/// One of haproxytech's custom resources.
+macro_rules! custom {
+    (v1, $plural:literal) => {
+        Resource { group: "ingress.v1.haproxy.org", version: "v1", plural: $plural }
+    };
+    (v3, $plural:literal) => {
+        Resource { group: "ingress.v3.haproxy.org", version: "v3", plural: $plural }
+    };
+}
+
+static GLOBALS: [Resource; 2] = [custom!(v3, "globals"), custom!(v1, "globals")];
+static DEFAULTS: [Resource; 2] = [custom!(v3, "defaults"), custom!(v1, "defaults")];
+// There is none in the first version.
+static FRONTENDS: [Resource; 2] = [custom!(v3, "frontends"), custom!(v1, "frontends")];
+static BACKENDS: [Resource; 2] = [custom!(v3, "backends"), custom!(v1, "backends")];
+static TCPS: [Resource; 2] = [custom!(v3, "tcps"), custom!(v1, "tcps")];
+
+fn custom(part: Part, api: Api) -> &'static Resource {
+    let [v3, v1] = match part {
+        Part::Global => &GLOBALS,
+        Part::Defaults => &DEFAULTS,
+        Part::Frontend => &FRONTENDS,
+        Part::Backend => &BACKENDS,
+        Part::Tcp => &TCPS,
+    };
+    match api {
+        Api::V3 => v3,
+        Api::V1 => v1,
+    }
+}
+
 /// The resource of a kind.
 #[must_use]
 pub fn of(kind: Kind) -> &'static Resource {
@@ -45,6 +77,7 @@ pub fn of(kind: Kind) -> &'static Resource {
         Kind::EndpointSlice => &SLICES,
         Kind::Ingress => &INGRESSES,
         Kind::Node => &NODES,
+        Kind::Custom(part, api) => custom(part, api),
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::client::{Ask, Body, Client};
+use super::discovery::{Discovery, LOOK_AGAIN};
 use super::failure::Failure;
 use super::frame::{Frame, Lines};
 use super::health::{Channel, Health};
@@ -123,6 +124,8 @@ pub struct Shared {
     pub events: mpsc::Sender<Vec<Event>>,
     /// Seed of all jitter.
     pub seed: u64,
+    /// Which custom resources are served.
+    pub discovery: Arc<Discovery>,
 }
 
 /// Why a stream ended.
@@ -156,6 +159,8 @@ pub struct Watch<S> {
     streaming: bool,
     relist: Arc<Notify>,
     connected: bool,
+    /// Whether the kind is served, once that is known; others than custom resources always are.
+    served: Option<bool>,
 }
 
 impl<S: Sink> Watch<S> {
@@ -163,7 +168,10 @@ impl<S: Sink> Watch<S> {
     pub fn new(shared: Shared, target: Target, sink: S, relist: Arc<Notify>) -> Watch<S> {
         let backoff = Backoff::new(shared.seed, &target.label(), FIRST_WAIT);
         let channel = (target.kind, target.namespace.clone());
-        shared.meters.wanted(target.kind);
+        let is_custom = matches!(target.kind, Kind::Custom(..));
+        if !is_custom {
+            shared.meters.wanted(target.kind, true);
+        }
         Watch {
             shared,
             target,
@@ -178,12 +186,32 @@ impl<S: Sink> Watch<S> {
             streaming: true,
             relist,
             connected: false,
+            served: (!is_custom).then_some(true),
         }
     }
 
     /// Runs until nobody takes events any more.
     pub async fn run(mut self) {
         loop {
+            match self.is_served().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let wait = LOOK_AGAIN + self.backoff.jitter(LOOK_AGAIN / 4);
+                    tokio::select! {
+                        biased;
+                        // What is held of it: the list that lacks it is told again.
+                        () = self.relist.notified() => self.served = None,
+                        () = tokio::time::sleep(wait) => {}
+                        () = self.shared.events.closed() => return,
+                    }
+                    continue;
+                }
+                Err(failure) => {
+                    let wait = self.failed(&failure, Duration::ZERO);
+                    tokio::time::sleep(wait).await;
+                    continue;
+                }
+            }
             let started = Instant::now();
             let listing = self.version.is_none();
             let end = match (&self.version, self.streaming) {
@@ -205,6 +233,34 @@ impl<S: Sink> Watch<S> {
         }
     }
 
+    /// Whether the kind is served. One that is not, or no longer, is a complete list without objects.
+    async fn is_served(&mut self) -> Result<bool, Failure> {
+        let Kind::Custom(..) = self.target.kind else { return Ok(true) };
+        let Shared { client, discovery, meters, .. } = &self.shared;
+        let is_served = discovery.serves(client, resource::of(self.target.kind)).await?;
+        if self.served == Some(is_served) {
+            return Ok(is_served);
+        }
+        if is_served {
+            meters.wanted(self.target.kind, true);
+        } else {
+            // It cannot be asked for the store; Services can.
+            let beside = Target { kind: Kind::Service, name: None, ..self.target.clone() };
+            let Store { cluster, revision } = identity::store(client, &beside).await?;
+            if self.served == Some(true) {
+                meters.wanted(self.target.kind, false);
+            }
+            let (version, watched) = (revision.to_string(), std::mem::take(&mut self.watched));
+            self.sink.begin();
+            self.sink.complete(Whole { version: &version, watched, cluster });
+            (self.version, self.reason) = (None, "start");
+            self.shared.health.up(&self.channel);
+            self.hand_over().await;
+        }
+        self.served = Some(is_served);
+        Ok(is_served)
+    }
+
     /// Notes a failure; returns how long to wait.
     fn failed(&mut self, failure: &Failure, lasted: Duration) -> Duration {
         if failure.is_gone() {
@@ -214,6 +270,11 @@ impl<S: Sink> Watch<S> {
             return if again { self.backoff.next(WAIT_MAX) } else { Duration::ZERO };
         }
         tracing::debug!(watch = self.target.label(), %failure, "watch");
+        if matches!(self.target.kind, Kind::Custom(..)) && failure.code() == Some(404) {
+            self.shared.discovery.lacks(resource::of(self.target.kind));
+            self.version = None;
+            return self.backoff.next(WAIT_MAX);
+        }
         if lasted >= GOOD && failure.code().is_none() {
             self.backoff.reset();
         }

@@ -1,96 +1,87 @@
-//! haproxytech's custom resources: which of our keys says the same, field by field.
+//! haproxytech's custom resources in the report: a row for each field, by `crate::custom`.
 //!
 //! Inputs: Backend, Defaults, Global, Frontend, TCP and ValidationRules objects. Outputs: a [`Row`]
 //! per field, and the keys that stand for a whole resource where an annotation names one
-//! (`cr-backend` and its like). The objects themselves are not written anew: nothing reads them.
+//! (`cr-backend` and its like). The objects themselves are not written anew.
 
 use std::collections::BTreeMap;
 
 use tidegate_core::annotations::PREFIX;
-use tidegate_core::annotations::dialect::{Dialect, Entry, Verdict, custom_resources};
+use tidegate_core::annotations::dialect::{Dialect, Target, Verdict};
 
-use super::judge;
 use super::object::Found;
 use super::row::{Deed, Need, Place, Row};
 use super::tree::{Kind, Node};
+use crate::custom::{self, Field, Outcome, Table, Tree, tcp};
 
 /// The rows of all custom resources, by kind, namespace and name.
 pub(super) type Resources = BTreeMap<(String, String, String), Vec<Row>>;
 
 /// The rows of all custom resources.
 pub(super) fn resources(objects: &[Found]) -> Resources {
-    let table = custom_resources();
+    let table = custom::table();
     let custom = objects.iter().enumerate().filter(|(_, object)| object.is_custom());
     custom
         .map(|(at, object)| {
             let name = (object.kind.clone(), object.namespace.clone(), object.name.clone());
-            (name, rows(&table, at, object))
+            let rows = fields(&table, object).into_iter().map(|field| row(at, object, field));
+            (name, rows.collect())
         })
         .collect()
 }
 
-fn rows(table: &BTreeMap<&'static str, Entry>, at: usize, object: &Found) -> Vec<Row> {
-    let mut rows = Vec::new();
-    let spec = object.node.at(&["spec"]);
-    // The first version of the API has a level more.
-    let spec = match spec.and_then(|spec| spec.at(&["config"])) {
-        Some(config) => {
-            let rest = spec.and_then(Node::map).into_iter().flat_map(|map| &map.entries);
-            for (key, value) in rest.filter(|(key, _)| key.text() != Some("config")) {
-                let path = format!("{}.{}", object.kind, key.text().unwrap_or_default());
-                field(table, at, object, &path, value, &mut rows);
+fn fields(table: &Table, object: &Found) -> Vec<Field> {
+    let spec = object.node.at(&["spec"]).map(tree).unwrap_or_default();
+    if object.kind != "TCP" {
+        return custom::fields(table, &object.kind, &spec);
+    }
+    let (ports, mut fields) = tcp::ports(table, &object.namespace, &spec);
+    fields.splice(0..0, ports.iter().map(tcp::by_hand));
+    fields
+}
+
+fn tree(node: &Node) -> Tree {
+    match &node.kind {
+        Kind::Scalar(text, false) if text.is_empty() => Tree::Nothing,
+        Kind::Scalar(text, _) => Tree::Text(text.clone()),
+        Kind::List(items) => Tree::List(items.iter().map(tree).collect()),
+        Kind::Map(map) => {
+            let name = |key: &Node| key.text().unwrap_or_default().to_owned();
+            Tree::Map(map.entries.iter().map(|(key, value)| (name(key), tree(value))).collect())
+        }
+    }
+}
+
+fn row(at: usize, object: &Found, field: Field) -> Row {
+    let Field { path, place: _, entry, protects, outcome } = field;
+    let mut row = Row::new(at, object, Place::Custom, &path, Dialect::Haproxytech);
+    row.verdict = entry.map_or(Verdict::NotYet, |entry| entry.verdict).as_str();
+    row.protects = protects;
+    row.remark = entry.map_or_else(String::new, |entry| entry.remark.to_owned());
+    match outcome {
+        Outcome::Silent => {}
+        Outcome::Keys(pairs) => {
+            let pairs = pairs.into_iter().map(|(key, value)| (format!("{PREFIX}{key}"), value));
+            row.deed = Deed::Write(pairs.collect());
+        }
+        Outcome::Left(why) => {
+            if let Some(Target::Flag(flag)) = entry.map(|entry| entry.target) {
+                row.flag = Some(flag);
             }
-            Some(config)
-        }
-        None => spec,
-    };
-    if let Some(spec) = spec {
-        field(table, at, object, &object.kind, spec, &mut rows);
-    }
-    rows
-}
-
-/// The rows of a field and of those in it that have lines of their own.
-fn field(
-    table: &BTreeMap<&'static str, Entry>,
-    at: usize,
-    object: &Found,
-    path: &str,
-    value: &Node,
-    rows: &mut Vec<Row>,
-) {
-    let below = format!("{path}.");
-    let divided = table.keys().any(|key| key.starts_with(&below));
-    if let (Kind::Map(map), true) = (&value.kind, divided) {
-        for (key, value) in &map.entries {
-            let path = format!("{below}{}", key.text().unwrap_or_default());
-            field(table, at, object, &path, value, rows);
-        }
-        return;
-    }
-    let mut row = Row::new(at, object, Place::Custom, path, Dialect::Haproxytech);
-    match entry(table, path) {
-        Some(entry) => {
-            let text = value.text().unwrap_or_default();
-            judge::judge(&entry, text, &BTreeMap::new(), object, &mut row);
-        }
-        None => {
-            row.verdict = Verdict::NotYet.as_str();
-            row.need = Need::Human;
+            let is_so = entry.is_some_and(|entry| entry.verdict == Verdict::Never);
+            row.need = match (protects, is_so) {
+                (true, _) => Need::Open,
+                (false, true) => Need::Nothing,
+                (false, false) => Need::Human,
+            };
+            if !why.is_empty() && !row.remark.is_empty() {
+                row.remark = format!("{why}; {}", row.remark);
+            } else if !why.is_empty() {
+                row.remark = why;
+            }
         }
     }
-    rows.push(row);
-}
-
-/// The line of a field, or of what it is in.
-fn entry(table: &BTreeMap<&'static str, Entry>, path: &str) -> Option<Entry> {
-    let mut path = path;
-    loop {
-        if let Some(entry) = table.get(path) {
-            return Some(*entry);
-        }
-        path = path.rsplit_once('.')?.0;
-    }
+    row
 }
 
 /// Puts the keys of the resource that `row` names (`value`) into its place.
@@ -116,6 +107,12 @@ pub(super) fn expand(row: &mut Row, key: &str, value: &str, namespace: &str, kno
     }) {
         let key = key.strip_prefix(PREFIX).unwrap_or(key);
         pairs.push((format!("{prefix}{key}"), value.clone()));
+    }
+    if row.object.starts_with("Service ") && pairs.iter().any(|(key, _)| key.ends_with("-header")) {
+        row.remark = "stays, as header rules of a Service have no annotation".to_owned();
+        row.need = Need::Nothing;
+        row.deed = Deed::Keep;
+        return;
     }
     // What its fields need is said there.
     row.need = Need::Nothing;

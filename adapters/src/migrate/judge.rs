@@ -9,11 +9,11 @@ use tidegate_core::annotations::dialect::{Dialect, Entry, Target, Verdict};
 use tidegate_core::annotations::nearest::nearest;
 use tidegate_core::annotations::{HAPROXY_PREFIXES, PREFIX};
 
-use super::carry::{Carried, carry};
 use super::custom::{self, Resources};
 use super::object::Found;
 use super::row::{Deed, Need, Place, Row};
 use super::tree::Map;
+use crate::custom::carry::{Carried, carry};
 
 /// The dialects' tables, the custom resources, and what is known about the whole.
 pub(super) struct Judge {
@@ -191,13 +191,7 @@ impl Judge {
 /// The verdict on a key that its own controller does not know either.
 pub(super) const UNKNOWN: &str = "unknown";
 
-pub(super) fn judge(
-    entry: &Entry,
-    value: &str,
-    others: &BTreeMap<&str, &str>,
-    object: &Found,
-    row: &mut Row,
-) {
+fn judge(entry: &Entry, value: &str, others: &BTreeMap<&str, &str>, object: &Found, row: &mut Row) {
     row.verdict = entry.verdict.as_str();
     row.protects = entry.protects;
     row.remark = entry.remark.to_owned();

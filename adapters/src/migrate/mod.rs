@@ -5,7 +5,6 @@
 //! `tidegate_core::annotations::dialect`; values are tried on the parsers that `run` uses, by a
 //! controller that reads the new texts. Not here: reading folders or clusters, printing.
 
-mod carry;
 mod custom;
 mod judge;
 mod object;

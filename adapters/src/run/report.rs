@@ -235,9 +235,13 @@ fn standing(controller: &Controller) -> Standing {
 
 fn sizes(controller: &Controller) -> Sizes {
     let image = controller.desired().image();
-    let objects = controller.world().counts();
+    // Two versions of an API have kinds of one name.
+    let mut objects: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for (kind, count) in controller.world().counts() {
+        *objects.entry(kind.name()).or_default() += count as u64;
+    }
     Sizes {
-        objects: objects.into_iter().map(|(kind, count)| (kind.name(), count as u64)).collect(),
+        objects: objects.into_iter().collect(),
         routes: image.map(tidegate_core::action::MapId::Route).len() as u64,
         backends: image.backends.len() as u64,
         servers: image.backends.iter().map(|(_, backend)| backend.servers.len() as u64).sum(),

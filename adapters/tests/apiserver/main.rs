@@ -38,6 +38,7 @@ fn settings() -> Settings {
     let mut settings = Settings::documented("/nowhere");
     settings.scope.secrets_on_demand = true;
     settings.scope.nodes = false;
+    settings.scope.custom_resources = false;
     let publish = tidegate_core::settings::Publish::Nothing;
     settings.telling = Some(Telling { publish, events: true, election: None });
     settings

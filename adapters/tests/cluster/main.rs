@@ -7,6 +7,7 @@ mod bed;
 #[path = "../common/mod.rs"]
 mod common;
 mod conformance;
+mod custom;
 mod emptied;
 mod faults;
 mod moving;

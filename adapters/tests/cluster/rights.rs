@@ -13,6 +13,7 @@ use crate::bed::Bed;
 use crate::common::certs::Authority;
 use crate::common::manifest::ingress;
 use crate::common::{ensure, eventually, places};
+use crate::custom;
 use crate::town::{Town, soon};
 
 /// API group, resource with subresource, verb.
@@ -57,6 +58,9 @@ fn rights_are_those_that_are_used() {
                 }
             }
         }
+    }
+    for definition in custom::definitions() {
+        api.apply(&definition);
     }
     let token = api.token("tidegate", "tidegate");
     let kubeconfig = bed.kubeconfig("tidegate", bed.wire.port, &token);

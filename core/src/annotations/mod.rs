@@ -14,6 +14,7 @@ pub mod client;
 pub mod client_certificates;
 pub mod connection;
 pub mod cors;
+pub mod custom;
 pub mod dialect;
 pub mod draft;
 pub mod forward;
@@ -84,6 +85,7 @@ pub const FAMILIES: &[&Family] = &[
     &snippets::FAMILY,
     &passthrough::FAMILY,
     &reach::FAMILY,
+    &custom::FAMILY,
 ];
 
 /// A group of keys that belong together.
@@ -214,6 +216,8 @@ pub enum Mechanism {
     Nothing,
     /// A named defaults section of its own.
     Snippet,
+    /// That of the keys which a resource says.
+    Resource,
 }
 
 /// What a value that cannot be used means.

@@ -76,6 +76,7 @@ fn mechanism(mechanism: Mechanism) -> &'static str {
         Mechanism::Skeleton => "static part",
         Mechanism::Nothing => "none",
         Mechanism::Snippet => "named profile of its own",
+        Mechanism::Resource => "the keys that it says",
     }
 }
 
@@ -84,6 +85,7 @@ fn reloads(row: &Annotation) -> &'static str {
     match row.mechanism {
         Mechanism::Skeleton => "always: HAProxy cannot change it at run time",
         Mechanism::Nothing => "never",
+        Mechanism::Resource => "as the keys that its fields say",
         Mechanism::Snippet => {
             "once for lines that nobody uses yet: HAProxy reads defaults at its start; after that as \
              other profiles"

@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 
 use super::{
     Annotation, Apply, BackendDraft, Context, FAMILIES, OnError, Refusal, Registry, RouteDraft,
-    RowId, Scopes,
+    RowId, Scopes, custom,
 };
 use crate::problem::{Problem, Reason, Severity};
+use crate::world::custom::Custom;
 use crate::world::lookup::Lookup;
 use crate::world::object::{ConfigMap, Kind, Meta, ObjectRef};
 
@@ -23,35 +24,49 @@ pub enum Source<'w> {
     Ingress(&'w Meta),
     /// A Service.
     Service(&'w Meta),
+    /// A custom resource that one of these names, with the kind and the metadata of that one.
+    Custom(&'w Custom, Kind, &'w Meta),
 }
 
 impl<'w> Source<'w> {
-    fn meta(&self) -> &'w Meta {
+    /// Whose references the values are: of a custom resource, those of the object that names it.
+    pub(super) fn meta(&self) -> &'w Meta {
         match self {
             Source::ConfigMap(map) => &map.meta,
-            Source::Ingress(meta) | Source::Service(meta) => meta,
+            Source::Ingress(meta) | Source::Service(meta) | Source::Custom(_, _, meta) => meta,
         }
     }
 
-    fn object(&self) -> ObjectRef {
-        let kind = match self {
+    /// The kind of the object whose scope it is.
+    pub(super) fn scope(&self) -> Kind {
+        match self {
             Source::ConfigMap(_) => Kind::ConfigMap,
             Source::Ingress(_) => Kind::Ingress,
             Source::Service(_) => Kind::Service,
-        };
-        ObjectRef { kind, name: self.meta().name.clone() }
+            Source::Custom(_, kind, _) => *kind,
+        }
+    }
+
+    /// The object that says it.
+    #[must_use]
+    pub fn object(&self) -> ObjectRef {
+        match self {
+            Source::Custom(custom, ..) => custom.object_ref(),
+            Source::ConfigMap(_) | Source::Ingress(_) | Source::Service(_) => {
+                ObjectRef { kind: self.scope(), name: self.meta().name.clone() }
+            }
+        }
     }
 
     /// Whether a key with these scopes may stand here.
     #[must_use]
     pub fn admits(&self, scopes: Scopes) -> bool {
-        match (self, scopes) {
-            (Source::ConfigMap(_), Scopes::C | Scopes::CI | Scopes::CIS) => true,
-            (Source::Ingress(_), Scopes::CI | Scopes::CIS | Scopes::I) => true,
-            (Source::Service(_), Scopes::CIS | Scopes::S) => true,
-            (Source::ConfigMap(_), Scopes::I | Scopes::S)
-            | (Source::Ingress(_), Scopes::C | Scopes::S)
-            | (Source::Service(_), Scopes::C | Scopes::CI | Scopes::I) => false,
+        match scopes {
+            Scopes::C => self.scope() == Kind::ConfigMap,
+            Scopes::CI => self.scope() != Kind::Service,
+            Scopes::CIS => true,
+            Scopes::I => self.scope() == Kind::Ingress,
+            Scopes::S => self.scope() == Kind::Service,
         }
     }
 
@@ -62,6 +77,7 @@ impl<'w> Source<'w> {
             Source::ConfigMap(_) if !key.contains('/') => format!("data.{key}"),
             Source::ConfigMap(_) => format!("metadata.annotations[{key}]"),
             Source::Ingress(_) | Source::Service(_) => format!("metadata.annotations[{key}]"),
+            Source::Custom(custom, ..) => custom.field_of(key).to_string(),
         }
     }
 
@@ -69,6 +85,9 @@ impl<'w> Source<'w> {
     /// comes first. The ConfigMap's own annotations count after its data.
     pub fn keys(&self, registry: &Registry) -> Vec<(RowId, &'w str, &'w str)> {
         let mut keys: Vec<(RowId, usize, &str, &str)> = Vec::new();
+        if let Source::Custom(custom, ..) = self {
+            return custom::keys(custom, registry);
+        }
         if let Source::ConfigMap(map) = self {
             for (key, value) in &map.data {
                 if let Some(row) = registry.find_config(key) {
@@ -112,21 +131,24 @@ pub enum Target {
     Passthrough,
 }
 
-/// Applies the keys of `sources`, given from wide to narrow. For each key the narrowest source
+/// Applies the keys of `sources`, given from wide to narrow, and of the custom resources that they
+/// name. For each key the narrowest source
 /// whose value can be used holds; values are never merged. A key that must not be ignored closes
 /// the route instead.
-pub fn apply(
-    lookup: &mut Lookup<'_>,
+pub fn apply<'s, 'w: 's>(
+    lookup: &mut Lookup<'w>,
     registry: &Registry,
-    sources: &[Source<'_>],
+    sources: &[Source<'s>],
     target: Target,
 ) -> Resolved {
     let mut resolved = Resolved::default();
+    let sources = custom::with_named(lookup, registry, sources, &mut resolved);
     let mut candidates: BTreeMap<RowId, Vec<(Source<'_>, &str, &str)>> = BTreeMap::new();
     for source in sources.iter().rev() {
         for (row, key, value) in source.keys(registry) {
             let Some(annotation) = registry.row(row) else { continue };
-            if source.admits(annotation.scopes) && is_for(annotation, target) {
+            let is_admitted = source.admits(annotation.scopes) && is_for(annotation, target);
+            if is_admitted || custom::is_beside(source, annotation, target) {
                 candidates.entry(row).or_default().push((*source, key, value));
             }
         }
@@ -135,13 +157,13 @@ pub fn apply(
         let Some(annotation) = registry.row(row) else { continue };
         for (source, key, value) in values {
             let owner = source.meta();
-            match apply_one(annotation, value, owner, lookup, &mut resolved) {
+            match apply_one(annotation, value, target, owner, lookup, &mut resolved) {
                 Ok(()) => break,
                 Err(refusal) => {
                     let closes = annotation.on_error == OnError::Close;
                     resolved.problems.push(refused(&source, key, annotation, &refusal));
                     if closes {
-                        resolved.closed = Some(refusal.what);
+                        resolved.closed.get_or_insert(refusal.what);
                         break;
                     }
                 }
@@ -186,6 +208,7 @@ fn is_for(annotation: &Annotation, target: Target) -> bool {
 fn apply_one(
     annotation: &Annotation,
     value: &str,
+    target: Target,
     owner: &Meta,
     lookup: &mut Lookup<'_>,
     resolved: &mut Resolved,
@@ -200,6 +223,10 @@ fn apply_one(
     let Resolved { route, backend, problems, closed: _ } = resolved;
     let mut context = Context { lookup, owner, problems };
     match annotation.apply {
+        // Said by the resource of a Service: the route of its backend.
+        Apply::Route(apply) if target != Target::Route => {
+            apply(value, &mut backend.route, &mut context)
+        }
         Apply::Route(apply) => apply(value, route, &mut context),
         Apply::Backend(apply) => apply(value, backend, &mut context),
         Apply::Skeleton(_)

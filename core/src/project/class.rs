@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use crate::world::custom::Custom;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Ingress, Kind, ObjectRef};
 
@@ -14,6 +15,9 @@ const LEGACY: [&str; 4] = [
     "ingress.kubernetes.io/ingress.class",
 ];
 
+/// Where haproxytech's TCP resources name their class.
+const THEIRS: &str = "ingress.class";
+
 /// Whether an Ingress is ours: by the controller of its class, by the legacy annotation, or, when
 /// it names neither, by the default class or the setting for class-less Ingresses.
 ///
@@ -22,6 +26,20 @@ const LEGACY: [&str; 4] = [
 /// Where IngressClasses cannot be watched, ours is the one with the name of the legacy annotation.
 pub fn is_ours(lookup: &mut Lookup<'_>, ingress: &Ingress) -> bool {
     is_of_our_class(lookup, ingress) && is_admitted(lookup, &ingress.meta.name.namespace)
+}
+
+/// Whether a TCP resource is ours, by its annotation; `None` when it names no class and might be any
+/// controller's.
+pub fn of_tcp(lookup: &mut Lookup<'_>, custom: &Custom) -> Option<bool> {
+    if !is_admitted(lookup, &custom.meta.name.namespace) {
+        return Some(false);
+    }
+    let settings = lookup.settings();
+    let named = [THEIRS].iter().chain(&LEGACY).find_map(|key| custom.meta.annotation(key));
+    match named {
+        Some(class) => Some(*class == *settings.legacy_class),
+        None => settings.classless.then_some(true),
+    }
 }
 
 /// Whether the Ingresses of a namespace are served, by the labels of the Namespace.

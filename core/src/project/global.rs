@@ -11,7 +11,7 @@ use core::net::SocketAddr;
 
 use super::{Piece, object};
 use crate::annotations::resolve::{Source, refused};
-use crate::annotations::{Apply, Registry, listener, logs, process, quic, timeouts};
+use crate::annotations::{Apply, Registry, custom, listener, logs, process, quic, timeouts};
 use crate::capability::Capabilities;
 use crate::desired::Contribution;
 use crate::digest::Digest;
@@ -44,7 +44,15 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
                 piece.problems.push(object::unknown(&reference, field, key, registry));
             }
         }
-        for (row, key, value) in source.keys(registry) {
+        let (sources, problems) = custom::of_config(lookup, registry, config);
+        piece.problems.extend(problems);
+        let keys = sources.iter().flat_map(|source| {
+            source
+                .keys(registry)
+                .into_iter()
+                .map(move |(row, key, value)| (source, row, key, value))
+        });
+        for (source, row, key, value) in keys {
             let Some(annotation) = registry.row(row) else { continue };
             let judged = match annotation.apply {
                 Apply::Skeleton(apply) => apply(value).map(|_| ()),
@@ -56,7 +64,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
                     piece.contributions.extend(entries.into_iter().map(entry));
                 }),
                 Apply::Inert(why) => {
-                    let told = why(value).map(|why| object::inert(&reference, &source, key, why));
+                    let told = why(value).map(|why| object::inert(&reference, source, key, why));
                     piece.problems.extend(told);
                     Ok(())
                 }
@@ -68,7 +76,7 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, source: &[Problem])
                 Apply::Route(_) | Apply::Backend(_) => Ok(()),
             };
             if let Err(refusal) = judged {
-                piece.problems.push(refused(&source, key, annotation, &refusal));
+                piece.problems.push(refused(source, key, annotation, &refusal));
             }
         }
         withheld(lookup, config, &mut piece);
@@ -272,8 +280,8 @@ fn stated_options(lookup: &mut Lookup<'_>, registry: &Registry) -> BTreeMap<Box<
     let mut options = BTreeMap::new();
     let Some(config) = lookup.config_map() else { return options };
     let capabilities = lookup.capabilities();
-    let mut keys: Vec<_> = Source::ConfigMap(config).keys(registry);
-    keys.reverse();
+    let (sources, _) = custom::of_config(lookup, registry, config);
+    let keys = sources.iter().flat_map(|source| source.keys(registry).into_iter().rev());
     for (row, _, value) in keys {
         let Some(annotation) = registry.row(row) else { continue };
         if let Apply::Skeleton(apply) = annotation.apply

@@ -32,6 +32,7 @@ use crate::problem::Problem;
 use crate::settings::Role;
 use crate::shard::{ShardKey, ShardMap};
 use crate::small::SmallSet;
+use crate::world::custom::Part;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, ObjectRef};
 use crate::world::{Fact, World};
@@ -264,7 +265,11 @@ impl Projections {
     fn drops_when_empty(&self, key: &PieceKey, world: &World) -> bool {
         match key {
             PieceKey::Global => false,
-            PieceKey::Tcp => world.settings.tcp_services().is_none(),
+            PieceKey::Tcp => {
+                let is_tcp = |kind: &Kind| matches!(kind, Kind::Custom(Part::Tcp, _));
+                world.settings.tcp_services().is_none()
+                    && !world.customs.keys().any(|object| is_tcp(&object.kind))
+            }
             PieceKey::Host(host) => !host.is_empty() && !world.hosts.contains_key(host),
             PieceKey::Tls(host) => !world.tls_hosts.contains_key(host),
             PieceKey::Backend(name) => !self.backends.contains_key(name),
@@ -277,7 +282,8 @@ impl Projections {
                 | Kind::IngressClass
                 | Kind::Secret
                 | Kind::EndpointSlice
-                | Kind::Node => true,
+                | Kind::Node
+                | Kind::Custom(..) => true,
             },
         }
     }
@@ -373,6 +379,7 @@ pub fn from_scratch(world: &World, registry: &Registry) -> (Desired, Projections
         Fact::ConfigMap,
         Fact::Source,
         Fact::Role(Role::TcpServices),
+        Fact::TcpResources,
     ]);
     facts.extend(world.hosts.keys().cloned().map(Fact::Host));
     facts.insert(Fact::Host("".into()));
@@ -392,7 +399,7 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
     };
     match fact {
         // The problems of every role are global too, but that piece is always there to read them.
-        Fact::Role(Role::TcpServices) => Some(PieceKey::Tcp),
+        Fact::Role(Role::TcpServices) | Fact::TcpResources => Some(PieceKey::Tcp),
         Fact::Role(Role::ErrorFiles | Role::PatternFiles)
         | Fact::ConfigMap
         | Fact::Source
@@ -413,6 +420,7 @@ fn piece_of(fact: &Fact) -> Option<PieceKey> {
         | Fact::Pattern(_)
         | Fact::PatternState(_)
         | Fact::Snippet(_)
+        | Fact::Custom(..)
         | Fact::Namespace(_) => None,
     }
 }

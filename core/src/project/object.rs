@@ -42,7 +42,8 @@ pub fn project(lookup: &mut Lookup<'_>, registry: &Registry, object: &ObjectRef)
         | Kind::IngressClass
         | Kind::Secret
         | Kind::EndpointSlice
-        | Kind::Node => {}
+        | Kind::Node
+        | Kind::Custom(..) => {}
     }
     piece
 }

@@ -1,17 +1,20 @@
-//! TCP services: which port leads to which Service, from the ConfigMap of `--configmap-tcp-services`.
+//! TCP services: which port leads to which Service, from the ConfigMap of `--configmap-tcp-services`
+//! and from haproxytech's TCP resources of our class, whose entries are in the same form. Of several
+//! entries for a port the ConfigMap's counts, else that of the oldest resource.
 //!
 //! Form (haproxytech's): the key is a port, the value `NAMESPACE/SERVICE:PORT`, with `:ssl` behind it
 //! when TLS ends here. Inputs: the ConfigMap, Services. Outputs: one record per port, backends,
 //! Problems. An entry that leads nowhere keeps its port, and refuses every connection. Not here:
 //! which ports are bound (`project::mod`, from the records).
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::stream::{self, Stream};
-use super::{Piece, route};
+use super::{Piece, class, route};
 use crate::action::MapId;
 use crate::annotations::Registry;
 use crate::annotations::resolve::{Source, Target};
@@ -20,8 +23,9 @@ use crate::desired::Contribution;
 use crate::problem::{Problem, Reason, Severity};
 use crate::render::stream::REFUSED;
 use crate::settings::Settings;
+use crate::world::custom::Custom;
 use crate::world::lookup::Lookup;
-use crate::world::object::{ConfigMap, Kind, Name, ObjectRef, PortRef};
+use crate::world::object::{Kind, Name, ObjectRef, PortRef};
 
 /// Ports that are not reserved: each of them costs a reload, and a descriptor per address.
 const UNRESERVED_MAX: usize = 256;
@@ -34,45 +38,97 @@ struct Wanted<'a> {
     text: &'a str,
 }
 
+/// An entry: who says it, and where.
+struct Entry<'w> {
+    object: ObjectRef,
+    field: String,
+    value: &'w str,
+}
+
 /// The records of all ports.
 pub fn project(lookup: &mut Lookup<'_>, registry: &Registry) -> Piece {
     let mut piece = Piece::default();
-    let Some(config) = lookup.tcp_services() else { return piece };
-    let object = ObjectRef { kind: Kind::ConfigMap, name: config.meta.name.clone() };
-    for (port, value) in ports(lookup.settings(), &object, config, &mut piece.problems) {
-        entry(lookup, registry, &object, port, value, &mut piece);
+    let mut written: Vec<(&str, Entry<'_>)> = Vec::new();
+    if let Some(config) = lookup.tcp_services() {
+        let object = ObjectRef { kind: Kind::ConfigMap, name: config.meta.name.clone() };
+        written.extend(config.data.iter().map(|(key, value)| {
+            (&**key, Entry { object: object.clone(), field: format!("data.{key}"), value })
+        }));
+    }
+    let mut customs: Vec<&Custom> = lookup.tcp_resources().collect();
+    customs.sort_by_key(|custom| (custom.meta.seniority(), custom.api));
+    for custom in customs {
+        match class::of_tcp(lookup, custom) {
+            Some(true) => {}
+            Some(false) => continue,
+            None => {
+                piece.problems.push(classless(custom));
+                continue;
+            }
+        }
+        let object = custom.object_ref();
+        for unsaid in &custom.unsaid {
+            piece.problems.push(crate::annotations::custom::unsaid_problem(custom, unsaid));
+        }
+        written.extend(custom.said.iter().map(|said| {
+            let field = said.field.to_string();
+            (&*said.key, Entry { object: object.clone(), field, value: &said.value })
+        }));
+    }
+    for (port, written) in ports(lookup.settings(), written, &mut piece.problems) {
+        entry(lookup, registry, port, &written, &mut piece);
     }
     piece
+}
+
+/// The Problem of a TCP resource that names no class: it may be another controller's.
+fn classless(custom: &Custom) -> Problem {
+    Problem {
+        object: custom.object_ref(),
+        field: "metadata.annotations[ingress.class]".into(),
+        reason: Reason::NotSupported,
+        severity: Severity::Info,
+        what: "it names no class".to_string(),
+        instead: NOT_SERVED.to_string(),
+        fix: "add the annotation ingress.class with the class of tidegate".to_string(),
+    }
 }
 
 /// The entries with a port that can be had, by port. The others are Problems.
 fn ports<'w>(
     settings: &Settings,
-    object: &ObjectRef,
-    config: &'w ConfigMap,
+    written: Vec<(&'w str, Entry<'w>)>,
     problems: &mut Vec<Problem>,
-) -> Vec<(u16, &'w str)> {
-    let mut ports = Vec::new();
-    for (key, value) in &config.data {
+) -> BTreeMap<u16, Entry<'w>> {
+    let mut ports: BTreeMap<u16, Entry<'w>> = BTreeMap::new();
+    for (key, entry) in written {
+        let Entry { object, field, value: _ } = &entry;
         match port(settings, key) {
-            Ok(port) => ports.push((port, &**value)),
+            Ok(port) => match ports.get(&port) {
+                None => {
+                    ports.insert(port, entry);
+                }
+                Some(Entry { object: first, .. }) => {
+                    let what = format!("port {port} is taken by {first}");
+                    let fix = "choose another port, or remove one of them".to_string();
+                    let reason = Reason::Conflict;
+                    problems.push(problem(object, field, reason, what, NOT_SERVED, fix));
+                }
+            },
             Err((reason, what, fix)) => {
-                let field = format!("data.{key}");
-                problems.push(problem(object, &field, reason, what, NOT_SERVED, fix));
+                problems.push(problem(object, field, reason, what, NOT_SERVED, fix));
             }
         }
     }
-    ports.sort_unstable();
     let mut unreserved = 0;
-    ports.retain(|(port, _)| {
+    ports.retain(|port, Entry { object, field, value: _ }| {
         unreserved += usize::from(!settings.listen.is_reserved(*port));
         let fits = settings.listen.is_reserved(*port) || unreserved <= UNRESERVED_MAX;
         if !fits {
             let what = format!("more than {UNRESERVED_MAX} ports are outside of --tcp-ports");
             let fix = "reserve the ports with --tcp-ports FIRST-LAST".to_string();
-            let field = format!("data.{port}");
             let reason = Reason::LimitExceeded;
-            problems.push(problem(object, &field, reason, what, NOT_SERVED, fix));
+            problems.push(problem(object, field, reason, what, NOT_SERVED, fix));
         }
         fits
     });
@@ -139,24 +195,23 @@ fn parse(text: &str) -> Result<Wanted<'_>, String> {
 fn entry(
     lookup: &mut Lookup<'_>,
     registry: &Registry,
-    object: &ObjectRef,
     port: u16,
-    value: &str,
+    entry: &Entry<'_>,
     piece: &mut Piece,
 ) {
-    let field = format!("data.{port}");
-    if let Some(why) = lookup.quarantined(&one_port(&object.name, port)) {
+    let Entry { object, field, value } = entry;
+    if let Some(why) = lookup.quarantined(&one_port(lookup.settings(), port)) {
         let what = format!("HAProxy cannot bind port {port}: {why}");
         let fix = "free the port on the node, or choose another; then change the entry".to_string();
-        piece.problems.push(problem(object, &field, Reason::Refused, what, NOT_SERVED, fix));
+        piece.problems.push(problem(object, field, Reason::Refused, what, NOT_SERVED, fix));
         return;
     }
-    let record = match target(lookup, registry, object, &field, value, piece) {
+    let record = match target(lookup, registry, object, field, value, piece) {
         Ok((backend, false)) => backend,
         Ok((backend, true)) => format!("|{backend}|tls").into(),
         Err((reason, what, fix)) => {
             let instead = "connections to the port are refused";
-            piece.problems.push(problem(object, &field, reason, what, instead, fix));
+            piece.problems.push(problem(object, field, reason, what, instead, fix));
             REFUSED.into()
         }
     };
@@ -208,12 +263,12 @@ fn target(
     }
 }
 
-/// What stands for one port of the ConfigMap, so that it alone can be withheld: no object has a name
-/// with a colon.
+/// What stands for one port, so that it alone can be withheld: no object has a name with a colon.
 #[must_use]
-pub fn one_port(config_map: &Name, port: u16) -> ObjectRef {
-    let name = format!("{}:{port}", config_map.name);
-    ObjectRef::new(Kind::ConfigMap, &config_map.namespace, &name)
+pub fn one_port(settings: &Settings, port: u16) -> ObjectRef {
+    let (namespace, name) =
+        settings.tcp_services().map_or(("", ""), |map| (&*map.namespace, &*map.name));
+    ObjectRef::new(Kind::ConfigMap, namespace, &format!("{name}:{port}"))
 }
 
 fn problem(

@@ -348,6 +348,7 @@ fn meta<'w>(world: &'w World, object: &ObjectRef) -> Option<&'w Meta> {
         Kind::EndpointSlice => world.slices.get(name).map(|o| &o.meta),
         Kind::Ingress => world.ingresses.get(name).map(|o| &o.meta),
         Kind::Node => world.nodes.get(name).map(|o| &o.meta),
+        Kind::Custom(..) => world.customs.get(object).map(|o| &o.meta),
     }
 }
 

@@ -51,6 +51,7 @@ pub fn expected(settings: &Settings) -> BTreeSet<Extent> {
         namespace_labels,
         ingress_classes,
         nodes,
+        custom_resources,
         secrets_on_demand,
         absence: _,
     } = &settings.scope;
@@ -68,6 +69,9 @@ pub fn expected(settings: &Settings) -> BTreeSet<Extent> {
     namespaced(Kind::Ingress);
     if !secrets_on_demand {
         namespaced(Kind::Secret);
+    }
+    for kind in Kind::customs().filter(|_| *custom_resources) {
+        namespaced(kind);
     }
     let cluster_wide = [
         // Nothing else of them is needed, and they take a right in the whole cluster.

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use super::custom::Part;
 use super::object::{Name, ObjectRef};
 use crate::settings::Role;
 use crate::shard::{Fnv, ShardKey};
@@ -52,6 +53,10 @@ pub enum Fact {
     Pattern(Box<str>),
     /// What an object's snippets amount to.
     Snippet(ObjectRef),
+    /// A custom resource, in whichever version of the API.
+    Custom(Part, Name),
+    /// The custom resources of TCP services, together.
+    TcpResources,
 }
 
 impl ShardKey for Fact {
@@ -66,7 +71,9 @@ impl ShardKey for Fact {
             Fact::Host(text) | Fact::TlsHost(text) => text.shard(hash),
             Fact::Ingress(name) | Fact::Service(name) => name.shard(hash),
             Fact::Slices(name) | Fact::Secret(name) | Fact::Status(name) => name.shard(hash),
+            Fact::Custom(_, name) => name.shard(hash),
             Fact::Role(_) => hash.bytes(b"6"),
+            Fact::TcpResources => hash.bytes(b"7"),
             Fact::Resolved(text) | Fact::Pattern(text) | Fact::PatternState(text) => {
                 (**text).shard(hash)
             }

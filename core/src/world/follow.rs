@@ -204,7 +204,12 @@ impl World {
             Kind::Namespace if !self.settings.scope.namespace_labels.is_empty() => {
                 self.follow.stale = true;
             }
-            Kind::Namespace | Kind::Secret | Kind::EndpointSlice | Kind::Node => {}
+            // A custom resource names no Secret: the table has no line for that.
+            Kind::Namespace
+            | Kind::Secret
+            | Kind::EndpointSlice
+            | Kind::Node
+            | Kind::Custom(..) => {}
         }
     }
 

@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::custom::{Custom, Part};
 use super::named::{ErrorFiles, PatternFile};
 use super::object::{
     ConfigMap, EndpointSlice, Ingress, IngressClass, Kind, Name, Namespace, Node, ObjectRef,
@@ -153,6 +154,19 @@ impl<'w> Lookup<'w> {
         let secret = self.secret(name)?;
         let date = self.world.date?;
         Some((secret, expiry::ages(secret, date)))
+    }
+
+    /// A custom resource.
+    pub fn custom(&mut self, part: Part, name: &Name) -> Option<&'w Custom> {
+        self.reads.insert(Fact::Custom(part, name.clone()));
+        self.world.custom(part, name)
+    }
+
+    /// The custom resources of TCP services, by kind and name.
+    pub fn tcp_resources(&mut self) -> impl Iterator<Item = &'w Custom> + use<'w> {
+        self.reads.insert(Fact::TcpResources);
+        let all = self.world.customs.values().map(|custom| &**custom);
+        all.filter(|custom| custom.part == Part::Tcp)
     }
 
     /// The addresses of a DNS name; `None` until it was resolved.

@@ -2,6 +2,7 @@
 //! projections read it only through [`lookup::Lookup`], which records what they read.
 
 mod absence;
+pub mod custom;
 pub mod extent;
 mod fact;
 mod follow;
@@ -28,6 +29,7 @@ use crate::settings::Settings;
 use crate::shard::ShardMap;
 use crate::small::SmallSet;
 pub(crate) use absence::Absences;
+use custom::Custom;
 use extent::Extent;
 pub use fact::Fact;
 use follow::Follow;
@@ -61,6 +63,8 @@ pub struct World {
     pub(crate) slices: ShardMap<Name, Arc<EndpointSlice>>,
     pub(crate) ingresses: ShardMap<Name, Arc<Ingress>>,
     pub(crate) nodes: ShardMap<Name, Arc<Node>>,
+    /// haproxytech's custom resources.
+    pub(crate) customs: BTreeMap<ObjectRef, Arc<Custom>>,
     pub(crate) resolved: BTreeMap<Box<str>, Vec<IpAddr>>,
     pub(crate) quarantined: BTreeMap<ObjectRef, Box<str>>,
     /// Seconds since 1970, as last told; `None` before.
@@ -98,6 +102,7 @@ impl World {
             slices: ShardMap::default(),
             ingresses: ShardMap::default(),
             nodes: ShardMap::default(),
+            customs: BTreeMap::new(),
             resolved: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             date: None,
@@ -142,8 +147,8 @@ impl World {
 
     /// Number of objects of each kind.
     #[must_use]
-    pub fn counts(&self) -> [(Kind, usize); 8] {
-        [
+    pub fn counts(&self) -> Vec<(Kind, usize)> {
+        let mut counts = Vec::from([
             (Kind::Namespace, self.namespaces.len()),
             (Kind::ConfigMap, usize::from(self.config_map.is_some()) + self.named.len()),
             (Kind::IngressClass, self.classes.len()),
@@ -152,7 +157,9 @@ impl World {
             (Kind::EndpointSlice, self.slices.len()),
             (Kind::Ingress, self.ingresses.len()),
             (Kind::Node, self.nodes.len()),
-        ]
+        ]);
+        counts.extend(Kind::customs().map(|kind| (kind, self.customs_of(kind).count())));
+        counts
     }
 
     /// Number of objects of all kinds.
@@ -200,6 +207,7 @@ impl World {
         all.extend(self.slices.values().cloned().map(Object::EndpointSlice));
         all.extend(self.ingresses.values().cloned().map(Object::Ingress));
         all.extend(self.nodes.values().cloned().map(Object::Node));
+        all.extend(self.customs.values().cloned().map(Object::Custom));
         all
     }
 
@@ -281,6 +289,7 @@ impl World {
                 }
                 put.is_same()
             }
+            Object::Custom(new) => self.put_custom(new, changed),
         };
         if !same {
             if self.named.get(&object_ref.name).is_some() && object_ref.kind == Kind::ConfigMap {
@@ -366,6 +375,7 @@ impl World {
                 }
                 existed
             }
+            Kind::Custom(..) => self.remove_custom(object, changed),
             Kind::ConfigMap => {
                 let ours = self.config_map.as_ref().is_some_and(|c| c.meta.name == *name);
                 if ours {
@@ -467,6 +477,7 @@ impl World {
             Kind::EndpointSlice => self.slices.keys().cloned().collect(),
             Kind::Ingress => self.ingresses.keys().cloned().collect(),
             Kind::Node => self.nodes.keys().cloned().collect(),
+            Kind::Custom(..) => self.customs_of(extent.kind).cloned().collect(),
         };
         names.extend(self.follow.waiting(extent.kind).cloned());
         names.retain(|name| extent.has_name(name));
@@ -513,7 +524,7 @@ impl World {
         let is_same = |key: &_, value| new.is_some_and(|new| new.data.get(key) == Some(value));
         let differing = old.data.iter().filter(|(key, value)| !is_same(*key, *value));
         for port in differing.filter_map(|(key, _)| key.parse().ok()) {
-            let entry = crate::project::tcp::one_port(&old.meta.name, port);
+            let entry = crate::project::tcp::one_port(&self.settings, port);
             self.release_quarantine(&entry, changed);
         }
     }

@@ -11,6 +11,7 @@ use core::fmt;
 use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
+use super::custom::{Api, Custom, Part};
 use crate::digest::Digest;
 
 /// The kinds tidegate reads. Order: what others refer to comes first.
@@ -32,11 +33,13 @@ pub enum Kind {
     Ingress,
     /// `v1/Node`
     Node,
+    /// A custom resource of haproxytech's.
+    Custom(Part, Api),
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Namespace,
         Kind::ConfigMap,
         Kind::IngressClass,
@@ -45,7 +48,21 @@ impl Kind {
         Kind::EndpointSlice,
         Kind::Ingress,
         Kind::Node,
+        Kind::Custom(Part::Global, Api::V3),
+        Kind::Custom(Part::Global, Api::V1),
+        Kind::Custom(Part::Defaults, Api::V3),
+        Kind::Custom(Part::Defaults, Api::V1),
+        Kind::Custom(Part::Frontend, Api::V3),
+        Kind::Custom(Part::Backend, Api::V3),
+        Kind::Custom(Part::Backend, Api::V1),
+        Kind::Custom(Part::Tcp, Api::V3),
+        Kind::Custom(Part::Tcp, Api::V1),
     ];
+
+    /// The kinds of custom resources.
+    pub fn customs() -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(|kind| matches!(kind, Kind::Custom(..)))
+    }
 
     /// The name Kubernetes uses in `kind:`.
     #[must_use]
@@ -59,6 +76,7 @@ impl Kind {
             Kind::EndpointSlice => "EndpointSlice",
             Kind::Ingress => "Ingress",
             Kind::Node => "Node",
+            Kind::Custom(part, _) => part.name(),
         }
     }
 }
@@ -173,6 +191,8 @@ pub enum Object {
     Ingress(Arc<Ingress>),
     /// `v1/Node`
     Node(Arc<Node>),
+    /// A custom resource of haproxytech's.
+    Custom(Arc<Custom>),
 }
 
 impl Object {
@@ -188,6 +208,7 @@ impl Object {
             Object::EndpointSlice(_) => Kind::EndpointSlice,
             Object::Ingress(_) => Kind::Ingress,
             Object::Node(_) => Kind::Node,
+            Object::Custom(o) => o.kind(),
         }
     }
 
@@ -203,6 +224,7 @@ impl Object {
             Object::EndpointSlice(o) => &o.meta,
             Object::Ingress(o) => &o.meta,
             Object::Node(o) => &o.meta,
+            Object::Custom(o) => &o.meta,
         }
     }
 

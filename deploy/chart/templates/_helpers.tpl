@@ -110,6 +110,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not .Values.scope.ingressClasses }}
 - --no-ingress-classes
 {{- end }}
+{{- if not .Values.scope.customResources }}
+- --no-custom-resources
+{{- end }}
 - --absence-percent-max={{ int .Values.absence.percentMax }}
 - --absence-count-max={{ int .Values.absence.countMax }}
 - --absence-hold={{ .Values.absence.hold }}

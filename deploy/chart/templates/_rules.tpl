@@ -42,6 +42,15 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch]
+{{- if .Values.scope.customResources }}
+# Those of HAProxy Technologies' controller; watched while the API server has them.
+- apiGroups: [ingress.v3.haproxy.org]
+  resources: [backends, defaults, frontends, globals, tcps]
+  verbs: [list, watch]
+- apiGroups: [ingress.v1.haproxy.org]
+  resources: [backends, defaults, globals, tcps]
+  verbs: [list, watch]
+{{- end }}
 {{- if .Values.events }}
 - apiGroups: [""]
   resources: [events]

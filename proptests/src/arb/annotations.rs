@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use tidegate_core::annotations::{FAMILIES, Mechanism};
+use tidegate_core::annotations::{FAMILIES, Mechanism, dialect};
 
 use super::hostile;
 
@@ -117,6 +117,7 @@ fn annotation() -> BoxedStrategy<(String, String)> {
     let class = (select(keys), select(&["tidegate", "nginx"][..]));
     prop_oneof![
         20 => known,
+        3 => prop_oneof![reference("haproxy.org/cr-backend"), reference("tidegate.io/cr-backend")],
         1 => (unknown.prop_map(str::to_owned), Just("1".to_owned())),
         1 => class.prop_map(|(key, class)| (key.to_owned(), class.to_owned())),
     ]
@@ -129,6 +130,31 @@ fn some(max: usize) -> BoxedStrategy<BTreeMap<String, String>> {
         1 => vec(annotation(), 1..=max).prop_map(|all| all.into_iter().collect())
     ]
     .boxed()
+}
+
+/// Names of custom resources.
+pub const CUSTOMS: &[&str] = &["tuned", "cr2"];
+
+/// References to custom resources; some lead nowhere.
+fn reference(key: &'static str) -> BoxedStrategy<(String, String)> {
+    let value = select(&["tuned", "cr2", "a/tuned", "b/cr2", "none", "a/", "A"][..]);
+    value.prop_map(move |value| (key.to_owned(), value.to_owned())).boxed()
+}
+
+/// Keys that a custom resource can say: those that the table of its fields names.
+pub fn for_custom() -> BoxedStrategy<BTreeMap<String, String>> {
+    let named: Vec<&str> = dialect::custom_resources()
+        .values()
+        .filter_map(|entry| match entry.target {
+            dialect::Target::Key(key) => Some(key),
+            dialect::Target::Nothing | dialect::Target::Flag(_) => None,
+        })
+        .collect();
+    let is_said = |row: &Row| named.contains(&row.key) || row.key.ends_with("set-header");
+    let said: Vec<Row> = rows().into_iter().filter(is_said).collect();
+    let entry =
+        select(said).prop_flat_map(|row| value(row).prop_map(move |v| (row.key.to_owned(), v)));
+    vec(entry, 0..4).prop_map(|all| all.into_iter().collect()).boxed()
 }
 
 /// Annotations of an Ingress; some are canaries.
@@ -164,6 +190,9 @@ pub fn for_config_map() -> BoxedStrategy<BTreeMap<String, String>> {
         (prop_oneof![9 => key, 1 => Just("nonsense".to_owned())], value(row))
     });
     let entry = entry.prop_filter("a snippet", |(key, _)| !key.ends_with("-config-snippet"));
+    let named = ["cr-backend", "cr-defaults", "cr-global", "cr-frontend-http", "cr-frontend-stats"];
+    let named = select(named.to_vec()).prop_flat_map(reference);
+    let entry = prop_oneof![4 => entry, 1 => named];
     vec(entry, 0..3).prop_map(|all| all.into_iter().collect()).boxed()
 }
 

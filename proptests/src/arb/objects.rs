@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tidegate_core::digest::Digest;
+use tidegate_core::world::custom::{Api, Custom, Part, Said, Unsaid, Weight};
 use tidegate_core::world::object::{
     AuthorityFacts, BackendRef, CertificateFacts, ConfigMap, Endpoint, EndpointSlice, Ingress,
     IngressClass, KeyAlgorithm, Kind, Meta, Name, Namespace, Note, Object, ObjectRef, Path,
@@ -323,6 +324,56 @@ fn namespace_object() -> impl Strategy<Value = Object> {
     })
 }
 
+/// Custom resources of haproxytech's: what the table can say, fields that it cannot, and ports.
+fn custom() -> impl Strategy<Value = Object> {
+    let part =
+        select(&[Part::Backend, Part::Backend, Part::Defaults, Part::Global, Part::Frontend][..]);
+    let api = prop_oneof![3 => Just(Api::V3), 1 => Just(Api::V1)];
+    let name = (select(NAMESPACES), select(annotations::CUSTOMS), created());
+    let weight = select(&[Weight::Known, Weight::Lacks, Weight::Lacks, Weight::Protects][..]);
+    let unsaid = prop_oneof![3 => Just(Vec::new()), 1 => vec(weight, 1..3)];
+    (part, api, name, annotations::for_custom(), unsaid).prop_map(
+        |(part, api, (namespace, name, created), said, unsaid)| {
+            let keys = said.into_iter().filter(|_| part != Part::Frontend);
+            let said = keys.map(|(key, value)| said_by(&key, &value)).collect();
+            let unsaid = unsaid.into_iter().enumerate().map(|(at, weight)| Unsaid {
+                field: format!("spec.f{at}").into(),
+                what: "it has no counterpart here".into(),
+                fix: "remove it".into(),
+                weight,
+            });
+            let meta = meta(namespace, name, created, BTreeMap::new());
+            let unsaid = unsaid.collect();
+            Object::Custom(Arc::new(Custom { meta, part, api, said, unsaid }))
+        },
+    )
+}
+
+fn said_by(key: &str, value: &str) -> Said {
+    Said { key: key.into(), value: value.into(), field: format!("spec.{key}").into() }
+}
+
+/// TCP resources.
+fn custom_tcp() -> impl Strategy<Value = Object> {
+    let port = select(&["20000", "20001", "5432", "443", "x"][..]);
+    let service = (select(SERVICES), select(&["80", "http", "9"][..]));
+    let class = select(&[Some("tidegate"), Some("tidegate"), Some("nginx"), None][..]);
+    let name = (select(NAMESPACES), select(annotations::CUSTOMS), created());
+    (name, class, vec((port, service), 0..3)).prop_map(
+        |((namespace, name, created), class, ports)| {
+            let class = class.map(|class| ("ingress.class".to_owned(), class.to_owned()));
+            let meta = meta(namespace, name, created, class.into_iter().collect());
+            let mut said: Vec<Said> = ports
+                .iter()
+                .map(|(port, (service, at))| said_by(port, &format!("{namespace}/{service}:{at}")))
+                .collect();
+            said.sort();
+            let (part, api, unsaid) = (Part::Tcp, Api::V3, Vec::new());
+            Object::Custom(Arc::new(Custom { meta, part, api, said, unsaid }))
+        },
+    )
+}
+
 /// Any object.
 pub fn object() -> BoxedStrategy<Object> {
     prop_oneof![
@@ -334,6 +385,8 @@ pub fn object() -> BoxedStrategy<Object> {
         2 => config_map(),
         2 => tcp_services(),
         1 => namespace_object(),
+        3 => custom(),
+        1 => custom_tcp(),
     ]
     .boxed()
 }

@@ -119,7 +119,11 @@ pub fn of(object: &Object) -> Option<Value> {
                 "spec": { "controller": &*class.controller },
             })
         }
-        Object::Namespace(_) | Object::ConfigMap(_) | Object::Secret(_) | Object::Node(_) => {
+        Object::Namespace(_)
+        | Object::ConfigMap(_)
+        | Object::Secret(_)
+        | Object::Custom(_)
+        | Object::Node(_) => {
             return None;
         }
     })

@@ -48,6 +48,8 @@ pub fn settings() -> Settings {
     settings.limits.backends_per_plan_max = 100;
     settings.scope = Scope {
         nodes: false,
+        // The simulated server has no definitions of custom resources.
+        custom_resources: false,
         secrets_on_demand: true,
         absence: Absence { hold_ms: 60_000, ..Absence::documented() },
         ..Scope::folder()

@@ -4,10 +4,10 @@
 use std::net::IpAddr;
 
 use tidegate_core::digest::Digest;
-use tidegate_core::world::object::{Ingress, Name, Secret, Service};
+use tidegate_core::world::object::{Ingress, Meta, Name, Secret, Service};
 
-use super::clients;
 use super::routing::Facts;
+use super::{clients, customs};
 
 /// Keys that close a route, and their spelling in haproxytech's dialect.
 const ROUTE_KEYS: [(&str, &str); 8] = [
@@ -30,8 +30,8 @@ const BACKEND_KEYS: [(&str, &str); 4] = [
 /// Where a value stands.
 pub(super) struct Found<'a> {
     pub(super) value: &'a str,
-    namespace: &'a str,
-    operator: bool,
+    pub(super) namespace: &'a str,
+    pub(super) operator: bool,
 }
 
 /// Whether the route of this Ingress (`None` for the controller's own default) for this host (empty
@@ -47,7 +47,7 @@ fn first<'a>(
     ingress: Option<&'a Ingress>,
     keys: &(&str, &str),
 ) -> Option<&'a str> {
-    let mut found = ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
+    let mut found = ingress.map(|i| written(facts, &i.meta, keys)).unwrap_or_default();
     found.extend(configured(facts, keys));
     found.first().map(|f| f.value)
 }
@@ -69,7 +69,7 @@ pub fn is_canary(ingress: &Ingress) -> bool {
 /// Whether a Service is a canary by haproxytech's condition.
 #[must_use]
 pub fn has_condition(service: &Service) -> bool {
-    !written(&service.meta, &("route-acl", "route-acl")).is_empty()
+    !on(&service.meta, &("route-acl", "route-acl")).is_empty()
 }
 
 /// Whether a policy of this Ingress takes requests to enforce, which nobody sees when TLS is passed
@@ -94,16 +94,24 @@ pub fn closes_route(facts: &Facts<'_>, host: &str, ingress: Option<&Ingress>) ->
         // A value that cannot be read is never skipped for that of a wider scope.
         first(facts, ingress, keys).is_some_and(|value| !fits(keys.0, value))
     });
-    broken || lacks_authentication(facts, ingress) || clients::closes(facts, host, ingress)
+    let named: Vec<&Meta> = ingress.iter().map(|ingress| &ingress.meta).collect();
+    broken
+        || customs::closes(facts, &named)
+        || lacks_authentication(facts, ingress)
+        || clients::closes(facts, host, ingress)
 }
 
 /// Whether a key of the backend closes it.
 #[must_use]
 pub fn closes_backend(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Service) -> bool {
     let on_ingress =
-        |keys: &(&str, &str)| ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
+        |keys: &(&str, &str)| ingress.map(|i| written(facts, &i.meta, keys)).unwrap_or_default();
+    let named = ingress.map(|ingress| &ingress.meta).into_iter().chain([&service.meta]);
+    if customs::closes(facts, &named.collect::<Vec<_>>()) {
+        return true;
+    }
     BACKEND_KEYS.iter().any(|keys| {
-        let mut found = written(&service.meta, keys);
+        let mut found = written(facts, &service.meta, keys);
         found.extend(on_ingress(keys));
         found.extend(configured(facts, keys));
         found.first().is_some_and(|f| !is_usable(facts, keys.0, f))
@@ -114,7 +122,7 @@ pub fn closes_backend(facts: &Facts<'_>, ingress: Option<&Ingress>, service: &Se
 /// or `Err` where there is none that can be used.
 #[must_use]
 pub fn guard(facts: &Facts<'_>, ingress: Option<&Ingress>) -> Option<Result<Digest, ()>> {
-    let own = |key| ingress.map(|i| written(&i.meta, &(key, key))).unwrap_or_default();
+    let own = |key| ingress.map(|i| written(facts, &i.meta, &(key, key))).unwrap_or_default();
     let global = |key| configured(facts, &(key, key));
     let first = |key| own(key).into_iter().chain(global(key)).next();
     let (secret, kind, realm) = (first("auth-secret"), first("auth-type"), first("auth-realm"));
@@ -184,10 +192,15 @@ fn is_header(text: &str) -> bool {
         && !framing.contains(&&*text.to_ascii_lowercase())
 }
 
-fn written<'a>(
-    meta: &'a tidegate_core::world::object::Meta,
-    keys: &(&str, &str),
-) -> Vec<Found<'a>> {
+/// What an object says, and behind it the resource that it names.
+fn written<'a>(facts: &Facts<'a>, meta: &'a Meta, keys: &(&str, &str)) -> Vec<Found<'a>> {
+    let mut found = on(meta, keys);
+    found.extend(customs::written(facts, meta, keys));
+    found
+}
+
+/// What an object says itself.
+fn on<'a>(meta: &'a Meta, keys: &(&str, &str)) -> Vec<Found<'a>> {
     let mut spellings = vec![format!("tidegate.io/{}", keys.0)];
     if !keys.1.is_empty() {
         for prefix in ["haproxy.org/", "haproxy.com/", "ingress.kubernetes.io/"] {
@@ -203,7 +216,10 @@ fn configured<'a>(facts: &Facts<'a>, keys: &(&str, &str)) -> Vec<Found<'a>> {
     let Some(config) = facts.config_map else { return Vec::new() };
     let namespace = &*config.meta.name.namespace;
     let all = config.data.iter().filter(|(key, _)| ***key == *keys.0 || ***key == *keys.1);
-    all.map(|(_, value)| Found { value, namespace, operator: true }).collect()
+    let mut found: Vec<_> =
+        all.map(|(_, value)| Found { value, namespace, operator: true }).collect();
+    found.extend(customs::configured(facts, keys));
+    found
 }
 
 fn is_usable(facts: &Facts<'_>, key: &str, found: &Found<'_>) -> bool {
@@ -238,7 +254,7 @@ pub(super) fn found_for<'a>(
     ingress: Option<&'a Ingress>,
     keys: &(&str, &str),
 ) -> Option<Found<'a>> {
-    let mut found = ingress.map(|i| written(&i.meta, keys)).unwrap_or_default();
+    let mut found = ingress.map(|i| written(facts, &i.meta, keys)).unwrap_or_default();
     found.extend(configured(facts, keys));
     found.into_iter().next()
 }

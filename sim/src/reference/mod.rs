@@ -3,4 +3,5 @@
 
 pub mod annotations;
 mod clients;
+mod customs;
 pub mod routing;

@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use tidegate_core::digest::Digest;
 use tidegate_core::settings::Settings;
+use tidegate_core::world::custom::Custom;
 use tidegate_core::world::object::{
     BackendRef, ConfigMap, EndpointSlice, Ingress, IngressClass, Name, Object, Path, PathType,
     PortRef, Secret, Service, ServiceSource,
 };
 
-use super::annotations;
+use super::{annotations, customs};
 use crate::model::haproxy::Answer;
 
 /// Everything the answer depends on.
@@ -27,6 +28,7 @@ pub struct Facts<'a> {
     services: BTreeMap<Name, &'a Service>,
     slices: Vec<&'a EndpointSlice>,
     ingresses: Vec<&'a Ingress>,
+    pub(super) customs: Vec<&'a Custom>,
 }
 
 impl<'a> Facts<'a> {
@@ -47,10 +49,12 @@ impl<'a> Facts<'a> {
             services: BTreeMap::new(),
             slices: Vec::new(),
             ingresses: Vec::new(),
+            customs: Vec::new(),
         };
         for object in objects {
             match object {
                 Object::Namespace(_) | Object::Node(_) => {}
+                Object::Custom(o) => facts.customs.push(o),
                 Object::ConfigMap(o) if settings.tcp_services() == Some(&o.meta.name) => {
                     facts.tcp_services = Some(o);
                 }
@@ -92,6 +96,17 @@ impl<'a> Facts<'a> {
             true => self.plain_of_passed(name, claims),
             false => self.choose(claims, name, path),
         })
+    }
+
+    /// The Service that the rules lead a request to, with endpoints or without, as `NAMESPACE/NAME`.
+    #[must_use]
+    pub fn leads_to(&self, host: &str, path: &str) -> Option<String> {
+        self.among(host, |is_passed, _, claims| {
+            let claim = best(claims, path).filter(|_| !is_passed)?;
+            let BackendRef::Service { name, port: _ } = claim.backend else { return None };
+            Some(format!("{}/{name}", claim.ingress.meta.name.namespace))
+        })
+        .flatten()
     }
 
     /// The list of users that a request that is served must have been held against, by the
@@ -203,7 +218,10 @@ impl<'a> Facts<'a> {
         if [80, 443, listen.http_port, listen.https_port, listen.stats_port].contains(&port) {
             return None;
         }
-        let value = self.tcp_services?.data.get(&*port.to_string())?.trim();
+        let port = port.to_string();
+        let configured = self.tcp_services.and_then(|map| map.data.get(&*port)).map(|v| &**v);
+        let (class, classless) = (&self.settings.legacy_class, self.settings.classless);
+        let value = configured.or_else(|| customs::tcp(self, class, classless, &port))?.trim();
         let value = value.strip_suffix(":ssl").unwrap_or(value);
         let (service, port) = value.split_once(':')?;
         let (namespace, name) = service.split_once('/')?;

@@ -22,6 +22,8 @@ pub const MEMORY_MS: u64 = 20_000;
 pub struct Wanted {
     /// The answer to its requests.
     pub answer: Answer,
+    /// The Service that they are led to, with endpoints or without.
+    pub service: Option<String>,
     /// Whether they may only be answered under an allow list.
     pub guarded: bool,
     /// Its certificate; the outer `None` when several Ingresses say something.
@@ -243,9 +245,14 @@ impl Cluster {
             });
             // What HAProxy refuses is withheld, and that is for the guarantee about it to judge.
             let certificate = certificate.filter(|c| *c != Some(self.refused));
-            let fresh = Wanted { answer, guarded, certificate };
-            let nothing =
-                Wanted { answer: Answer::NotFound, guarded: false, certificate: Some(None) };
+            let service = facts.leads_to(&host, "/");
+            let fresh = Wanted { answer, service, guarded, certificate };
+            let nothing = Wanted {
+                answer: Answer::NotFound,
+                service: None,
+                guarded: false,
+                certificate: Some(None),
+            };
             let history = self.wanted.entry(host).or_insert_with(|| [(0, nothing)].into());
             if history.back().is_none_or(|(_, last)| *last != fresh) {
                 history.push_back((now, fresh));

@@ -276,9 +276,11 @@ fn routed(scene: &Scene<'_>, host: &str, answer: &Answer) -> Result<Option<&'sta
     let Answer::Servers(servers) = answer else { return Ok(None) };
     let span = if scene.is_calm && !scene.is_blind { scene.bound_ms } else { scene.shaken_ms };
     let since = scene.now.saturating_sub(span);
-    let mut allowed = BTreeSet::new();
+    let (mut allowed, mut services) = (BTreeSet::new(), BTreeSet::new());
     for wanted in scene.cluster.wanted_since(host, since) {
         allowed.extend(wants(wanted).into_iter().flatten().copied());
+        // One without endpoints may have its first on the way.
+        services.extend(wanted.service.clone());
     }
     // A worker that came back from files may know less than that for a moment.
     // Nor can anybody know what was not told.
@@ -296,8 +298,12 @@ fn routed(scene: &Scene<'_>, host: &str, answer: &Answer) -> Result<Option<&'sta
     if servers.iter().chain(&allowed).any(moved) {
         return Ok(Some("an address had just moved to another Service"));
     }
-    let (met, may) = (owners(servers), owners(&allowed));
-    if may.is_empty() || met.is_subset(&may) {
+    let (met, mut may) = (owners(servers), owners(&allowed));
+    if may.is_empty() {
+        return Ok(None);
+    }
+    may.extend(services);
+    if met.is_subset(&may) {
         return Ok(None);
     }
     let why = format!("{host} reaches pods of {met:?}, and only {may:?} were wanted");

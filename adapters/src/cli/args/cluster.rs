@@ -26,6 +26,9 @@ pub struct ClusterArgs {
     /// the name of their class
     #[arg(long, env = "TIDEGATE_NO_INGRESS_CLASSES")]
     pub no_ingress_classes: bool,
+    /// Do not read the custom resources of HAProxy Technologies' controller
+    #[arg(long, env = "TIDEGATE_NO_CUSTOM_RESOURCES")]
+    pub no_custom_resources: bool,
     /// Watch Nodes, also when neither --reach nor --publish-nodes needs them
     #[arg(long, env = "TIDEGATE_WATCH_NODES")]
     pub watch_nodes: bool,
@@ -83,6 +86,7 @@ impl ClusterArgs {
             namespace,
             namespace_selector,
             no_ingress_classes,
+            no_custom_resources,
             watch_nodes,
             absence_percent_max,
             absence_count_max,
@@ -117,6 +121,7 @@ impl ClusterArgs {
             namespace_labels: labels,
             ingress_classes: !no_ingress_classes,
             nodes: watch_nodes || publish_nodes || settings.reach == Reach::NodePorts,
+            custom_resources: !no_custom_resources,
             secrets_on_demand: true,
             absence: Absence {
                 percent_max: absence_percent_max,

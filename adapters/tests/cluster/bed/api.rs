@@ -58,6 +58,10 @@ fn resource(kind: &str) -> (&'static str, &'static str, bool) {
         "ClusterRoleBinding" => {
             ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", false)
         }
+        "CustomResourceDefinition" => {
+            ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions", false)
+        }
+        "Backend" => ("/apis/ingress.v3.haproxy.org/v3", "backends", true),
         other => panic!("the tests do not know the kind {other}"),
     }
 }

@@ -254,11 +254,23 @@ pub enum Carry {
     Secret,
     /// A boolean that, when true, also wants the status code of the redirect.
     Redirect(u16),
+    /// It is so anyway, whatever the value.
+    So,
+    /// It is so anyway if this is the value.
+    Unless(&'static str),
+    /// `balance` of a custom resource.
+    Algorithm,
+    /// `httpchk_params` of a custom resource.
+    CheckRequest,
+    /// A list of rules for requests.
+    RequestRules,
+    /// A list of rules for responses.
+    ResponseRules,
 }
 
 impl Carry {
     /// The word in the table. `None` for a word nobody knows.
-    fn parse(word: &str, verdict: Verdict) -> Option<Carry> {
+    fn parse(word: &'static str, verdict: Verdict) -> Option<Carry> {
         Some(match word {
             "" if matches!(verdict, Verdict::Same | Verdict::Better) => Carry::AsIs,
             "" => Carry::ByHand,
@@ -282,7 +294,12 @@ impl Carry {
             "hash" => Carry::Hash,
             "secret" => Carry::Secret,
             "redirect 308" => Carry::Redirect(308),
-            _ => return None,
+            "so" => Carry::So,
+            "algorithm" => Carry::Algorithm,
+            "check request" => Carry::CheckRequest,
+            "request rules" => Carry::RequestRules,
+            "response rules" => Carry::ResponseRules,
+            _ => Carry::Unless(word.strip_prefix("unless ")?),
         })
     }
 }

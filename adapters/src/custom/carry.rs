@@ -10,7 +10,7 @@ use tidegate_core::annotations::dialect::{Carry, Entry, Target};
 
 /// What becomes of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Carried {
+pub enum Carried {
     /// These keys, without prefix, say it.
     Pairs(Vec<(String, String)>),
     /// Nothing need be written: it is what holds anyway, or another key of the object says it.
@@ -21,7 +21,8 @@ pub(super) enum Carried {
 
 /// Carries the value of a key over. `others` are the object's keys of the same dialect, without
 /// prefix; `namespace` is the object's own.
-pub(super) fn carry(
+#[must_use]
+pub fn carry(
     entry: &Entry,
     value: &str,
     others: &BTreeMap<&str, &str>,
@@ -87,6 +88,11 @@ pub(super) fn carry(
             pairs(&[(key, value), ("ssl-redirect-code", &code.to_string())])
         }
         Carry::Redirect(_) => one(value),
+        // Those of custom resources that are no texts: `custom::rules`.
+        Carry::So | Carry::Unless(_) => by_hand("it has no counterpart"),
+        Carry::Algorithm | Carry::CheckRequest | Carry::RequestRules | Carry::ResponseRules => {
+            by_hand("the value has to be written anew")
+        }
     }
 }
 
