@@ -53,6 +53,7 @@ pub struct Checkpoint {
     unsaved_since: Option<Time>,
     saved: Option<Digest>,
     changed_at: Time,
+    save_pause_until: Time,
     audited_at: Time,
     teller: Teller,
     snippets: KeptSnippets,
@@ -93,6 +94,7 @@ impl Controller {
             unsaved_since: self.unsaved_since,
             saved: self.saved,
             changed_at: self.changed_at,
+            save_pause_until: self.save_pause_until,
             audited_at: self.audited_at,
             teller: self.teller.clone(),
             snippets: self.world.kept_snippets(),
@@ -137,6 +139,7 @@ impl Checkpoint {
             unsaved_since,
             saved,
             changed_at,
+            save_pause_until,
             audited_at,
             teller,
             snippets,
@@ -185,6 +188,7 @@ impl Checkpoint {
         controller.unsaved_since = unsaved_since;
         controller.saved = saved;
         controller.changed_at = changed_at;
+        controller.save_pause_until = save_pause_until;
         controller.audited_at = audited_at;
         controller.teller = teller;
         controller.judge_at = judge_at;

@@ -67,7 +67,7 @@ pub(crate) enum RuntimeFlight {
 /// A files action that is not acked yet.
 #[derive(Clone, Debug)]
 pub(crate) enum FilesFlight {
-    Save { id: ActionId, version: u64 },
+    Save { id: ActionId, version: u64, since: Time },
     Reload { id: ActionId, image: Arc<Image> },
     Check { id: ActionId },
 }
@@ -111,6 +111,8 @@ pub struct Controller {
     /// What the files of a controller before this one hold, until that was compared.
     pub(crate) saved: Option<Digest>,
     pub(crate) changed_at: Time,
+    /// The files are not written before, unless they are far behind.
+    pub(crate) save_pause_until: Time,
     pub(crate) audited_at: Time,
     pub(crate) teller: Teller,
     /// The snippet that HAProxy judges.
@@ -158,6 +160,7 @@ impl Controller {
             unsaved_since: None,
             saved: None,
             changed_at: now,
+            save_pause_until: now,
             audited_at: now,
             teller: Teller::default(),
             judging: None,

@@ -11,6 +11,7 @@ use crate::applied::Running;
 use crate::controller::{Controller, FilesFlight, RuntimeFlight, Step};
 use crate::desired::{Key, Skeleton};
 use crate::event::{Ack, Outcome, WorkerId};
+use crate::files_lane::SAVE_PAUSE;
 use crate::plan::{self, Command, Inputs, Plan, mark_differences};
 use crate::render;
 use crate::sabotage::{Mistake, is_planted};
@@ -166,7 +167,9 @@ impl Controller {
         }
         let outcome = outcomes.into_iter().next().unwrap_or(Outcome::Unknown);
         match self.files.take() {
-            Some(FilesFlight::Save { id: flight, version }) if flight == id => {
+            Some(FilesFlight::Save { id: flight, version, since }) if flight == id => {
+                let took = self.now.since_ms(since);
+                self.save_pause_until = self.now.plus_ms(took.saturating_mul(SAVE_PAUSE));
                 self.saved(version, outcome);
             }
             Some(FilesFlight::Reload { id: flight, image }) if flight == id => {

@@ -14,6 +14,7 @@ use crate::annotations::draft::LIVING;
 use crate::applied::{Published, RunningBackend};
 use crate::desired::{Key, Owned, Table};
 use crate::project::route::UNAVAILABLE;
+use crate::render::backend::spare_profile;
 use crate::render::maps;
 use crate::sabotage::{Mistake, is_planted};
 use crate::time::Time;
@@ -172,6 +173,8 @@ fn backend_of<'a>(
     if let Some(found) = inputs.running.backends.get(physical) {
         return Some((physical, found));
     }
+    // Only a spare backend has another name in HAProxy than the one it is known by.
+    spare_profile(physical)?;
     let mut backends = inputs.running.backends.iter();
     let (name, running) = backends.find(|(_, running)| *running.physical == *physical)?;
     Some((name, running))

@@ -214,7 +214,8 @@ pub struct LimitArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Delays")]
 pub struct DelayArgs {
-    /// Quiet time after a change before the files for HAProxy's next start are written
+    /// Quiet time after a change before the files for HAProxy's next start are written; longer after
+    /// files that took more than a fiftieth of it
     #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "500ms")]
     pub save_quiet: Duration,
     /// Longest time what runs may be ahead of those files
