@@ -213,7 +213,7 @@ fn tcp(stage: &Stage) {
     let rig = &stage.rig;
     let port = free_port();
     let item = json!([{
-        "name": "shop", "service": {"name": "shop", "port": 80},
+        "name": "shop", "service": {"name": "shop", "port": 8080},
         "frontend": {"name": "fe-shop", "tcplog": true,
             "binds": {"v4": {"name": "v4", "port": port}}},
     }]);

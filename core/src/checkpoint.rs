@@ -46,6 +46,7 @@ pub struct Checkpoint {
     lost: WorkerId,
     next_id: u64,
     trouble: BTreeMap<Key, Trouble>,
+    unserved: BTreeMap<Arc<str>, Time>,
     repairs: BTreeMap<Key, Box<str>>,
     reload_trouble: Trouble,
     loaded: Option<Skeleton>,
@@ -85,6 +86,7 @@ impl Controller {
             lost: self.lost,
             next_id: self.next_id,
             trouble: self.trouble.clone(),
+            unserved: self.unserved.clone(),
             repairs: self.repairs.clone(),
             reload_trouble: self.reload_trouble.clone(),
             loaded: self.loaded.as_deref().cloned(),
@@ -128,6 +130,7 @@ impl Checkpoint {
             lost,
             next_id,
             trouble,
+            unserved,
             repairs,
             reload_trouble,
             loaded,
@@ -173,6 +176,7 @@ impl Checkpoint {
         controller.lost = lost;
         controller.next_id = next_id;
         controller.trouble = trouble;
+        controller.unserved = unserved;
         controller.repairs = repairs;
         controller.reload_trouble = reload_trouble;
         controller.loaded = loaded.map(Arc::new);

@@ -97,6 +97,8 @@ pub struct Controller {
     pub(crate) files: Option<FilesFlight>,
     pub(crate) next_id: u64,
     pub(crate) trouble: BTreeMap<Key, Trouble>,
+    /// New routes that would answer 503, with the time until which they wait for endpoints.
+    pub(crate) unserved: BTreeMap<Arc<str>, Time>,
     /// Keys that only a reload can repair, with HAProxy's words.
     pub(crate) repairs: BTreeMap<Key, Box<str>>,
     /// Refusals of reloads in a row, and when the next may be tried.
@@ -148,6 +150,7 @@ impl Controller {
             files: None,
             next_id: 1,
             trouble: BTreeMap::new(),
+            unserved: BTreeMap::new(),
             repairs: BTreeMap::new(),
             reload_trouble: Trouble::default(),
             reasons: BTreeSet::new(),

@@ -36,6 +36,7 @@ impl Controller {
             files,
             next_id: _,
             trouble,
+            unserved,
             repairs,
             reload_trouble,
             reasons,
@@ -92,6 +93,10 @@ impl Controller {
             hash_trouble(trouble, now, hasher);
         }
         hasher.write_u8(0xfe);
+        for (route, until) in unserved {
+            (route, left(now, *until)).hash(hasher);
+        }
+        hasher.write_u8(0xfd);
         repairs.hash(hasher);
         hash_trouble(reload_trouble, now, hasher);
         reasons.hash(hasher);

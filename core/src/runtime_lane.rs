@@ -6,7 +6,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::action::ActionBody;
+use crate::action::{ActionBody, MapId};
 use crate::applied::Running;
 use crate::controller::{Controller, FilesFlight, RuntimeFlight, Step};
 use crate::desired::{Key, Skeleton};
@@ -87,6 +87,7 @@ impl Controller {
             capabilities: &capabilities,
             settings: &self.world.settings,
             trouble: &self.trouble,
+            unserved: &self.unserved,
             loaded: self.loaded.as_deref(),
             now: self.now,
         };
@@ -95,12 +96,16 @@ impl Controller {
             self.desired.settle(key);
             self.trouble.remove(key);
             self.repairs.remove(key);
+            if let Key::Map(MapId::Route, route) = key {
+                self.unserved.remove(route);
+            }
             if let Key::Backend(name) = key
                 && let Some(wanted) = self.desired.image().backends.get(name)
             {
                 running.share(wanted, &capabilities);
             }
         }
+        self.unserved.extend(plan.unserved.iter().cloned());
         for (key, until) in &plan.parked {
             self.desired.park(key.clone(), *until);
         }
