@@ -68,7 +68,7 @@ pub async fn read(connection: &mut Connection) -> io::Result<(Info, Observed)> {
         let mut entries = Vec::new();
         let show = format!("show map {}", map.file());
         connection.lines(&show, |line| entries.extend(map_entry(line))).await?;
-        observed.maps.push((*map, entries));
+        observed.maps.push((map, entries));
     }
     let mut names = parse_backends(&connection.ask("show backend").await?);
     // A line for each server: by far the longest answer.
