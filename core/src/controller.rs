@@ -404,6 +404,9 @@ impl Controller {
             if let Some(at) = self.desired.wake(self.now) {
                 ask(at, WakeReason::DrainDone);
             }
+            if let Some(at) = self.unserved.values().filter(|at| **at > self.now).min() {
+                ask(*at, WakeReason::Unserved);
+            }
             if !self.reload_reasons().is_empty() && self.files.is_none() {
                 ask(self.reload_trouble.retry_at, WakeReason::Retry);
             }

@@ -81,7 +81,7 @@ pub struct Plan {
     pub settled: Vec<Key>,
     /// Keys with nothing to do before a time.
     pub parked: Vec<(Key, Time)>,
-    /// Those of them that are new routes and wait for endpoints.
+    /// New routes that wait for endpoints, and until when.
     pub unserved: Vec<(Arc<str>, Time)>,
 }
 
@@ -117,7 +117,7 @@ pub(crate) enum Next {
     Commands(Phase, Vec<(RuntimeCommand, Option<Arc<str>>)>),
     /// Nothing before then.
     WaitUntil(Time),
-    /// Nothing before then, as it is a new route that would answer 503.
+    /// Nothing before then unless it gets endpoints: it is a new route that would answer 503.
     Unserved(Time),
     /// A reload.
     Reload(ReloadReason),
@@ -161,8 +161,9 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
         }
         match next {
             Next::Settled => plan.settled.push(key.clone()),
-            Next::Wait => plan.waits = true,
-            Next::WaitUntil(at) | Next::Unserved(at) => plan.parked.push((key.clone(), at)),
+            // What ends the wait of a new route may come at any time, so it is looked at each time.
+            Next::Wait | Next::Unserved(_) => plan.waits = true,
+            Next::WaitUntil(at) => plan.parked.push((key.clone(), at)),
             Next::Reload(reason) => {
                 plan.waits |= *key != Key::Skeleton;
                 plan.reasons.insert(reason);
