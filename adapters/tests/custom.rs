@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::client::{Connection, Request};
 use common::manifest::{app, classes, config_map, ingress, service};
-use common::pods::{Manner, Pod};
+use common::pods::Pod;
 use common::rig::{Rig, free_port};
 use common::{Scenarios, ensure, eventually};
 use serde_json::{Value, json};
@@ -64,11 +64,11 @@ fn static_part(stage: &Stage) {
     assert!(stage.rig.config().contains(line), "{}", stage.rig.config());
 }
 
-/// The route to a pod that never answers gives up after about so many milliseconds.
+/// The route to a pod that takes its time gives up after about so many milliseconds.
 fn gives_up(stage: &Stage, ms: u64, what: &str) {
     eventually(&format!("HAProxy {}: {what}: gives up after {ms} ms", stage.rig.version), || {
         let began = std::time::Instant::now();
-        let answer = stage.rig.get(HOST, "/")?;
+        let answer = stage.rig.get(HOST, "/?delay=2500")?;
         let took = began.elapsed();
         ensure(answer.status == 504, || format!("{}", answer.status))?;
         let range = Duration::from_millis(ms)..Duration::from_millis(ms + 350);
@@ -79,7 +79,6 @@ fn gives_up(stage: &Stage, ms: u64, what: &str) {
 /// One more scope at a time, each with a timeout of its own.
 fn scopes(stage: &Stage) {
     let rig = &stage.rig;
-    stage.pod.behave(Manner::Hangs);
     let timeout =
         |name: &str, ms: u64| resource("v3", "Backend", name, json!({"server_timeout": ms}));
     rig.put("tuned", &[timeout("wide", 1300), timeout("tuned", 900), timeout("narrow", 150)]);
@@ -117,7 +116,6 @@ fn scopes(stage: &Stage) {
     // A change of the resource alone.
     rig.put("tuned", &[timeout("wide", 1300), timeout("tuned", 150)]);
     gives_up(stage, 150, "the changed Backend");
-    stage.pod.behave(Manner::Well);
     rig.put("all", &[all, config_map(&[("cr-defaults", "test/all")])]);
     rig.wait(HOST, "/", 200, "shop");
 }
@@ -166,9 +164,7 @@ fn first_version(stage: &Stage) {
         let answer = rig.get(HOST, "/")?;
         ensure(answer.seen("x-tenant") == Some("old"), || format!("{:?}", answer.seen("x-tenant")))
     });
-    stage.pod.behave(Manner::Hangs);
     gives_up(stage, 400, "the first version");
-    stage.pod.behave(Manner::Well);
 }
 
 fn deleted(stage: &Stage) {
