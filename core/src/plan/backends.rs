@@ -112,7 +112,7 @@ fn set_state(
 }
 
 /// Endpoints that go leave at once, unless they are the last ones and others are to come: then
-/// those come first.
+/// those come first. If these have slots for too few of them, one of the last stays for that long.
 fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Next {
     let is_wanted = |s: &RunningServer| wanted.servers.binary_search(&s.address).is_ok();
     let ready = |s: &RunningServer| s.state == Admin::Ready;
@@ -123,6 +123,14 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
         .iter()
         .filter(|a| running.servers.get(a).is_none_or(|s| s.state != Admin::Ready))
         .collect();
+    let mut slots = free_slots(wanted, running);
+    let stay = if kept > 0 || missing.is_empty() || is_planted(Mistake::BreakBeforeMake) {
+        0
+    } else if !inputs.capabilities.dynamic_servers && slots.len() < missing.len() {
+        1
+    } else {
+        leaving.len()
+    };
     let mut commands = Commands::new();
     let mut short_of_slots = false;
     let unpublished = running.published != Published::Yes;
@@ -130,13 +138,10 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
         let backend = running.physical.clone();
         push(&mut commands, &wanted.name, RuntimeCommand::PublishBackend { backend });
     }
-    if kept > 0 || missing.is_empty() || is_planted(Mistake::BreakBeforeMake) {
-        for server in &leaving {
-            let (physical, name) = (&running.physical, wanted.name.clone());
-            set_state(&mut commands, name, physical, server.name(), ServerState::Maint);
-        }
+    for server in leaving.iter().skip(stay) {
+        let (physical, name) = (&running.physical, wanted.name.clone());
+        set_state(&mut commands, name, physical, server.name(), ServerState::Maint);
     }
-    let mut slots = free_slots(wanted, running);
     for address in missing {
         if let Some(server) = running.servers.get(address) {
             let (physical, name) = (&running.physical, wanted.name.clone());
@@ -145,18 +150,14 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
             add_server(inputs, &mut commands, wanted, &running.physical, address);
         } else if let Some(slot) = slots.pop() {
             let (backend, server) = (running.physical.clone(), slot_name(slot));
-            let set = RuntimeCommand::SetServerAddress {
-                backend,
-                server: server.clone(),
-                address: *address,
-            };
-            push(&mut commands, &wanted.name, set);
-            let (physical, name) = (&running.physical, wanted.name.clone());
-            set_state(&mut commands, name, physical, server, ServerState::Ready);
             if is_planted(Mistake::StateBeforeAddress) {
-                let last = commands.len() - 1;
-                commands.swap(last - 1, last);
+                let name = wanted.name.clone();
+                set_state(&mut commands, name, &backend, server.clone(), ServerState::Ready);
             }
+            let set = RuntimeCommand::SetServerAddress { backend, server, address: *address };
+            // Ready comes with the next plan, once the address was answered: were the address
+            // refused and the state not, the one before would serve, by now perhaps a stranger's.
+            push(&mut commands, &wanted.name, set);
         } else {
             short_of_slots = true;
         }

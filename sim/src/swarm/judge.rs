@@ -161,13 +161,18 @@ pub fn look(run: &mut Run<'_>) -> Verdict {
     if !run.controller.world().is_synced() && run.frozen.is_none() {
         return Ok(());
     }
+    let is_calm = is_calm(run);
+    // What the life before was told died with it: one that began while nothing was told heard of it
+    // only when that was over, however long ago it became true.
+    let bound_ms = if is_calm { BOUND_MS } else { SHAKEN_MS };
+    let is_untaught = run.taught_at.is_some_and(|at| run.now < at + bound_ms);
     let scene = Scene {
         now: run.now,
         cluster: &run.cluster,
         memory: &worker.memory,
         frozen: run.frozen.as_deref(),
-        is_calm: is_calm(run),
-        is_blind: run.is_blind(),
+        is_calm,
+        is_blind: run.is_blind() || is_untaught,
         is_destroyed: run.is_shaken(DESTROYING),
         has_returned: run.is_shaken(&["worker-dies"]),
         bound_ms: BOUND_MS,

@@ -117,6 +117,10 @@ pub struct Run<'a> {
     next_worker: u64,
     armed: Vec<Fault>,
     blind: bool,
+    /// Whether this life of the controller began while nothing was told, and still knows nothing.
+    untaught: bool,
+    /// When a life that began while nothing was told first heard something.
+    pub taught_at: Option<u64>,
     next_flight: u64,
 }
 
@@ -146,6 +150,8 @@ pub fn run(entries: &[Entry], capabilities: &Capabilities, traces: bool) -> Outc
         next_worker: 1,
         armed: Vec::new(),
         blind: false,
+        untaught: false,
+        taught_at: None,
         next_flight: 0,
     };
     for (number, entry) in entries.iter().enumerate() {
@@ -341,6 +347,9 @@ impl Run<'_> {
     /// The API server is there again.
     fn back(&mut self, lists: bool) -> Result<(), Broken> {
         self.blind = false;
+        if std::mem::take(&mut self.untaught) {
+            self.taught_at = Some(self.now);
+        }
         let mut events = Vec::new();
         if lists || !self.controller.world().is_synced() {
             events = self.cluster.lists(self.now);
@@ -415,6 +424,7 @@ impl Run<'_> {
                 self.controller = Controller::new(self.settings.clone(), Time(self.now));
                 let mut events = vec![Event::ProxyFound(self.capabilities.clone())];
                 events.extend(self.worker.as_ref().map(|worker| Event::WorkerSeen(worker.id)));
+                self.untaught = self.blind;
                 if self.blind {
                     self.sometimes("tidegate started while the API server was away");
                 } else {
