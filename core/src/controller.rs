@@ -319,11 +319,7 @@ impl Controller {
                             self.unsaved_since.get_or_insert(self.now);
                         }
                     }
-                    let capabilities = self.capabilities();
-                    let mut running = Running::observed(worker, &state, &capabilities, self.now);
-                    if capabilities.dynamic_backends {
-                        running.doubt_published(self.trouble.keys());
-                    }
+                    let running = Running::observed(worker, &state, &self.capabilities(), self.now);
                     self.take_running(running);
                     if audit {
                         self.settle();

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{MapId, RuntimeCommand};
 use crate::capability::Capabilities;
-use crate::desired::{Backend, BackendSpec, Image, Key, Owned, Table};
+use crate::desired::{Backend, BackendSpec, Image, Owned, Table};
 use crate::digest::Digest;
 use crate::event::{Observed, WorkerId};
 use crate::render;
@@ -335,18 +335,6 @@ impl Running {
                 if *count == 0 {
                     self.references.remove(name);
                 }
-            }
-        }
-    }
-
-    /// Of backends that HAProxy refused something of, a read-back does not tell whether rules may
-    /// select them: it does not show that, and a ready server is a sign only where all was done.
-    pub(crate) fn doubt_published<'a>(&mut self, refused: impl Iterator<Item = &'a Key>) {
-        for key in refused {
-            if let Key::Backend(name) = key
-                && let Some(backend) = self.backends.get_mut(name)
-            {
-                Arc::make_mut(backend).published = Published::Unknown;
             }
         }
     }

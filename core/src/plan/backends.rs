@@ -135,8 +135,17 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
     let mut short_of_slots = false;
     let unpublished = running.published != Published::Yes;
     if unpublished && !wanted.servers.is_empty() && inputs.capabilities.dynamic_backends {
+        // Alone, so that it is acknowledged before a server is ready: a read-back takes a backend
+        // with a ready server for published.
         let backend = running.physical.clone();
         push(&mut commands, &wanted.name, RuntimeCommand::PublishBackend { backend });
+        return Next::Commands(Phase::Urgent, commands);
+    }
+    if is_planted(Mistake::LeavesInRounds) && missing.is_empty() && !leaving.is_empty() {
+        let round = Time(inputs.now.0.next_multiple_of(5_000));
+        if round > inputs.now {
+            return Next::WaitUntil(round);
+        }
     }
     for server in leaving.iter().skip(stay) {
         let (physical, name) = (&running.physical, wanted.name.clone());

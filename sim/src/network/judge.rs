@@ -119,6 +119,7 @@ impl World {
             has_returned: self.is_shaken(&["worker-dies"]),
             bound_ms,
             shaken_ms: SHAKEN_MS.max(unknown),
+            delayed_ms: SHAKEN_MS.max(unknown),
         };
         for what in judge(&scene)? {
             self.sometimes(what);

@@ -138,4 +138,27 @@ pub const SCENARIOS: &[(&str, &str, &str)] = &[
          2488 pods t2/api 7 -\n2569 ingress t2/i2 d.example api tls=tls guarded\n\
          2569 fault outage 17063\n2569 fault controller-dies\n220000 quiet\n",
     ),
+    (
+        "own-lost-publish",
+        "tidegate: the same, and the answers were lost",
+        "0 service t1/web\n0 pods t1/web 9 -\n0 ingress t1/i2 b.example web guarded\n\
+         533 ingress t1/i2 b.example api guarded\n543 fault lose-commands 5\n\
+         543 fault slow-commands 554\n543 ingress t1/i1 a.example web\n543 fault refuse-command\n\
+         543 pods t1/web 1,9 -\n220000 quiet\n",
+    ),
+    (
+        "own-full-disk",
+        "the judge: what waits for a reload waits as long as a full disk fails it, and for the \
+         pause after that, which doubles",
+        "tier C\n1000 fault disk-full\n1000 fault disk-full\n1000 fault disk-full\n\
+         1000 ingress t2/i2 d.example web guarded\n1000 fault disk-full\n1000 service t2/web\n\
+         1000 pods t2/web 2,5 -\n1000 fault outage 15701\n220000 quiet\n",
+    ),
+    (
+        "own-last-pods",
+        "the judge: pods that are leaving may get requests while their Service has no others",
+        "0 service t2/api\n0 ingress t2/i2 d.example api guarded\n0 fault outage 17363\n\
+         0 ingress t2/i1 c.example api tls=tls\n0 no-ingress t2/i2\n0 pods t2/api - 8\n\
+         220000 quiet\n",
+    ),
 ];

@@ -28,6 +28,12 @@ const READ_BACK_MS: u64 = 4;
 const SAVE_MS: u64 = 15;
 const RELOAD_MS: u64 = 250;
 const RETURN_MS: u64 = 40;
+/// A fault may show for so long after it was there last.
+const AFTER_MS: u64 = 15_000;
+/// The longest pause between tries.
+const PAUSE_MAX_MS: u64 = 60_000;
+/// How long what was wanted is remembered: longer than anything may be held up.
+const MEMORY_MS: u64 = 240_000;
 
 /// Something that will happen at a time.
 #[derive(Clone, Debug)]
@@ -121,6 +127,8 @@ pub struct Run<'a> {
     untaught: bool,
     /// When a life that began while nothing was told first heard something.
     pub taught_at: Option<u64>,
+    /// Reloads that faults slowed down or made fail, one soon after the other: from when to when.
+    held_up: Option<(u64, u64)>,
     next_flight: u64,
 }
 
@@ -152,8 +160,10 @@ pub fn run(entries: &[Entry], capabilities: &Capabilities, traces: bool) -> Outc
         blind: false,
         untaught: false,
         taught_at: None,
+        held_up: None,
         next_flight: 0,
     };
+    run.cluster.memory_ms = MEMORY_MS;
     for (number, entry) in entries.iter().enumerate() {
         run.push(entry.at_ms + 1, Due::Entry(number));
     }
@@ -297,6 +307,11 @@ impl Run<'_> {
             _ => None,
         });
         takes += u64::from(slow.unwrap_or(0));
+        let reloads = self.lanes.get(&lane).and_then(|flights| flights.first());
+        let reloads = reloads.is_some_and(|f| matches!(f.action.body, ActionBody::Reload { .. }));
+        if slow.is_some() && reloads {
+            self.hold_up(self.now, self.now + takes);
+        }
         self.next_flight += 1;
         let (at, id) = (self.now + takes, self.next_flight);
         self.push(at, Due::Done(lane, id));
@@ -313,10 +328,10 @@ impl Run<'_> {
     fn shake(&mut self, fault: Fault) {
         let lasts = match fault {
             Fault::Gap(ms) | Fault::Outage(ms) | Fault::SlowCommands(ms) | Fault::SlowFiles(ms) => {
-                u64::from(ms) + 15_000
+                u64::from(ms) + AFTER_MS
             }
             Fault::Tamper => 80_000,
-            _ => 15_000,
+            _ => AFTER_MS,
         };
         let until = self.now + lasts;
         let known = self.shaken.entry(fault.name()).or_insert(0);
@@ -377,7 +392,7 @@ impl Run<'_> {
             _ if is_planted(Mistake::TruthFollowsActions) && self.out.commands % 5 == 3 => Ok(()),
             change => {
                 self.note("objects", || entry.what_text());
-                let Some(object) = self.cluster.change(self.now, change) else { return Ok(()) };
+                let Some(object) = self.cluster.change(change) else { return Ok(()) };
                 let mut hasher = Hash128::default();
                 let now_true = self.cluster.truth(&object);
                 let words = format!("{} {} {object} {now_true:?}", self.out.truth, self.now);
@@ -462,11 +477,14 @@ impl Run<'_> {
         }
     }
 
-    /// Tells everything once more to a copy; gives how many actions follow.
+    /// Tells everything once more to a copy; gives how many actions follow that would not without.
     #[must_use]
     pub fn actions_of_a_relist(&self) -> usize {
         let (mut cluster, mut copy) = (self.cluster.clone(), self.controller.clone());
-        copy.step(Time(self.now), cluster.lists(self.now)).actions.len()
+        let actions = copy.step(Time(self.now), cluster.lists(self.now)).actions.len();
+        // The time of an audit may have come.
+        let due = self.controller.clone().step(Time(self.now), vec![Event::Ticked]).actions.len();
+        actions.saturating_sub(due)
     }
 
     /// Whether the API server is away.
@@ -481,6 +499,30 @@ impl Run<'_> {
         self.shaken.iter().any(|(name, until)| *until > self.now && names.contains(name))
     }
 
+    /// A reload is held up by a fault, from then to then.
+    fn hold_up(&mut self, from: u64, until: u64) {
+        let row = self.held_up.filter(|row| from < over(*row));
+        self.held_up =
+            Some(row.map_or((from, until), |(since, last)| (since.min(from), last.max(until))));
+    }
+
+    /// How long what only a reload can bring may take now, while faults held up a row of them: as
+    /// pauses between tries double, what took so long may take as long again.
+    #[must_use]
+    pub fn held_up_ms(&self) -> Option<u64> {
+        let row = self.held_up.filter(|row| self.now < over(*row))?;
+        Some(over(row) - row.0)
+    }
+
+    /// Whether the worker's memory is being read, and nothing else is under way.
+    #[must_use]
+    pub fn is_read_back(&self) -> bool {
+        let mut flights = self.lanes.values().flatten();
+        let first = flights.next();
+        first.is_some_and(|f| matches!(f.action.body, ActionBody::ReadBack { .. }))
+            && flights.next().is_none()
+    }
+
     /// Whether an action of the lane is under way.
     #[must_use]
     pub fn is_busy(&self, lane: Lane) -> bool {
@@ -493,6 +535,11 @@ impl Entry {
         let text = self.to_string();
         text.split_once(' ').map_or_else(String::new, |(_, rest)| rest.to_owned())
     }
+}
+
+/// When a row of reloads that were held up may show no more.
+fn over((since, until): (u64, u64)) -> u64 {
+    until + (until - since).min(PAUSE_MAX_MS) + AFTER_MS
 }
 
 /// An action in a few words.
