@@ -37,33 +37,26 @@ fn create(inputs: &Inputs<'_>, wanted: &Backend, draft: &mut Draft) -> Next {
         return Next::Reload(ReloadReason::NewSnippet((**name).into()));
     }
     let mut commands = Commands::new();
-    let physical =
-        match remedy::new_backend(inputs.capabilities, inputs.running, wanted, &draft.claimed) {
-            BackendRemedy::Reload => {
-                return Next::Reload(ReloadReason::NewBackend((**name).into()));
+    match remedy::new_backend(inputs.capabilities, inputs.running, wanted, &draft.claimed) {
+        BackendRemedy::Reload => return Next::Reload(ReloadReason::NewBackend((**name).into())),
+        BackendRemedy::Add => {
+            draft.new_backends += 1;
+            let (backend, profile) = (name.clone(), wanted.spec.profile.clone());
+            push(&mut commands, name, RuntimeCommand::AddBackend { backend, profile });
+            push(&mut commands, name, RuntimeCommand::PublishBackend { backend: name.clone() });
+            for address in &wanted.servers {
+                add_server(inputs, &mut commands, wanted, name, address);
             }
-            BackendRemedy::Add => {
-                draft.new_backends += 1;
-                let profile = wanted.spec.profile.clone();
-                push(
-                    &mut commands,
-                    name,
-                    RuntimeCommand::AddBackend { backend: name.clone(), profile },
-                );
-                push(&mut commands, name, RuntimeCommand::PublishBackend { backend: name.clone() });
-                name.clone()
-            }
-            BackendRemedy::Claim(spare) => {
-                *draft.claimed.entry(wanted.spec.profile.clone()).or_insert(0) += 1;
-                let key = alloc::format!("{LEDGER_SPARE}{spare}").into();
-                let value = name.clone();
-                let claim = RuntimeCommand::AddMapEntry { map: MapId::Ledger, key, value };
-                push(&mut commands, name, claim);
-                spare
-            }
-        };
-    for address in &wanted.servers {
-        add_server(inputs, &mut commands, wanted, &physical, address);
+        }
+        BackendRemedy::Claim(spare) => {
+            // Alone: were it refused, servers would wait in a backend that is nobody's, for
+            // whoever claims it next.
+            *draft.claimed.entry(wanted.spec.profile.clone()).or_insert(0) += 1;
+            let key = alloc::format!("{LEDGER_SPARE}{spare}").into();
+            let value = name.clone();
+            let claim = RuntimeCommand::AddMapEntry { map: MapId::Ledger, key, value };
+            push(&mut commands, name, claim);
+        }
     }
     Next::Commands(Phase::Build, commands)
 }

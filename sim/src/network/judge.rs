@@ -120,6 +120,7 @@ impl World {
             bound_ms,
             shaken_ms: SHAKEN_MS.max(unknown),
             delayed_ms: SHAKEN_MS.max(unknown),
+            bereft_at: None,
         };
         for what in judge(&scene)? {
             self.sometimes(what);

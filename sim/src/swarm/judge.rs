@@ -134,12 +134,20 @@ pub struct Scene<'a> {
     pub shaken_ms: u64,
     /// The same where a row of reloads was held up by faults, one after the other.
     pub delayed_ms: u64,
+    /// When the last life ended whose successor began while nothing was told, and has not had the
+    /// time yet to bring about what it heard then.
+    pub bereft_at: Option<u64>,
 }
 
 impl Scene<'_> {
-    /// From being told to having effect, now.
-    fn span_ms(&self) -> u64 {
-        if self.is_calm { self.bound_ms } else { self.delayed_ms }
+    /// What was told before then must have had effect by now.
+    fn since(&self) -> u64 {
+        let span = match (self.is_calm, self.is_blind) {
+            (true, false) => self.bound_ms,
+            (true, true) | (false, _) => self.delayed_ms,
+        };
+        // What a life was told died with it.
+        self.bereft_at.map_or(self.now, |at| at.min(self.now)).saturating_sub(span)
     }
 }
 
@@ -171,22 +179,22 @@ pub fn look(run: &mut Run<'_>) -> Verdict {
         return Ok(());
     }
     let is_calm = is_calm(run);
-    // What the life before was told died with it: one that began while nothing was told heard of it
-    // only when that was over, however long ago it became true.
-    let bound_ms = if is_calm { BOUND_MS } else { SHAKEN_MS };
-    let is_untaught = run.taught_at.is_some_and(|at| run.now < at + bound_ms);
+    let delayed_ms = run.held_up_ms().unwrap_or_default().max(SHAKEN_MS);
+    let bound_ms = if is_calm { BOUND_MS } else { delayed_ms };
+    let bereft = run.bereft.filter(|(_, told)| told.is_none_or(|told| run.now < told + bound_ms));
     let scene = Scene {
         now: run.now,
         cluster: &run.cluster,
         memory: &worker.memory,
         frozen: run.frozen.as_deref(),
         is_calm,
-        is_blind: run.is_blind() || is_untaught,
+        is_blind: run.is_blind(),
         is_destroyed: run.is_shaken(DESTROYING),
         has_returned: run.is_shaken(&["worker-dies"]),
         bound_ms: BOUND_MS,
         shaken_ms: SHAKEN_MS,
-        delayed_ms: run.held_up_ms().unwrap_or(SHAKEN_MS).max(SHAKEN_MS),
+        delayed_ms,
+        bereft_at: bereft.map(|(at, _)| at),
     };
     for what in judge(&scene)? {
         run.sometimes(what);
@@ -237,19 +245,22 @@ fn served(scene: &Scene<'_>, host: &str, answer: &Answer, alive: &BTreeSet<Socke
     if matches!(answer, Answer::Servers(_)) || scene.is_destroyed {
         return Ok(());
     }
-    let span = scene.span_ms();
+    let since = scene.since();
     let mut known: Option<BTreeSet<SocketAddr>> = None;
-    for wanted in scene.cluster.wanted_since(host, scene.now.saturating_sub(span)) {
+    for wanted in scene.cluster.wanted_since(host, since) {
         let Some(servers) = wants(wanted) else { return Ok(()) };
         known = Some(match known {
             None => servers.clone(),
             Some(known) => known.intersection(servers).copied().collect(),
         });
     }
-    let known = known.unwrap_or_default();
-    if scene.now < span || known.is_disjoint(alive) {
+    let mut known = known.unwrap_or_default();
+    // What is at the address now may be another pod than the one before.
+    known.retain(|address| alive.contains(address) && !scene.cluster.has_left(address, since));
+    if since == 0 || known.is_empty() {
         return Ok(());
     }
+    let span = scene.now - since;
     let frozen = scene.frozen.map(|memory| memory.route(host, "/"));
     let reaches = |answer: &Answer| match answer {
         Answer::Servers(servers) => !servers.is_disjoint(alive),
@@ -268,18 +279,19 @@ fn drained(
     alive: &BTreeSet<SocketAddr>,
 ) -> Verdict {
     let Answer::Servers(servers) = answer else { return Ok(()) };
-    if !scene.is_calm || scene.now < scene.bound_ms {
+    let since = scene.since();
+    if !scene.is_calm || since == 0 {
         return Ok(());
     }
     let mut wanted = BTreeSet::new();
-    for entry in scene.cluster.wanted_since(host, scene.now - scene.bound_ms) {
+    for entry in scene.cluster.wanted_since(host, since) {
         wanted.extend(wants(entry).into_iter().flatten().copied());
     }
     // Whether one that answers is the right one is for S4.
     match servers.difference(&wanted).find(|gone| !alive.contains(gone)) {
         None => Ok(()),
         Some(gone) => {
-            let ms = scene.bound_ms;
+            let ms = scene.now - since;
             let why = format!("{host} still reaches {gone}, which went over {ms} ms ago");
             Err(Broken { property: "S2", blame: Blame::Delay, why })
         }
@@ -289,8 +301,7 @@ fn drained(
 /// S4, S5: never a pod of a Service that no state in force said, whatever was at its address before.
 fn routed(scene: &Scene<'_>, host: &str, answer: &Answer) -> Result<Option<&'static str>, Broken> {
     let Answer::Servers(servers) = answer else { return Ok(None) };
-    let span = if scene.is_blind { scene.delayed_ms } else { scene.span_ms() };
-    let since = scene.now.saturating_sub(span);
+    let since = scene.since();
     let (mut allowed, mut services) = (BTreeSet::new(), BTreeSet::new());
     for wanted in scene.cluster.wanted_since(host, since) {
         allowed.extend(wants(wanted).into_iter().flatten().copied());
@@ -331,12 +342,12 @@ fn guarded(scene: &Scene<'_>, host: &str, answer: &Answer) -> Verdict {
 
 /// S19: the host's certificate, and never the default one in between.
 fn presented(scene: &Scene<'_>, host: &str) -> Verdict {
-    let span = scene.span_ms();
-    if scene.is_destroyed || scene.now < span {
+    let since = scene.since();
+    if scene.is_destroyed || since == 0 {
         return Ok(());
     }
     let mut allowed = BTreeSet::new();
-    for wanted in scene.cluster.wanted_since(host, scene.now - span) {
+    for wanted in scene.cluster.wanted_since(host, since) {
         match wanted.certificate {
             Some(Some(digest)) => allowed.insert(digest.hex()),
             Some(None) | None => return Ok(()),

@@ -1,13 +1,14 @@
 //! A run: a controller, a worker and a cluster through a schedule, event by event. Nothing here is
 //! left to chance: the same schedule gives the same run.
 
+mod faults;
 mod haproxy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use tidegate_core::action::{Action, ActionBody, Lane, MapId};
+use tidegate_core::action::{Action, ActionBody, Lane};
 use tidegate_core::capability::Capabilities;
 use tidegate_core::controller::{Controller, Step};
 use tidegate_core::desired::Image;
@@ -28,10 +29,6 @@ const READ_BACK_MS: u64 = 4;
 const SAVE_MS: u64 = 15;
 const RELOAD_MS: u64 = 250;
 const RETURN_MS: u64 = 40;
-/// A fault may show for so long after it was there last.
-const AFTER_MS: u64 = 15_000;
-/// The longest pause between tries.
-const PAUSE_MAX_MS: u64 = 60_000;
 /// How long what was wanted is remembered: longer than anything may be held up.
 const MEMORY_MS: u64 = 240_000;
 
@@ -123,10 +120,8 @@ pub struct Run<'a> {
     next_worker: u64,
     armed: Vec<Fault>,
     blind: bool,
-    /// Whether this life of the controller began while nothing was told, and still knows nothing.
-    untaught: bool,
-    /// When a life that began while nothing was told first heard something.
-    pub taught_at: Option<u64>,
+    /// When the controller died while nothing was told, and when the next one was told something.
+    pub bereft: Option<(u64, Option<u64>)>,
     /// Reloads that faults slowed down or made fail, one soon after the other: from when to when.
     held_up: Option<(u64, u64)>,
     next_flight: u64,
@@ -158,8 +153,7 @@ pub fn run(entries: &[Entry], capabilities: &Capabilities, traces: bool) -> Outc
         next_worker: 1,
         armed: Vec::new(),
         blind: false,
-        untaught: false,
-        taught_at: None,
+        bereft: None,
         held_up: None,
         next_flight: 0,
     };
@@ -317,27 +311,6 @@ impl Run<'_> {
         self.push(at, Due::Done(lane, id));
     }
 
-    fn take_armed<T>(&mut self, fits: impl Fn(&Fault) -> Option<T>) -> Option<T> {
-        let at = self.armed.iter().position(|fault| fits(fault).is_some())?;
-        let fault = self.armed.remove(at);
-        self.shake(fault);
-        fits(&fault)
-    }
-
-    /// From now on a fault may show, for a while.
-    fn shake(&mut self, fault: Fault) {
-        let lasts = match fault {
-            Fault::Gap(ms) | Fault::Outage(ms) | Fault::SlowCommands(ms) | Fault::SlowFiles(ms) => {
-                u64::from(ms) + AFTER_MS
-            }
-            Fault::Tamper => 80_000,
-            _ => AFTER_MS,
-        };
-        let until = self.now + lasts;
-        let known = self.shaken.entry(fault.name()).or_insert(0);
-        *known = until.max(*known);
-    }
-
     /// An action is carried out, and answered.
     fn done(&mut self, lane: Lane, _: u64) -> Result<(), Broken> {
         let flights = self.lanes.entry(lane).or_default();
@@ -362,8 +335,8 @@ impl Run<'_> {
     /// The API server is there again.
     fn back(&mut self, lists: bool) -> Result<(), Broken> {
         self.blind = false;
-        if std::mem::take(&mut self.untaught) {
-            self.taught_at = Some(self.now);
+        if let Some((_, told @ None)) = &mut self.bereft {
+            *told = Some(self.now);
         }
         let mut events = Vec::new();
         if lists || !self.controller.world().is_synced() {
@@ -419,64 +392,6 @@ impl Run<'_> {
         }
     }
 
-    fn fault(&mut self, fault: Fault) -> Result<(), Broken> {
-        self.shake(fault);
-        match fault {
-            Fault::WorkerDies => {
-                let Some(worker) = self.worker.take() else { return Ok(()) };
-                if self.controller.unsaved_ms(self.now) > 0 {
-                    self.sometimes("the worker died before the files were written");
-                }
-                self.sometimes("the worker died");
-                self.push(self.now + RETURN_MS, Due::WorkerReturns);
-                self.step(vec![Event::WorkerLost(worker.id)])
-            }
-            Fault::ControllerDies => {
-                let busy = self.lanes.values().any(|flights| !flights.is_empty());
-                self.sometimes(if busy { "tidegate died at work" } else { "tidegate died idle" });
-                self.life += 1;
-                // What it has sent is carried out; nobody hears the answers.
-                self.controller = Controller::new(self.settings.clone(), Time(self.now));
-                let mut events = vec![Event::ProxyFound(self.capabilities.clone())];
-                events.extend(self.worker.as_ref().map(|worker| Event::WorkerSeen(worker.id)));
-                self.untaught = self.blind;
-                if self.blind {
-                    self.sometimes("tidegate started while the API server was away");
-                } else {
-                    events.extend(self.cluster.lists(self.now));
-                }
-                self.step(events)
-            }
-            Fault::Gap(ms) | Fault::Outage(ms) => {
-                if !self.blind {
-                    self.blind = true;
-                    let lists = matches!(fault, Fault::Outage(_));
-                    self.push(self.now + u64::from(ms), Due::Back(lists));
-                }
-                Ok(())
-            }
-            Fault::Relist if self.blind => Ok(()),
-            Fault::Relist => {
-                let events = self.cluster.lists(self.now);
-                self.step(events)
-            }
-            Fault::Tamper => {
-                if let Some(worker) = &mut self.worker {
-                    let memory = Arc::make_mut(&mut worker.memory);
-                    let routes = memory.maps.entry(MapId::Route).or_default();
-                    if routes.pop().is_some() {
-                        self.sometimes("somebody deleted a route");
-                    }
-                }
-                Ok(())
-            }
-            armed => {
-                self.armed.push(armed);
-                Ok(())
-            }
-        }
-    }
-
     /// Tells everything once more to a copy; gives how many actions follow that would not without.
     #[must_use]
     pub fn actions_of_a_relist(&self) -> usize {
@@ -497,21 +412,6 @@ impl Run<'_> {
     #[must_use]
     pub fn is_shaken(&self, names: &[&str]) -> bool {
         self.shaken.iter().any(|(name, until)| *until > self.now && names.contains(name))
-    }
-
-    /// A reload is held up by a fault, from then to then.
-    fn hold_up(&mut self, from: u64, until: u64) {
-        let row = self.held_up.filter(|row| from < over(*row));
-        self.held_up =
-            Some(row.map_or((from, until), |(since, last)| (since.min(from), last.max(until))));
-    }
-
-    /// How long what only a reload can bring may take now, while faults held up a row of them: as
-    /// pauses between tries double, what took so long may take as long again.
-    #[must_use]
-    pub fn held_up_ms(&self) -> Option<u64> {
-        let row = self.held_up.filter(|row| self.now < over(*row))?;
-        Some(over(row) - row.0)
     }
 
     /// Whether the worker's memory is being read, and nothing else is under way.
@@ -535,11 +435,6 @@ impl Entry {
         let text = self.to_string();
         text.split_once(' ').map_or_else(String::new, |(_, rest)| rest.to_owned())
     }
-}
-
-/// When a row of reloads that were held up may show no more.
-fn over((since, until): (u64, u64)) -> u64 {
-    until + (until - since).min(PAUSE_MAX_MS) + AFTER_MS
 }
 
 /// An action in a few words.
