@@ -17,7 +17,7 @@ use tidegate_sim::swarm::{generate, tier};
 
 /// Mistake, promises of which one must find it, and a schedule or the name of a known failure.
 const PLANTED: &[(Mistake, &[&str], &str)] = &[
-    (Mistake::KeepRemoved, &["L1", "S2"], OUTAGE),
+    (Mistake::KeepRemoved, &["L1", "S2", "S4"], OUTAGE),
     (Mistake::RefusedIsDone, &["S2"], REFUSED),
     (Mistake::UnknownIsDone, &["S1", "S2", "L1"], "M7"),
     (Mistake::StateBeforeAddress, &["S4"], MOVED),

@@ -142,12 +142,13 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     /// What was told before then must have had effect by now.
     fn since(&self) -> u64 {
-        let span = match (self.is_calm, self.is_blind) {
-            (true, false) => self.bound_ms,
-            (true, true) | (false, _) => self.delayed_ms,
+        let (from, span) = match (self.bereft_at, self.is_calm && !self.is_blind) {
+            // What a life was told died with it, and who knows what was in its way.
+            (Some(at), _) => (at.min(self.now), self.delayed_ms),
+            (None, true) => (self.now, self.bound_ms),
+            (None, false) => (self.now, self.delayed_ms),
         };
-        // What a life was told died with it.
-        self.bereft_at.map_or(self.now, |at| at.min(self.now)).saturating_sub(span)
+        from.saturating_sub(span)
     }
 }
 

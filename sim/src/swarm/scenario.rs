@@ -161,4 +161,21 @@ pub const SCENARIOS: &[(&str, &str, &str)] = &[
          0 ingress t2/i1 c.example api tls=tls\n0 no-ingress t2/i2\n0 pods t2/api - 8\n\
          220000 quiet\n",
     ),
+    (
+        "own-refused-claim",
+        "tidegate: servers joined a spare backend whose claim HAProxy refused, and served with it \
+         when another Service claimed it",
+        "tier B\n0 service t2/web\n0 service t2/api\n\
+         0 ingress t2/i2 d.example api tls=tls guarded\n0 fault outage 9427\n1000 pods t2/web 1 -\n\
+         4058 no-ingress t2/i2\n7204 fault refuse-command\n7204 ingress t2/i1 c.example web\n\
+         13453 ingress t2/i1 c.example api tls=tls\n24768 pods t2/api 6 -\n220000 quiet\n",
+    ),
+    (
+        "own-same-address",
+        "the judge: the pod at an address is another one after the Service it is of has changed",
+        "0 service t1/web\n0 service t1/api\n0 pods t1/web 1,5 -\n\
+         0 ingress t1/i2 b.example web guarded\n1000 fault outage 15688\n\
+         1001 ingress t1/i2 b.example api guarded\n1001 pods t1/api 1,4,3 -\n\
+         1001 ingress t1/i1 a.example web\n1001 pods t1/web - -\n220000 quiet\n",
+    ),
 ];
