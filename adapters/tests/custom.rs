@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::client::{Connection, Request};
 use common::manifest::{app, classes, config_map, ingress, service};
-use common::pods::{Manner, Pod};
+use common::pods::Pod;
 use common::rig::{Rig, free_port};
 use common::{Scenarios, ensure, eventually};
 use serde_json::{Value, json};
@@ -64,11 +64,11 @@ fn static_part(stage: &Stage) {
     assert!(stage.rig.config().contains(line), "{}", stage.rig.config());
 }
 
-/// The route to a pod that never answers gives up after about so many milliseconds.
+/// The route to a pod that takes its time gives up after about so many milliseconds.
 fn gives_up(stage: &Stage, ms: u64, what: &str) {
     eventually(&format!("HAProxy {}: {what}: gives up after {ms} ms", stage.rig.version), || {
         let began = std::time::Instant::now();
-        let answer = stage.rig.get(HOST, "/")?;
+        let answer = stage.rig.get(HOST, "/?delay=2500")?;
         let took = began.elapsed();
         ensure(answer.status == 504, || format!("{}", answer.status))?;
         let range = Duration::from_millis(ms)..Duration::from_millis(ms + 350);
@@ -79,24 +79,23 @@ fn gives_up(stage: &Stage, ms: u64, what: &str) {
 /// One more scope at a time, each with a timeout of its own.
 fn scopes(stage: &Stage) {
     let rig = &stage.rig;
-    stage.pod.behave(Manner::Hangs);
     let timeout =
         |name: &str, ms: u64| resource("v3", "Backend", name, json!({"server_timeout": ms}));
-    rig.put("tuned", &[timeout("wide", 1600), timeout("tuned", 1100), timeout("narrow", 500)]);
+    rig.put("tuned", &[timeout("wide", 1300), timeout("tuned", 900), timeout("narrow", 150)]);
     let all = resource(
         "v3",
         "Defaults",
         "all",
-        json!({"http_keep_alive_timeout": 30000, "server_timeout": 2100}),
+        json!({"http_keep_alive_timeout": 30000, "server_timeout": 1700}),
     );
     rig.put("all", &[all.clone(), config_map(&[("cr-defaults", "test/all")])]);
-    gives_up(stage, 2100, "Defaults");
+    gives_up(stage, 1700, "Defaults");
     let keys = [("cr-defaults", "test/all"), ("cr-backend", "test/wide")];
     rig.put("all", &[all.clone(), config_map(&keys)]);
-    gives_up(stage, 1600, "the ConfigMap's Backend");
+    gives_up(stage, 1300, "the ConfigMap's Backend");
     let shop = ingress("shop").all(HOST, "shop").annotation("haproxy.org/cr-backend", "tuned");
     rig.put("shop", &[shop.clone().into()]);
-    gives_up(stage, 1100, "the Ingress's Backend");
+    gives_up(stage, 900, "the Ingress's Backend");
     let mut narrow = service("shop");
     narrow["metadata"]["annotations"] = json!({"haproxy.org/cr-backend": "test/narrow"});
     let mut objects = app("shop", &[&stage.pod]);
@@ -104,20 +103,19 @@ fn scopes(stage: &Stage) {
     objects.push(narrow.clone());
     objects.extend(classes());
     rig.put("base", &objects);
-    gives_up(stage, 500, "the Service's Backend");
+    gives_up(stage, 150, "the Service's Backend");
     // A key of the Ingress comes before the resource that it names, and behind the Service's.
-    rig.put("shop", &[shop.with("timeout-server", "800ms").into()]);
-    gives_up(stage, 500, "the Service's Backend still");
+    rig.put("shop", &[shop.with("timeout-server", "550ms").into()]);
+    gives_up(stage, 150, "the Service's Backend still");
     rig.put("base", &[classes(), app("shop", &[&stage.pod])].concat());
-    gives_up(stage, 800, "the Ingress's own key");
+    gives_up(stage, 550, "the Ingress's own key");
     rig.put(
         "shop",
         &[ingress("shop").all(HOST, "shop").annotation("haproxy.org/cr-backend", "tuned").into()],
     );
     // A change of the resource alone.
-    rig.put("tuned", &[timeout("wide", 1600), timeout("tuned", 300)]);
-    gives_up(stage, 300, "the changed Backend");
-    stage.pod.behave(Manner::Well);
+    rig.put("tuned", &[timeout("wide", 1300), timeout("tuned", 150)]);
+    gives_up(stage, 150, "the changed Backend");
     rig.put("all", &[all, config_map(&[("cr-defaults", "test/all")])]);
     rig.wait(HOST, "/", 200, "shop");
 }
@@ -166,9 +164,7 @@ fn first_version(stage: &Stage) {
         let answer = rig.get(HOST, "/")?;
         ensure(answer.seen("x-tenant") == Some("old"), || format!("{:?}", answer.seen("x-tenant")))
     });
-    stage.pod.behave(Manner::Hangs);
     gives_up(stage, 400, "the first version");
-    stage.pod.behave(Manner::Well);
 }
 
 fn deleted(stage: &Stage) {
@@ -213,7 +209,7 @@ fn tcp(stage: &Stage) {
     let rig = &stage.rig;
     let port = free_port();
     let item = json!([{
-        "name": "shop", "service": {"name": "shop", "port": 80},
+        "name": "shop", "service": {"name": "shop", "port": 8080},
         "frontend": {"name": "fe-shop", "tcplog": true,
             "binds": {"v4": {"name": "v4", "port": port}}},
     }]);

@@ -460,8 +460,9 @@ fn servers_come_change_and_go() -> Result {
             let again = bench.run(worker, vec![add_server(&name, other)?]).await?;
             assert!(matches!(again[0], Outcome::Refused(_)));
             let servers = find(&bench.read_back(worker).await?, &name).ok_or("no backend")?;
-            let states: Vec<_> = servers.iter().map(|s| (&*s.name, s.ready)).collect();
-            assert_eq!(states, [("10.0.0.1:8080", false), ("fd00::1:8080", true)]);
+            let states: Vec<_> = servers.iter().map(|s| (s.slot, s.address, s.ready)).collect();
+            let addresses = ["10.0.0.1:8080", "[fd00::1]:8080"].map(|text| text.parse().ok());
+            assert_eq!(states, [(0, addresses[0], false), (0, addresses[1], true)]);
             let delete = |server: &str| RuntimeCommand::DeleteServer {
                 backend: name.clone(),
                 server: server.into(),

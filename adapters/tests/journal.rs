@@ -318,7 +318,7 @@ impl Driven {
             (*id, entries.map(|(k, v)| ((**k).into(), (*v.value).into())).collect())
         };
         let server = |server: RunningServer| ObservedServer {
-            name: (*server.name()).into(),
+            slot: server.slot,
             address: Some(server.address),
             ready: server.state == Admin::Ready,
         };

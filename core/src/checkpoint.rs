@@ -46,12 +46,14 @@ pub struct Checkpoint {
     lost: WorkerId,
     next_id: u64,
     trouble: BTreeMap<Key, Trouble>,
+    unserved: BTreeMap<Arc<str>, Time>,
     repairs: BTreeMap<Key, Box<str>>,
     reload_trouble: Trouble,
     loaded: Option<Skeleton>,
     unsaved_since: Option<Time>,
     saved: Option<Digest>,
     changed_at: Time,
+    save_pause_until: Time,
     audited_at: Time,
     teller: Teller,
     snippets: KeptSnippets,
@@ -85,12 +87,14 @@ impl Controller {
             lost: self.lost,
             next_id: self.next_id,
             trouble: self.trouble.clone(),
+            unserved: self.unserved.clone(),
             repairs: self.repairs.clone(),
             reload_trouble: self.reload_trouble.clone(),
             loaded: self.loaded.as_deref().cloned(),
             unsaved_since: self.unsaved_since,
             saved: self.saved,
             changed_at: self.changed_at,
+            save_pause_until: self.save_pause_until,
             audited_at: self.audited_at,
             teller: self.teller.clone(),
             snippets: self.world.kept_snippets(),
@@ -128,12 +132,14 @@ impl Checkpoint {
             lost,
             next_id,
             trouble,
+            unserved,
             repairs,
             reload_trouble,
             loaded,
             unsaved_since,
             saved,
             changed_at,
+            save_pause_until,
             audited_at,
             teller,
             snippets,
@@ -173,6 +179,7 @@ impl Checkpoint {
         controller.lost = lost;
         controller.next_id = next_id;
         controller.trouble = trouble;
+        controller.unserved = unserved;
         controller.repairs = repairs;
         controller.reload_trouble = reload_trouble;
         controller.loaded = loaded.map(Arc::new);
@@ -181,6 +188,7 @@ impl Checkpoint {
         controller.unsaved_since = unsaved_since;
         controller.saved = saved;
         controller.changed_at = changed_at;
+        controller.save_pause_until = save_pause_until;
         controller.audited_at = audited_at;
         controller.teller = teller;
         controller.judge_at = judge_at;

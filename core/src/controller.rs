@@ -67,7 +67,7 @@ pub(crate) enum RuntimeFlight {
 /// A files action that is not acked yet.
 #[derive(Clone, Debug)]
 pub(crate) enum FilesFlight {
-    Save { id: ActionId, version: u64 },
+    Save { id: ActionId, version: u64, since: Time },
     Reload { id: ActionId, image: Arc<Image> },
     Check { id: ActionId },
 }
@@ -97,6 +97,8 @@ pub struct Controller {
     pub(crate) files: Option<FilesFlight>,
     pub(crate) next_id: u64,
     pub(crate) trouble: BTreeMap<Key, Trouble>,
+    /// New routes that would answer 503, with the time until which they wait for endpoints.
+    pub(crate) unserved: BTreeMap<Arc<str>, Time>,
     /// Keys that only a reload can repair, with HAProxy's words.
     pub(crate) repairs: BTreeMap<Key, Box<str>>,
     /// Refusals of reloads in a row, and when the next may be tried.
@@ -109,6 +111,8 @@ pub struct Controller {
     /// What the files of a controller before this one hold, until that was compared.
     pub(crate) saved: Option<Digest>,
     pub(crate) changed_at: Time,
+    /// The files are not written before, unless they are far behind.
+    pub(crate) save_pause_until: Time,
     pub(crate) audited_at: Time,
     pub(crate) teller: Teller,
     /// The snippet that HAProxy judges.
@@ -148,6 +152,7 @@ impl Controller {
             files: None,
             next_id: 1,
             trouble: BTreeMap::new(),
+            unserved: BTreeMap::new(),
             repairs: BTreeMap::new(),
             reload_trouble: Trouble::default(),
             reasons: BTreeSet::new(),
@@ -155,6 +160,7 @@ impl Controller {
             unsaved_since: None,
             saved: None,
             changed_at: now,
+            save_pause_until: now,
             audited_at: now,
             teller: Teller::default(),
             judging: None,
@@ -397,6 +403,9 @@ impl Controller {
         if self.runtime.is_none() && self.running.is_some() && self.world.is_synced() {
             if let Some(at) = self.desired.wake(self.now) {
                 ask(at, WakeReason::DrainDone);
+            }
+            if let Some(at) = self.unserved.values().filter(|at| **at > self.now).min() {
+                ask(*at, WakeReason::Unserved);
             }
             if !self.reload_reasons().is_empty() && self.files.is_none() {
                 ask(self.reload_trouble.retry_at, WakeReason::Retry);

@@ -90,6 +90,14 @@ impl DigestWriter {
     }
 }
 
+impl DigestWriter {
+    /// Takes in what is not text, or text whose end counts.
+    pub fn part(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+}
+
 impl fmt::Write for DigestWriter {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.update(text.as_bytes());

@@ -157,11 +157,11 @@ pub struct ObservedBackend {
     pub servers: Vec<ObservedServer>,
 }
 
-/// One server, as read back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One server, as read back. Its name is its slot or its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedServer {
-    /// Name.
-    pub name: Box<str>,
+    /// Number of the slot; 0 for a server that is not one.
+    pub slot: u16,
     /// Address and port; `None` for an unused slot.
     pub address: Option<SocketAddr>,
     /// Administratively ready (not in maintenance, not draining).

@@ -19,6 +19,10 @@ use crate::sabotage::{Mistake, is_planted};
 use crate::time::Time;
 use crate::world::Fact;
 
+/// Files that took long to write are written again after as many times as long at the earliest, as far
+/// as that is not too late: so they take two percent of the time.
+pub(crate) const SAVE_PAUSE: u64 = 50;
+
 impl Controller {
     pub(crate) fn act_on_files(&mut self, step: &mut Step) {
         if self.files.is_some() || !self.world.is_synced() || self.world.capabilities.is_none() {
@@ -47,7 +51,7 @@ impl Controller {
             let image = Arc::new(self.desired.image().clone());
             let version = image.version;
             let id = self.emit(ActionBody::Save { image }, step);
-            self.files = Some(FilesFlight::Save { id, version });
+            self.files = Some(FilesFlight::Save { id, version, since: self.now });
             if is_planted(Mistake::SavedBeforeWrite) {
                 self.unsaved_since = None;
             }
@@ -75,7 +79,8 @@ impl Controller {
             Key::Backend(_) => true,
         });
         let delays = &self.world.settings.delays;
-        let due = self.changed_at.plus_ms(delays.save_quiet_ms);
+        let quiet = self.changed_at.plus_ms(delays.save_quiet_ms);
+        let due = quiet.max(self.save_pause_until);
         if is_planted(Mistake::NoSaveMax) {
             return judged.then_some(due.max(self.reload_trouble.retry_at));
         }

@@ -36,6 +36,7 @@ impl Controller {
             files,
             next_id: _,
             trouble,
+            unserved,
             repairs,
             reload_trouble,
             reasons,
@@ -43,6 +44,7 @@ impl Controller {
             unsaved_since,
             saved,
             changed_at,
+            save_pause_until,
             audited_at,
             teller,
             judging,
@@ -78,7 +80,7 @@ impl Controller {
             None => hasher.write_u8(0),
         }
         match files {
-            Some(FilesFlight::Save { id: _, version }) => {
+            Some(FilesFlight::Save { id: _, version, since: _ }) => {
                 (1_u8, *version == desired.image().version).hash(hasher);
             }
             Some(FilesFlight::Reload { id: _, image }) => {
@@ -92,12 +94,17 @@ impl Controller {
             hash_trouble(trouble, now, hasher);
         }
         hasher.write_u8(0xfe);
+        for (route, until) in unserved {
+            (route, left(now, *until)).hash(hasher);
+        }
+        hasher.write_u8(0xfd);
         repairs.hash(hasher);
         hash_trouble(reload_trouble, now, hasher);
         reasons.hash(hasher);
         search.hash(hasher);
         unsaved_since.map(|since| age(now, since, delays.save_max_ms)).hash(hasher);
         unsaved_since.map(|_| age(now, *changed_at, delays.save_quiet_ms)).hash(hasher);
+        left(now, *save_pause_until).min(delays.save_max_ms).hash(hasher);
         saved.hash(hasher);
         world.settings.telling.as_ref().map(|_| teller).hash(hasher);
         (delays.audit_ms > 0).then(|| age(now, *audited_at, delays.audit_ms)).hash(hasher);

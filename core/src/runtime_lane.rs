@@ -6,11 +6,12 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::action::ActionBody;
+use crate::action::{ActionBody, MapId};
 use crate::applied::Running;
 use crate::controller::{Controller, FilesFlight, RuntimeFlight, Step};
 use crate::desired::{Key, Skeleton};
 use crate::event::{Ack, Outcome, WorkerId};
+use crate::files_lane::SAVE_PAUSE;
 use crate::plan::{self, Command, Inputs, Plan, mark_differences};
 use crate::render;
 use crate::sabotage::{Mistake, is_planted};
@@ -87,6 +88,7 @@ impl Controller {
             capabilities: &capabilities,
             settings: &self.world.settings,
             trouble: &self.trouble,
+            unserved: &self.unserved,
             loaded: self.loaded.as_deref(),
             now: self.now,
         };
@@ -95,12 +97,16 @@ impl Controller {
             self.desired.settle(key);
             self.trouble.remove(key);
             self.repairs.remove(key);
+            if let Key::Map(MapId::Route, route) = key {
+                self.unserved.remove(route);
+            }
             if let Key::Backend(name) = key
                 && let Some(wanted) = self.desired.image().backends.get(name)
             {
                 running.share(wanted, &capabilities);
             }
         }
+        self.unserved.extend(plan.unserved.iter().cloned());
         for (key, until) in &plan.parked {
             self.desired.park(key.clone(), *until);
         }
@@ -161,7 +167,9 @@ impl Controller {
         }
         let outcome = outcomes.into_iter().next().unwrap_or(Outcome::Unknown);
         match self.files.take() {
-            Some(FilesFlight::Save { id: flight, version }) if flight == id => {
+            Some(FilesFlight::Save { id: flight, version, since }) if flight == id => {
+                let took = self.now.since_ms(since);
+                self.save_pause_until = self.now.plus_ms(took.saturating_mul(SAVE_PAUSE));
                 self.saved(version, outcome);
             }
             Some(FilesFlight::Reload { id: flight, image }) if flight == id => {

@@ -252,6 +252,9 @@ pub struct Delays {
     pub retry_ms: u64,
     /// Time between audits of the running state; 0 for none.
     pub audit_ms: u64,
+    /// Time a new route that would answer 503 waits for its Service and endpoints, which may be told
+    /// later than their Ingress. Requests are answered as before meanwhile.
+    pub unserved_ms: u64,
 }
 
 impl Settings {
@@ -317,6 +320,7 @@ impl Settings {
                 drain_ms: 1_000,
                 retry_ms: 1_000,
                 audit_ms: 60_000,
+                unserved_ms: 500,
             },
         }
     }

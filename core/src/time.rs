@@ -39,6 +39,8 @@ pub enum WakeReason {
     SaveDue,
     /// A drained server may be deleted now.
     DrainDone,
+    /// A new route has waited long enough for its endpoints.
+    Unserved,
     /// A refused or unknown action is tried again.
     Retry,
     /// The running proxy is compared with what is wanted.

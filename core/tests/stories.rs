@@ -95,6 +95,48 @@ fn full_slots_are_replaced_without_a_reload() {
     assert!(driven.controller.is_quiet(), "{:?}", driven.controller.desired().dirty());
 }
 
+/// An Ingress comes by another watch than what it refers to, and sometimes before it.
+#[test]
+fn a_new_route_waits_for_its_endpoints_but_not_for_ever() {
+    for told_in_time in [true, false] {
+        let mut driven = Driven::new(Capabilities::tier_a(), shop());
+        let route = ingress("new", &[], &[("new.example.com", "/", PathType::Prefix, "new")]);
+        driven.step_for(100, vec![Event::Upserted(route)]);
+        driven.step_for(100, vec![Event::Upserted(service("new"))]);
+        let routes = |driven: &Driven| -> Vec<String> {
+            let of_route = |command: &RuntimeCommand| match command {
+                RuntimeCommand::AddMapEntry { map: MapId::Route, key, value } => {
+                    Some(format!("{key} {value}"))
+                }
+                _ => None,
+            };
+            driven.commands.iter().filter_map(of_route).collect()
+        };
+        assert_eq!(routes(&driven), [""; 0]);
+        if told_in_time {
+            driven.step_for(100, vec![Event::Upserted(slice("new", &["10.0.0.9"]))]);
+            let at = driven.commands.iter().position(|command| {
+                matches!(command, RuntimeCommand::AddMapEntry { map: MapId::Route, .. })
+            });
+            let ready = driven
+                .commands
+                .iter()
+                .position(|command| matches!(command, RuntimeCommand::SetServerState { .. }));
+            assert!(ready.is_some() && ready < at, "{:#?}", driven.commands);
+        } else {
+            driven.step_for(250, vec![Event::Ticked]);
+            assert_eq!(routes(&driven), [""; 0]);
+            // Half a second after the Ingress it answers 503.
+            driven.step_for(100, vec![Event::Ticked]);
+        }
+        assert!(
+            routes(&driven).iter().any(|r| r.starts_with("new.example.com/ ")),
+            "{:?}",
+            routes(&driven)
+        );
+    }
+}
+
 #[test]
 fn every_tier_renders_and_grows() {
     for (name, capabilities, reloads) in [

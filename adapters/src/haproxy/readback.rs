@@ -8,9 +8,9 @@
 //! filled: for core they are not there, and installing them again fills them.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::{io, mem};
 
 use tidegate_core::action::MapId;
 use tidegate_core::event::{Observed, ObservedBackend, ObservedServer};
@@ -62,39 +62,23 @@ pub async fn info(connection: &mut Connection) -> io::Result<Info> {
 /// # Errors
 /// Those of the connection; `InvalidData` for an answer that cannot be read.
 pub async fn read(connection: &mut Connection) -> io::Result<(Info, Observed)> {
-    let mut lines = vec!["show info".to_owned()];
-    lines.extend(MapId::ALL.iter().map(|map| format!("show map {}", map.file())));
-    let after_maps = lines.len();
-    lines.extend(
-        ["show backend", "show servers state", "show ssl cert", "show ssl ca-file"]
-            .map(str::to_owned),
-    );
-    lines.push(format!("show ssl crt-list {}", crt_list::FILE));
+    let info = info(connection).await?;
     let mut observed = Observed::default();
-    let (mut info, mut names, mut servers) = (None, Vec::new(), None);
-    let text = lines.join("\n") + "\n";
-    connection
-        .exchange(text.as_bytes(), lines.len(), |number, answer| {
-            let answer = String::from_utf8_lossy(answer);
-            match number {
-                0 => info = parse_info(&answer),
-                _ if number < after_maps => {
-                    if let Some(map) = MapId::ALL.get(number - 1) {
-                        observed.maps.push((*map, parse_map(&answer)));
-                    }
-                }
-                _ => match number - after_maps {
-                    0 => names = parse_backends(&answer),
-                    1 => servers = parse_servers(&answer),
-                    2 => observed.certificates = parse_certificates(&answer),
-                    3 => observed.authorities = parse_authorities(&answer),
-                    _ => observed.crt_list = parse_crt_list(&answer),
-                },
-            }
-        })
-        .await?;
-    let info = info.ok_or_else(|| invalid("show info"))?;
-    let mut servers = servers.ok_or_else(|| invalid("show servers state"))?;
+    for map in MapId::ALL {
+        let mut entries = Vec::new();
+        let show = format!("show map {}", map.file());
+        connection.lines(&show, |line| entries.extend(map_entry(line))).await?;
+        observed.maps.push((map, entries));
+    }
+    let mut names = parse_backends(&connection.ask("show backend").await?);
+    // A line for each server: by far the longest answer.
+    let mut servers = ServersState::default();
+    connection.lines("show servers state", |line| servers.line(line)).await?;
+    let mut servers = servers.finish().ok_or_else(|| invalid("show servers state"))?;
+    observed.certificates = parse_certificates(&connection.ask("show ssl cert").await?);
+    observed.authorities = parse_authorities(&connection.ask("show ssl ca-file").await?);
+    let show = format!("show ssl crt-list {}", crt_list::FILE);
+    observed.crt_list = parse_crt_list(&connection.ask(&show).await?);
     observed.skeleton = info.description.as_str().into();
     names.sort_unstable();
     names.dedup();
@@ -166,15 +150,13 @@ pub fn parse_info(answer: &str) -> Option<Info> {
 /// Parses `show map FILE`: `0xPOINTER KEY VALUE` per line; nothing for an unknown map.
 #[must_use]
 pub fn parse_map(answer: &str) -> Vec<(Box<str>, Box<str>)> {
-    answer
-        .lines()
-        .filter(|line| line.starts_with("0x"))
-        .filter_map(|line| {
-            let (_, entry) = line.split_once(' ')?;
-            let (key, value) = entry.split_once(' ')?;
-            Some((key.into(), value.into()))
-        })
-        .collect()
+    answer.lines().filter_map(map_entry).collect()
+}
+
+fn map_entry(line: &str) -> Option<(Box<str>, Box<str>)> {
+    let (_, entry) = line.split_once(' ').filter(|_| line.starts_with("0x"))?;
+    let (key, value) = entry.split_once(' ')?;
+    Some((key.into(), value.into()))
 }
 
 fn parse_backends(answer: &str) -> Vec<Box<str>> {
@@ -187,44 +169,92 @@ fn parse_backends(answer: &str) -> Vec<Box<str>> {
         .collect()
 }
 
-/// Servers by backend, in HAProxy's order; `None` if the answer has another format.
-fn parse_servers(answer: &str) -> Option<BTreeMap<Box<str>, Vec<ObservedServer>>> {
-    let mut lines = answer.lines();
-    if lines.next()?.trim() != "1" {
-        return None;
+/// Servers by backend, in HAProxy's order.
+type Servers = BTreeMap<Box<str>, Vec<ObservedServer>>;
+
+/// Reads `show servers state`: a version, the names of the columns, and a line for each server.
+#[derive(Default)]
+struct ServersState {
+    lines: usize,
+    columns: Option<Columns>,
+    unreadable: bool,
+    /// The backend of the last lines with its servers.
+    backend: Box<str>,
+    servers: Vec<ObservedServer>,
+    out: Servers,
+}
+
+struct Columns {
+    backend: usize,
+    server: usize,
+    address: usize,
+    port: usize,
+    admin: usize,
+}
+
+impl Columns {
+    fn read(header: &str) -> Option<Columns> {
+        let header = header.strip_prefix('#')?;
+        let column = |name: &str| header.split_whitespace().position(|word| word == name);
+        Some(Columns {
+            backend: column("be_name")?,
+            server: column("srv_name")?,
+            address: column("srv_addr")?,
+            port: column("srv_port")?,
+            admin: column("srv_admin_state")?,
+        })
     }
-    let header = lines.next()?.strip_prefix('#')?;
-    let column = |name: &str| header.split_whitespace().position(|word| word == name);
-    let (backend, server) = (column("be_name")?, column("srv_name")?);
-    let (address, port) = (column("srv_addr")?, column("srv_port")?);
-    let admin = column("srv_admin_state")?;
-    let mut out: BTreeMap<Box<str>, Vec<ObservedServer>> = BTreeMap::new();
-    let mut fields = Vec::new();
-    for line in lines {
-        fields.clear();
-        fields.extend(line.split_whitespace());
-        let (Some(backend), Some(server)) = (fields.get(backend), fields.get(server)) else {
-            continue;
+}
+
+impl ServersState {
+    fn line(&mut self, line: &str) {
+        match self.lines {
+            0 => self.unreadable = line.trim() != "1",
+            1 => self.columns = Columns::read(line),
+            _ => self.unreadable |= self.server(line).is_none(),
+        }
+        self.lines += 1;
+    }
+
+    /// `None` if the line makes no sense.
+    fn server(&mut self, line: &str) -> Option<()> {
+        let columns = self.columns.as_ref()?;
+        let field = |column: usize| line.split_ascii_whitespace().nth(column);
+        let (Some(backend), Some(server)) = (field(columns.backend), field(columns.server)) else {
+            return Some(());
         };
         if backend.starts_with(STATIC_PREFIX) {
-            continue;
+            return Some(());
         }
-        let ip = fields.get(address).and_then(|text| IpAddr::from_str(text).ok());
-        let port = fields.get(port).and_then(|text| text.parse().ok());
-        let admin: u32 = fields.get(admin)?.parse().ok()?;
+        let ip = field(columns.address).and_then(|text| IpAddr::from_str(text).ok());
+        let port = field(columns.port).and_then(|text| text.parse().ok());
+        let admin: u32 = field(columns.admin)?.parse().ok()?;
         let observed = ObservedServer {
-            name: (*server).into(),
+            slot: server.strip_prefix('s').and_then(|number| number.parse().ok()).unwrap_or(0),
             address: ip.zip(port).and_then(|(ip, port)| used(SocketAddr::new(ip, port))),
             ready: admin & ADMIN_NOT_READY == 0,
         };
-        match out.get_mut(*backend) {
-            Some(servers) => servers.push(observed),
-            None => {
-                out.insert((*backend).into(), vec![observed]);
-            }
+        if *self.backend != *backend {
+            self.next(backend.into());
+        }
+        self.servers.push(observed);
+        Some(())
+    }
+
+    /// Keeps what was gathered, in no more room than it takes.
+    fn next(&mut self, backend: Box<str>) {
+        let done = mem::replace(&mut self.backend, backend);
+        if !self.servers.is_empty() {
+            self.out.entry(done).or_default().extend_from_slice(&self.servers);
+            self.servers.clear();
         }
     }
-    Some(out)
+
+    /// `None` if the answer has another format.
+    fn finish(mut self) -> Option<Servers> {
+        self.next(Box::default());
+        (!self.unreadable && self.columns.is_some()).then_some(self.out)
+    }
 }
 
 /// An address, unless it is that of an unused slot.

@@ -30,6 +30,12 @@ const HEADER: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state s
     srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn \
     srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
 
+fn parse_servers(answer: &str) -> Option<Servers> {
+    let mut state = ServersState::default();
+    answer.lines().for_each(|line| state.line(line));
+    state.finish()
+}
+
 #[test]
 fn servers_are_ready_unless_maintained_or_drained() {
     let text = format!(
@@ -43,15 +49,15 @@ fn servers_are_ready_unless_maintained_or_drained() {
     assert_eq!(servers.len(), 1);
     let seen: Vec<_> = servers["b"]
         .iter()
-        .map(|s| (&*s.name, s.address.map(|a| a.to_string()).unwrap_or_default(), s.ready))
+        .map(|s| (s.slot, s.address.map(|a| a.to_string()).unwrap_or_default(), s.ready))
         .collect();
     assert_eq!(
         seen,
         [
-            ("s1", String::new(), false),
-            ("s2", "[fd00::1]:81".to_owned(), true),
-            ("s3", "10.1.1.1:81".to_owned(), false),
-            ("10.0.0.9:80", "10.0.0.9:80".to_owned(), true),
+            (1, String::new(), false),
+            (2, "[fd00::1]:81".to_owned(), true),
+            (3, "10.1.1.1:81".to_owned(), false),
+            (0, "10.0.0.9:80".to_owned(), true),
         ]
     );
     assert_eq!(parse_servers("Unknown command."), None);

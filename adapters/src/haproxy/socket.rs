@@ -114,13 +114,7 @@ impl Connection {
                 if buffer.len() > ANSWER_BYTES_MAX {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "endless answer"));
                 }
-                buffer.reserve(READ_BYTES);
-                match timeout(*patience, read.read_buf(buffer)).await {
-                    Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => return Err(error),
-                    Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-                }
+                receive(read, buffer, *patience).await?;
             }
             Ok(())
         };
@@ -143,6 +137,40 @@ impl Connection {
         Ok(answer)
     }
 
+    /// Sends one line (without its end) and hands each line of its answer to `each` as it arrives:
+    /// for answers that are too long to be had in one piece.
+    ///
+    /// # Errors
+    /// As for [`Connection::exchange`].
+    pub async fn lines(&mut self, line: &str, mut each: impl FnMut(&str)) -> io::Result<()> {
+        let Connection { read, write, buffer, patience } = self;
+        write.write_all(format!("{line}\n").as_bytes()).await?;
+        write.flush().await?;
+        loop {
+            let mut start = 0;
+            while let Some(length) = buffer[start..].iter().position(|byte| *byte == b'\n') {
+                let end = start + length;
+                let mark = &buffer[end..buffer.len().min(end + END.len())];
+                let is_last = mark == END;
+                if !is_last && END.starts_with(mark) {
+                    // What follows tells whether this is the end.
+                    break;
+                }
+                each(&String::from_utf8_lossy(&buffer[start..end]));
+                if is_last {
+                    buffer.drain(..end + END.len());
+                    return Ok(());
+                }
+                start = end + 1;
+            }
+            buffer.drain(..start);
+            if buffer.len() > ANSWER_BYTES_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "endless answer"));
+            }
+            receive(read, buffer, *patience).await?;
+        }
+    }
+
     /// Waits until the connection is of no use: closed by the other side, or out of step.
     /// May be dropped at any time.
     pub async fn closed(&mut self) {
@@ -150,6 +178,21 @@ impl Connection {
             // Nothing may arrive unasked: whatever does ends this connection's usefulness.
             let _ = self.read.read_buf(&mut self.buffer).await;
         }
+    }
+}
+
+/// Reads what is there, waiting for it if need be.
+async fn receive(
+    read: &mut ReadHalf<BoxIo>,
+    buffer: &mut Vec<u8>,
+    patience: Duration,
+) -> io::Result<()> {
+    buffer.reserve(READ_BYTES);
+    match timeout(patience, read.read_buf(buffer)).await {
+        Ok(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -208,6 +251,30 @@ mod tests {
                 answers_of(sent, 4, pieces).await?,
                 ["", "No such backend.", "# name\na\nb > c", "Server deleted."]
             );
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn lines_are_cut_apart_however_they_arrive() -> io::Result<()> {
+        let sent = b"# name\na\n>b > c\n\nd\n\n> next\n> ";
+        for pieces in [1, 2, 3, 7, 1000] {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+            let mut connection = Connection::over(Box::new(ours), Duration::from_millis(300));
+            let peer = tokio::spawn(async move {
+                for piece in sent.chunks(pieces) {
+                    if theirs.write_all(piece).await.is_err() {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+                theirs
+            });
+            let mut lines = Vec::new();
+            connection.lines("x", |line| lines.push(line.to_owned())).await?;
+            assert_eq!(lines, ["# name", "a", ">b > c", "", "d", ""]);
+            assert_eq!(connection.ask("y").await?, "next");
+            drop(peer);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::frame::Items;
 use super::objects::uid;
 use super::resource;
-use super::watch::Target;
+use super::target::Target;
 use tidegate_core::world::object::Kind;
 
 /// Name of the namespace that every cluster has from its first second to its last.

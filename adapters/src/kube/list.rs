@@ -9,7 +9,7 @@ use super::client::{Ask, Client};
 use super::failure::Failure;
 use super::frame::Items;
 use super::resource::segment;
-use super::watch::{Sink, Target};
+use super::target::{Sink, Target};
 use crate::sabotage::{Mistake, is_planted};
 
 /// Objects of one page.

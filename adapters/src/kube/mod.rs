@@ -26,6 +26,7 @@ mod resource;
 mod secrets;
 pub mod server;
 pub mod survey;
+mod target;
 mod watch;
 mod write;
 
@@ -49,7 +50,8 @@ pub use meters::{Meters, Standing};
 use objects::Objects;
 use secrets::{Followed, SecretNames};
 use server::Server;
-use watch::{Shared, Target};
+use target::Target;
+use watch::Shared;
 use write::Writer;
 
 /// Longest time for the last writes at the end.

@@ -13,7 +13,7 @@ use tidegate_core::world::object::{Kind, Object, ObjectRef};
 
 use super::frame::position_of;
 use super::health::Health;
-use super::watch::{Sink, Target, Whole};
+use super::target::{Sink, Target, Whole};
 use crate::decode::{Decoded, Refusal, SlimSeed};
 use crate::vault::Vault;
 

@@ -20,7 +20,8 @@ use super::client::Ask;
 use super::failure::Failure;
 use super::objects::{Head, head};
 use super::resource;
-use super::watch::{Shared, Sink, Whole};
+use super::target::{Sink, Whole};
+use super::watch::Shared;
 use crate::decode::{self, Decoded, Refusal};
 use crate::vault::Vault;
 

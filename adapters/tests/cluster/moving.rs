@@ -91,7 +91,7 @@ fn a_cluster_is_read_with_the_rights_that_are_named() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let keys: Vec<&str> =
         report["keys"].as_array().unwrap().iter().filter_map(|row| row["key"].as_str()).collect();
-    for key in ["haproxy.org/timeout-server", "maxconn", "Backend.balance.algorithm"] {
+    for key in ["haproxy.org/timeout-server", "maxconn", "Backend.balance"] {
         assert!(keys.contains(&key), "{key}: {report:#}");
     }
     let notes = report["notes"].as_array().unwrap();

@@ -178,6 +178,8 @@ fn examples(stage: &Stage) {
     let mut objects = vec![inner.issue(&["tidegate.internal"]).secret("client-cert")];
     objects.push(secret("pods-ca", &[("ca.crt", &inner.pem)]));
     objects.push(secret("clients-ca", &[("ca.crt", &inner.pem)]));
+    objects.push(json!({"apiVersion": "ingress.v3.haproxy.org/v3", "kind": "Backend",
+        "metadata": {"name": "tuned", "namespace": "test"}, "spec": {"server_timeout": 50_000}}));
     objects.push(secret("users", &[("anna", "$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1")]));
     for file in ["mutual", "mutual-routes", "secure", "tls"] {
         rig.remove(file);

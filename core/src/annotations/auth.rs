@@ -97,11 +97,11 @@ pub const FAMILY: Family = Family {
         rule("http-request set-var(txn.ap) {f:auth},concat(:,txn.az) if {on:auth}"),
         rule(
             "http-request set-var(txn.av) str(yes) if {on:auth} !{ var(txn.av) -m found } \
-             { var(txn.ap),hmac(sha256,proc.tidegate_auth),in_table(tidegate-auth) -m bool }",
+             { var(txn.ap),concat(:,proc.tidegate_auth),sha2(256),in_table(tidegate-auth) -m bool }",
         ),
         rule("http-request lua.tidegate-auth if {on:auth} !{ var(txn.av) -m found }"),
         rule(
-            "http-request track-sc1 var(txn.ap),hmac(sha256,proc.tidegate_auth) \
+            "http-request track-sc1 var(txn.ap),concat(:,proc.tidegate_auth),sha2(256) \
              table tidegate-auth if {on:auth} { var(txn.av) -m str new }",
         ),
         rule(
@@ -122,7 +122,7 @@ pub const FAMILY: Family = Family {
 pub const EARLY: [&str; 2] = [
     "http-request set-var(txn.az) req.fhdr(authorization) if {only:auth}",
     "http-request allow if {only:auth} { {f:auth},concat(:,txn.az),\
-     hmac(sha256,proc.tidegate_auth),in_table(tidegate-auth) -m bool }",
+     concat(:,proc.tidegate_auth),sha2(256),in_table(tidegate-auth) -m bool }",
 ];
 
 const fn rule(text: &'static str) -> Rule {

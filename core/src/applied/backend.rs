@@ -146,14 +146,13 @@ impl RunningBackend {
         let mut servers = Vec::with_capacity(backend.servers.len());
         let mut free_slots = BTreeSet::new();
         for server in &backend.servers {
-            let slot = server.name.strip_prefix('s').and_then(|n| n.parse::<u16>().ok());
             match server.address {
                 Some(address) => servers.push(RunningServer {
                     address,
-                    slot: slot.unwrap_or(0),
+                    slot: server.slot,
                     state: if server.ready { Admin::Ready } else { Admin::Maint(now) },
                 }),
-                None => free_slots.extend(slot),
+                None => free_slots.extend(Some(server.slot).filter(|slot| *slot != 0)),
             }
         }
         // A backend is unpublished after its servers were put into maintenance.

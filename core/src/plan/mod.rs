@@ -81,6 +81,8 @@ pub struct Plan {
     pub settled: Vec<Key>,
     /// Keys with nothing to do before a time.
     pub parked: Vec<(Key, Time)>,
+    /// New routes that wait for endpoints, and until when.
+    pub unserved: Vec<(Arc<str>, Time)>,
 }
 
 /// What planning looks at.
@@ -97,6 +99,8 @@ pub struct Inputs<'a> {
     pub settings: &'a Settings,
     /// Keys whose commands were refused.
     pub trouble: &'a BTreeMap<Key, Trouble>,
+    /// New routes that wait for endpoints, and until when.
+    pub unserved: &'a BTreeMap<Arc<str>, Time>,
     /// The static part of the last reload, if known.
     pub loaded: Option<&'a Skeleton>,
     /// Now.
@@ -113,6 +117,8 @@ pub(crate) enum Next {
     Commands(Phase, Vec<(RuntimeCommand, Option<Arc<str>>)>),
     /// Nothing before then.
     WaitUntil(Time),
+    /// Nothing before then unless it gets endpoints: it is a new route that would answer 503.
+    Unserved(Time),
     /// A reload.
     Reload(ReloadReason),
 }
@@ -143,12 +149,20 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
             }
             (next, _) => next,
         };
-        if let (Next::Wait | Next::WaitUntil(_), Key::Map(MapId::Route, route)) = (&next, key) {
+        if let (
+            Next::Wait | Next::WaitUntil(_) | Next::Unserved(_),
+            Key::Map(MapId::Route, route),
+        ) = (&next, key)
+        {
+            if let Next::Unserved(until) = next {
+                plan.unserved.push((route.clone(), until));
+            }
             waiting.insert(inputs, route);
         }
         match next {
             Next::Settled => plan.settled.push(key.clone()),
-            Next::Wait => plan.waits = true,
+            // What ends the wait of a new route may come at any time, so it is looked at each time.
+            Next::Wait | Next::Unserved(_) => plan.waits = true,
             Next::WaitUntil(at) => plan.parked.push((key.clone(), at)),
             Next::Reload(reason) => {
                 plan.waits |= *key != Key::Skeleton;

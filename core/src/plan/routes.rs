@@ -13,8 +13,11 @@ use crate::action::{MapId, RuntimeCommand};
 use crate::annotations::draft::LIVING;
 use crate::applied::{Published, RunningBackend};
 use crate::desired::{Key, Owned, Table};
+use crate::project::route::UNAVAILABLE;
+use crate::render::backend::spare_profile;
 use crate::render::maps;
 use crate::sabotage::{Mistake, is_planted};
+use crate::time::Time;
 
 /// What a map entry needs next.
 pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next {
@@ -67,6 +70,13 @@ pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next
     if map.has_records() && !early && !can_switch(inputs, map, &key, &value) {
         return Next::Wait;
     }
+    if map == MapId::Route
+        && !present
+        && !is_planted(Mistake::RouteBeforeServer)
+        && let Some(until) = unserved_until(inputs, &key, &value)
+    {
+        return Next::Unserved(until);
+    }
     let command = if present {
         RuntimeCommand::SetMapEntry { map, key, value }
     } else {
@@ -98,6 +108,20 @@ fn remove(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next {
     };
     let command = RuntimeCommand::DeleteMapEntry { map, key: key.clone() };
     Next::Commands(phase, Vec::from([(command, None)]))
+}
+
+/// Until when a new route waits, if it would answer 503: an Ingress and what it refers to come by
+/// watches of their own, in any order, so that the first answers of an application whose endpoints
+/// were there before its Ingress would be refusals.
+fn unserved_until(inputs: &Inputs<'_>, key: &Arc<str>, physical_record: &str) -> Option<Time> {
+    let (backend, _) = maps::parts(physical_record);
+    let serves = match maps::is_static(backend) {
+        true => backend != UNAVAILABLE,
+        false => backend_of(inputs, backend).is_some_and(|(_, running)| running.has_ready()),
+    };
+    let wait = inputs.settings.delays.unserved_ms;
+    let until = inputs.unserved.get(key).copied().unwrap_or_else(|| inputs.now.plus_ms(wait));
+    (!serves && until > inputs.now).then_some(until)
 }
 
 /// Whether everything a record refers to is there: the policy, and the backend with a ready server
@@ -151,6 +175,8 @@ fn backend_of<'a>(
     if let Some(found) = inputs.running.backends.get(physical) {
         return Some((physical, found));
     }
+    // Only a spare backend has another name in HAProxy than the one it is known by.
+    spare_profile(physical)?;
     let mut backends = inputs.running.backends.iter();
     let (name, running) = backends.find(|(_, running)| *running.physical == *physical)?;
     Some((name, running))

@@ -87,7 +87,7 @@ pub fn global(skeleton: &Skeleton, dir: &str, out: &mut dyn Write) -> fmt::Resul
     writeln!(out, "  lua-load {dir}/{file}")
 }
 
-/// The table of those who were right, by HMAC.
+/// The table of those who were right, by a hash with the key.
 ///
 /// # Errors
 /// Those of `out`.

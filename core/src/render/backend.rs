@@ -3,12 +3,16 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::net::{SocketAddr, SocketAddrV4};
 
 use crate::capability::Capabilities;
 use crate::desired::backend::{server_name, slot_name};
-use crate::desired::{Backend, Image, Skeleton};
+use crate::desired::{Backend, BackendSpec, Image, Skeleton};
+use crate::world::object::Name;
 
 /// Prefix of the names of spare backends.
 const SPARE: &str = "spare:";
@@ -39,26 +43,80 @@ fn write(backend: &Backend, skeleton: &Skeleton, dir: &str, out: &mut dyn Write)
         keywords = keywords.replace(" crt certs/", &format!(" crt {dir}/certs/")).into();
     }
     writeln!(out, "backend {name} from {}", spec.profile)?;
+    let before = if keywords.is_empty() { "" } else { " " };
+    // A line in one piece, and an address made into text once: there may be 100,000 of them.
+    let mut line = String::new();
     let mut slot = 0;
     for address in servers {
         slot += 1;
-        let server =
-            if capabilities.dynamic_servers { server_name(address) } else { slot_name(slot) };
-        write!(out, "  server {server} {address}")?;
-        end_server(&keywords, "", out)?;
+        line.clear();
+        line.push_str("  server ");
+        match address {
+            SocketAddr::V4(four) if capabilities.dynamic_servers => {
+                // Its name is its address.
+                let begin = line.len();
+                push_address(four, &mut line);
+                let end = line.len();
+                line.push(' ');
+                line.extend_from_within(begin..end);
+            }
+            _ if capabilities.dynamic_servers => {
+                write!(line, "{} {address}", server_name(address))?;
+            }
+            _ => write!(line, "{} {address}", slot_name(slot))?,
+        }
+        for piece in [before, &*keywords, "\n"] {
+            line.push_str(piece);
+        }
+        out.write_str(&line)?;
     }
     for slot in slot + 1..=slots(capabilities, servers.len()) {
-        write!(out, "  server {} 127.0.0.1:1", slot_name(slot))?;
-        end_server(&keywords, " disabled", out)?;
+        writeln!(out, "  server {} 127.0.0.1:1{before}{keywords} disabled", slot_name(slot))?;
     }
     out.write_char('\n')
 }
 
-fn end_server(keywords: &str, rest: &str, out: &mut dyn Write) -> fmt::Result {
-    if !keywords.is_empty() {
-        write!(out, " {keywords}")?;
+/// Writes what `Display` does, in a tenth of the time.
+fn push_address(address: &SocketAddrV4, out: &mut String) {
+    let mut before = "";
+    for octet in address.ip().octets() {
+        out.push_str(before);
+        push_number(u16::from(octet), out);
+        before = ".";
     }
-    writeln!(out, "{rest}")
+    out.push(':');
+    push_number(address.port(), out);
+}
+
+fn push_number(number: u16, out: &mut String) {
+    if number > 9 {
+        push_number(number / 10, out);
+    }
+    out.push(char::from_digit(u32::from(number % 10), 10).unwrap_or('0'));
+}
+
+/// Writes a backend that stands for how all are written.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn write_specimen(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
+    let spec = BackendSpec {
+        service: Name::new("a", "b"),
+        port_name: "c".into(),
+        port: 80,
+        profile: super::profile::DEFAULT.into(),
+        keywords: "check inter 1000 check-ssl crt certs/x".into(),
+        files: Vec::new(),
+        check: None,
+        snippet: None,
+        reach: None,
+    };
+    let servers = Vec::from([
+        SocketAddr::from(([192, 0, 2, 10], 80)),
+        SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 8080)),
+    ]);
+    let backend = Backend { name: "specimen".into(), spec: Arc::new(spec), servers };
+    write(&backend, skeleton, "", out)
 }
 
 /// Number of server slots of a backend with this many endpoints; 0 where servers are made at run
@@ -100,4 +158,19 @@ pub fn spares(image: &Image) -> BTreeMap<Arc<str>, BTreeSet<Arc<str>>> {
 pub fn spare_profile(name: &str) -> Option<Arc<str>> {
     let (_, profile) = name.strip_prefix(SPARE)?.split_once(':')?;
     Some(profile.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_it_is_displayed() {
+        let addresses = ["0.0.0.0:0", "1.20.255.100:65535", "10.0.0.9:8080", "100.64.0.1:443"];
+        for text in addresses {
+            let mut out = String::new();
+            push_address(&text.parse().unwrap(), &mut out);
+            assert_eq!(out, text);
+        }
+    }
 }

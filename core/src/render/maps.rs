@@ -1,5 +1,6 @@
 //! Map files, and the form of the records in them.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
@@ -16,17 +17,25 @@ use crate::sabotage::{Mistake, is_planted};
 /// # Errors
 /// Those of `out`.
 pub fn write(image: &Image, id: MapId, out: &mut dyn Write) -> fmt::Result {
+    let mut line = String::new();
     for (key, entry) in image.map(id).sorted() {
         if is_writable(key, &entry.value) {
-            writeln!(out, "{key} {}", entry.value)?;
+            line.clear();
+            for piece in [key, " ", &*entry.value, "\n"] {
+                line.push_str(piece);
+            }
+            out.write_str(&line)?;
         }
     }
-    if id == MapId::Ledger {
-        writeln!(out, "{LEDGER_DEFAULT_CERTIFICATE} {}", default_certificate_entry(image))?;
-        writeln!(out, "{LEDGER_EPOCH} 0")?;
-        for profile in super::profile::with_snippets(image).keys() {
-            writeln!(out, "{LEDGER_PROFILE}{profile} 1")?;
-        }
+    if id == MapId::Ledger { write_rest_of_ledger(image, out) } else { Ok(()) }
+}
+
+/// Writes the entries of the ledger that are not data of the image, but follow from it.
+pub(super) fn write_rest_of_ledger(image: &Image, out: &mut dyn Write) -> fmt::Result {
+    writeln!(out, "{LEDGER_DEFAULT_CERTIFICATE} {}", default_certificate_entry(image))?;
+    writeln!(out, "{LEDGER_EPOCH} 0")?;
+    for profile in super::profile::with_snippets(image).keys() {
+        writeln!(out, "{LEDGER_PROFILE}{profile} 1")?;
     }
     Ok(())
 }

@@ -56,6 +56,7 @@ fn nothing_is_rendered_before_every_namespace_of_every_kind_was_listed() {
     settings.scope.namespaces = vec!["default".into(), "other".into()];
     settings.scope.ingress_classes = false;
     settings.scope.nodes = false;
+    settings.scope.custom_resources = false;
     let mut controller = Controller::new(settings, Time(0));
     assert!(!renders(&mut controller, Event::ProxyFound(Capabilities::tier_a())));
     let kinds = [Kind::Ingress, Kind::Secret, Kind::Service, Kind::EndpointSlice];

@@ -19,6 +19,7 @@ const LISTED: [Kind; 5] =
 fn settings() -> Settings {
     let mut settings = Settings::documented("/tmp/state");
     settings.scope.nodes = false;
+    settings.scope.custom_resources = false;
     settings.scope.secrets_on_demand = true;
     settings
 }

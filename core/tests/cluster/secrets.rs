@@ -16,6 +16,7 @@ const LISTED: [Kind; 4] = [Kind::IngressClass, Kind::Service, Kind::EndpointSlic
 fn settings() -> Settings {
     let mut settings = Settings::documented("/tmp/state");
     settings.scope.secrets_on_demand = true;
+    settings.scope.custom_resources = false;
     settings.scope.nodes = false;
     settings
 }

@@ -164,8 +164,18 @@ impl Driven {
 
     /// Steps, answers `Done` until nothing is left to do, for ten seconds of its time.
     pub fn step(&mut self, events: Vec<Event>) {
+        self.step_until(self.now + 10_000, events);
+    }
+
+    /// Steps, and answers what comes within so many milliseconds, which then are over.
+    pub fn step_for(&mut self, ms: u64, events: Vec<Event>) {
+        let end = self.now + ms;
+        self.step_until(end, events);
+        self.now = end;
+    }
+
+    fn step_until(&mut self, end: u64, events: Vec<Event>) {
         let mut step = self.controller.step(Time(self.now), events);
-        let end = self.now + 10_000;
         loop {
             let acks = self.answer(&step);
             if acks.is_empty() {

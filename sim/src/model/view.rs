@@ -195,7 +195,7 @@ impl Haproxy {
 
 fn observed_backend(name: &str, backend: &Backend) -> ObservedBackend {
     let server = |s: &Server| ObservedServer {
-        name: s.name.as_str().into(),
+        slot: s.name.strip_prefix('s').and_then(|number| number.parse().ok()).unwrap_or(0),
         address: s.address,
         ready: s.admin == Admin::Ready,
     };

@@ -214,7 +214,8 @@ pub struct LimitArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Delays")]
 pub struct DelayArgs {
-    /// Quiet time after a change before the files for HAProxy's next start are written
+    /// Quiet time after a change before the files for HAProxy's next start are written; longer after
+    /// files that took more than a fiftieth of it
     #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "500ms")]
     pub save_quiet: Duration,
     /// Longest time what runs may be ahead of those files
@@ -229,6 +230,9 @@ pub struct DelayArgs {
     /// Time between comparisons of HAProxy's memory with what is wanted; 0s for none
     #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "60s")]
     pub audit: Duration,
+    /// Time a new route that would answer 503 waits for its Service and endpoints
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "500ms")]
+    pub unserved: Duration,
 }
 
 /// A place of configuration snippets.
@@ -425,7 +429,7 @@ impl LimitArgs {
 
 impl DelayArgs {
     fn delays(self) -> Delays {
-        let DelayArgs { save_quiet, save_max, drain, retry, audit } = self;
+        let DelayArgs { save_quiet, save_max, drain, retry, audit, unserved } = self;
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Delays {
             save_quiet_ms: ms(save_quiet),
@@ -433,6 +437,7 @@ impl DelayArgs {
             drain_ms: ms(drain),
             retry_ms: ms(retry),
             audit_ms: ms(audit),
+            unserved_ms: ms(unserved),
         }
     }
 }
