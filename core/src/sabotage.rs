@@ -77,6 +77,8 @@ pub enum Mistake {
     UnanchoredName = 34,
     /// The status of an Ingress does not wait for its routes (B23).
     StatusFirst = 35,
+    /// An endpoint that goes leaves with the next round of five seconds.
+    LeavesInRounds = 36,
 }
 
 #[cfg(feature = "sabotage")]

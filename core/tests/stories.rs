@@ -81,6 +81,20 @@ fn an_endpoint_that_goes_leaves_at_once() {
     };
 }
 
+/// Where servers have slots, all endpoints of a Service may be replaced at once, also when they fill
+/// them.
+#[test]
+fn full_slots_are_replaced_without_a_reload() {
+    let mut driven = Driven::new(Capabilities::tier_c(), shop());
+    driven.upsert(slice("plain", &["10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.4"]));
+    driven.commands.clear();
+    driven.upsert(slice("plain", &["10.0.2.1", "10.0.2.2", "10.0.2.3", "10.0.2.4"]));
+    assert_eq!(driven.reloads.len(), 1, "{:?}", driven.reloads);
+    let count = |is: fn(&RuntimeCommand) -> bool| driven.commands.iter().filter(|c| is(c)).count();
+    assert_eq!(count(|c| matches!(c, RuntimeCommand::SetServerAddress { .. })), 4);
+    assert!(driven.controller.is_quiet(), "{:?}", driven.controller.desired().dirty());
+}
+
 /// An Ingress comes by another watch than what it refers to, and sometimes before it.
 #[test]
 fn a_new_route_waits_for_its_endpoints_but_not_for_ever() {

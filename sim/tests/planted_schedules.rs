@@ -17,7 +17,7 @@ use tidegate_sim::swarm::{generate, tier};
 
 /// Mistake, promises of which one must find it, and a schedule or the name of a known failure.
 const PLANTED: &[(Mistake, &[&str], &str)] = &[
-    (Mistake::KeepRemoved, &["L1", "S2"], OUTAGE),
+    (Mistake::KeepRemoved, &["L1", "S2", "S4"], OUTAGE),
     (Mistake::RefusedIsDone, &["S2"], REFUSED),
     (Mistake::UnknownIsDone, &["S1", "S2", "L1"], "M7"),
     (Mistake::StateBeforeAddress, &["S4"], MOVED),
@@ -28,6 +28,7 @@ const PLANTED: &[(Mistake, &[&str], &str)] = &[
     (Mistake::SavedBeforeWrite, &["S28"], FULL),
     (Mistake::AdoptUnsaved, &["S28"], "own-adopted"),
     (Mistake::UnpublishFirst, &["S1"], "own-unpublished"),
+    (Mistake::LeavesInRounds, &["S4"], REUSED),
 ];
 
 /// Something goes while nothing is told, and the list that follows is of what is left (M1).
@@ -60,6 +61,13 @@ const SLOW_SAVE: &str = "0 service t1/web\n0 pods t1/web 1,2 -\n0 ingress t1/a a
 /// The disk is full when the files are to be written.
 const FULL: &str = "0 service t1/web\n0 pods t1/web 1,2 -\n0 ingress t1/a a.example web\n\
     60000 quiet\n61000 fault disk-full\n61001 pods t1/web 2 -\n240000 quiet\n";
+
+/// Two changes come together: one Service's pod went, and another's has its address. It answers, and
+/// nothing is wrong with it but whose pod it is.
+const REUSED: &str = "0 service t1/web\n0 pods t1/web 1,2 -\n0 service t2/api\n\
+    0 pods t2/api 9 -\n0 ingress t1/a a.example web\n0 ingress t2/b b.example api\n\
+    26000 fault outage 1000\n26001 pods t1/web 2 -\n26002 pods t2/api 9,1 -\n\
+    28000 pods t2/api 1,9 8\n240000 quiet\n";
 
 fn outcomes(schedule: &str) -> Outcomes {
     let known = SCENARIOS.iter().find(|(name, ..)| *name == schedule);

@@ -91,6 +91,14 @@ impl RunningBackend {
                 .all(|(server, address)| server.address == *address && server.state == Admin::Ready)
     }
 
+    /// Whether any server takes traffic that is not wanted.
+    #[must_use]
+    pub fn has_strangers(&self, wanted: &Arc<Backend>) -> bool {
+        let is_strange = |s: &RunningServer| wanted.servers.binary_search(&s.address).is_err();
+        !self.servers.are_of(wanted)
+            && self.servers.iter().any(|s| s.state == Admin::Ready && is_strange(&s))
+    }
+
     /// Whether any server takes traffic.
     #[must_use]
     pub fn has_ready(&self) -> bool {

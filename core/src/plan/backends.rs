@@ -37,33 +37,26 @@ fn create(inputs: &Inputs<'_>, wanted: &Backend, draft: &mut Draft) -> Next {
         return Next::Reload(ReloadReason::NewSnippet((**name).into()));
     }
     let mut commands = Commands::new();
-    let physical =
-        match remedy::new_backend(inputs.capabilities, inputs.running, wanted, &draft.claimed) {
-            BackendRemedy::Reload => {
-                return Next::Reload(ReloadReason::NewBackend((**name).into()));
+    match remedy::new_backend(inputs.capabilities, inputs.running, wanted, &draft.claimed) {
+        BackendRemedy::Reload => return Next::Reload(ReloadReason::NewBackend((**name).into())),
+        BackendRemedy::Add => {
+            draft.new_backends += 1;
+            let (backend, profile) = (name.clone(), wanted.spec.profile.clone());
+            push(&mut commands, name, RuntimeCommand::AddBackend { backend, profile });
+            push(&mut commands, name, RuntimeCommand::PublishBackend { backend: name.clone() });
+            for address in &wanted.servers {
+                add_server(inputs, &mut commands, wanted, name, address);
             }
-            BackendRemedy::Add => {
-                draft.new_backends += 1;
-                let profile = wanted.spec.profile.clone();
-                push(
-                    &mut commands,
-                    name,
-                    RuntimeCommand::AddBackend { backend: name.clone(), profile },
-                );
-                push(&mut commands, name, RuntimeCommand::PublishBackend { backend: name.clone() });
-                name.clone()
-            }
-            BackendRemedy::Claim(spare) => {
-                *draft.claimed.entry(wanted.spec.profile.clone()).or_insert(0) += 1;
-                let key = alloc::format!("{LEDGER_SPARE}{spare}").into();
-                let value = name.clone();
-                let claim = RuntimeCommand::AddMapEntry { map: MapId::Ledger, key, value };
-                push(&mut commands, name, claim);
-                spare
-            }
-        };
-    for address in &wanted.servers {
-        add_server(inputs, &mut commands, wanted, &physical, address);
+        }
+        BackendRemedy::Claim(spare) => {
+            // Alone: were it refused, servers would wait in a backend that is nobody's, for
+            // whoever claims it next.
+            *draft.claimed.entry(wanted.spec.profile.clone()).or_insert(0) += 1;
+            let key = alloc::format!("{LEDGER_SPARE}{spare}").into();
+            let value = name.clone();
+            let claim = RuntimeCommand::AddMapEntry { map: MapId::Ledger, key, value };
+            push(&mut commands, name, claim);
+        }
     }
     Next::Commands(Phase::Build, commands)
 }
@@ -112,7 +105,7 @@ fn set_state(
 }
 
 /// Endpoints that go leave at once, unless they are the last ones and others are to come: then
-/// those come first.
+/// those come first. If these have slots for too few of them, one of the last stays for that long.
 fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Next {
     let is_wanted = |s: &RunningServer| wanted.servers.binary_search(&s.address).is_ok();
     let ready = |s: &RunningServer| s.state == Admin::Ready;
@@ -123,20 +116,34 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
         .iter()
         .filter(|a| running.servers.get(a).is_none_or(|s| s.state != Admin::Ready))
         .collect();
+    let mut slots = free_slots(wanted, running);
+    let stay = if kept > 0 || missing.is_empty() || is_planted(Mistake::BreakBeforeMake) {
+        0
+    } else if !inputs.capabilities.dynamic_servers && slots.len() < missing.len() {
+        1
+    } else {
+        leaving.len()
+    };
     let mut commands = Commands::new();
     let mut short_of_slots = false;
     let unpublished = running.published != Published::Yes;
     if unpublished && !wanted.servers.is_empty() && inputs.capabilities.dynamic_backends {
+        // Alone, so that it is acknowledged before a server is ready: a read-back takes a backend
+        // with a ready server for published.
         let backend = running.physical.clone();
         push(&mut commands, &wanted.name, RuntimeCommand::PublishBackend { backend });
+        return Next::Commands(Phase::Urgent, commands);
     }
-    if kept > 0 || missing.is_empty() || is_planted(Mistake::BreakBeforeMake) {
-        for server in &leaving {
-            let (physical, name) = (&running.physical, wanted.name.clone());
-            set_state(&mut commands, name, physical, server.name(), ServerState::Maint);
+    if is_planted(Mistake::LeavesInRounds) && missing.is_empty() && !leaving.is_empty() {
+        let round = Time(inputs.now.0.next_multiple_of(5_000));
+        if round > inputs.now {
+            return Next::WaitUntil(round);
         }
     }
-    let mut slots = free_slots(wanted, running);
+    for server in leaving.iter().skip(stay) {
+        let (physical, name) = (&running.physical, wanted.name.clone());
+        set_state(&mut commands, name, physical, server.name(), ServerState::Maint);
+    }
     for address in missing {
         if let Some(server) = running.servers.get(address) {
             let (physical, name) = (&running.physical, wanted.name.clone());
@@ -145,18 +152,14 @@ fn change(inputs: &Inputs<'_>, wanted: &Backend, running: &RunningBackend) -> Ne
             add_server(inputs, &mut commands, wanted, &running.physical, address);
         } else if let Some(slot) = slots.pop() {
             let (backend, server) = (running.physical.clone(), slot_name(slot));
-            let set = RuntimeCommand::SetServerAddress {
-                backend,
-                server: server.clone(),
-                address: *address,
-            };
-            push(&mut commands, &wanted.name, set);
-            let (physical, name) = (&running.physical, wanted.name.clone());
-            set_state(&mut commands, name, physical, server, ServerState::Ready);
             if is_planted(Mistake::StateBeforeAddress) {
-                let last = commands.len() - 1;
-                commands.swap(last - 1, last);
+                let name = wanted.name.clone();
+                set_state(&mut commands, name, &backend, server.clone(), ServerState::Ready);
             }
+            let set = RuntimeCommand::SetServerAddress { backend, server, address: *address };
+            // Ready comes with the next plan, once the address was answered: were the address
+            // refused and the state not, the one before would serve, by now perhaps a stranger's.
+            push(&mut commands, &wanted.name, set);
         } else {
             short_of_slots = true;
         }

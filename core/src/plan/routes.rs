@@ -145,15 +145,17 @@ fn can_switch(inputs: &Inputs<'_>, map: MapId, key: &str, physical_record: &str)
     is_built(inputs, backend) && canary.is_none_or(|canary| is_built(inputs, canary))
 }
 
-/// Whether a backend, by its name in HAProxy, has a server that is ready, if it is to have one.
+/// Whether a backend, by its name in HAProxy, has a server that is ready, if it is to have one, and
+/// none that is to go: the address of that one may be a stranger's by now.
 fn is_built(inputs: &Inputs<'_>, backend: &str) -> bool {
     if maps::is_static(backend) {
         return true;
     }
     let Some((name, running)) = backend_of(inputs, backend) else { return false };
-    let wants_none = inputs.desired.image().backends.get(name).is_none_or(|b| b.servers.is_empty());
+    let Some(wanted) = inputs.desired.image().backends.get(name) else { return true };
     let published = running.published == Published::Yes || !inputs.capabilities.dynamic_backends;
-    wants_none || (published && running.has_ready())
+    !running.has_strangers(wanted)
+        && (wanted.servers.is_empty() || (published && running.has_ready()))
 }
 
 /// Whether TLS of a route's host is to be passed through, and is not yet: until then the host is

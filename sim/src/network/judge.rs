@@ -119,6 +119,8 @@ impl World {
             has_returned: self.is_shaken(&["worker-dies"]),
             bound_ms,
             shaken_ms: SHAKEN_MS.max(unknown),
+            delayed_ms: SHAKEN_MS.max(unknown),
+            bereft_at: None,
         };
         for what in judge(&scene)? {
             self.sometimes(what);

@@ -423,7 +423,7 @@ impl World {
     /// The cluster changes, and everybody who watches is told.
     pub fn change(&mut self, what: &What) {
         let now = self.now_ms();
-        let Some(object) = self.cluster.change(now, what) else { return };
+        let Some(object) = self.cluster.change(what) else { return };
         let Some(resource) = resource_of(object.kind.name()) else { return };
         let json = match what {
             What::Secret(_, 0) => None,

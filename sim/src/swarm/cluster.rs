@@ -40,8 +40,12 @@ pub struct Cluster {
     untold: Vec<ObjectRef>,
     /// What was wanted of each host, since when; newest last.
     pub wanted: BTreeMap<String, VecDeque<(u64, Wanted)>>,
-    /// Since when an address has its owner.
-    pub owned_since: BTreeMap<SocketAddr, (u64, String)>,
+    /// Whose pod answers at an address, by the last Service that had one there.
+    owners: BTreeMap<SocketAddr, String>,
+    /// Of which Services pods at an address were told.
+    told_owners: BTreeMap<SocketAddr, BTreeSet<String>>,
+    /// When it was told last that a Service's pod at an address is gone.
+    left: BTreeMap<SocketAddr, u64>,
     /// Whether a change was not told: an address may serve another Service by now.
     pub stale: bool,
     /// How long what was wanted is remembered, in milliseconds.
@@ -67,7 +71,9 @@ impl Cluster {
             truth,
             untold: Vec::new(),
             wanted: BTreeMap::new(),
-            owned_since: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            told_owners: BTreeMap::new(),
+            left: BTreeMap::new(),
             stale: false,
             memory_ms: MEMORY_MS,
             refused: Digest([REFUSED_DIGEST; 16]),
@@ -76,7 +82,7 @@ impl Cluster {
     }
 
     /// Makes a change true; gives which object changed.
-    pub fn change(&mut self, now: u64, what: &What) -> Option<ObjectRef> {
+    pub fn change(&mut self, what: &What) -> Option<ObjectRef> {
         self.age += 1;
         let pod = |n: &u8| IpAddr::from([10, 0, 0, *n]);
         let (object_ref, object) = match what {
@@ -84,10 +90,7 @@ impl Cluster {
                 let (namespace, name) = parts(service);
                 for number in ready.iter().chain(leaving) {
                     let address = SocketAddr::new(pod(number), POD_PORT);
-                    let owner = self.owned_since.entry(address).or_insert((0, service.clone()));
-                    if owner.1 != *service {
-                        *owner = (now, service.clone());
-                    }
+                    self.owners.insert(address, service.clone());
                 }
                 let ready: Vec<IpAddr> = ready.iter().map(pod).collect();
                 let leaving: Vec<IpAddr> = leaving.iter().map(pod).collect();
@@ -212,6 +215,7 @@ impl Cluster {
 
     fn learn(&mut self, now: u64) {
         let objects: Vec<Object> = self.view.values().cloned().collect();
+        self.learn_owners(now, &objects);
         let resolved = BTreeMap::new();
         let facts = Facts::new(&objects, &self.settings, &resolved);
         let mut hosts: BTreeSet<String> = self.wanted.keys().cloned().collect();
@@ -275,14 +279,45 @@ impl Cluster {
         (begin..count).filter_map(move |at| entries.get(at).map(|(_, wanted)| wanted))
     }
 
-    /// Pods that can answer.
+    fn learn_owners(&mut self, now: u64, objects: &[Object]) {
+        let mut told: BTreeMap<SocketAddr, BTreeSet<String>> = BTreeMap::new();
+        for object in objects {
+            let Object::EndpointSlice(slice) = object else { continue };
+            let service = format!("{}/{}", slice.meta.name.namespace, slice.service);
+            for endpoint in &slice.endpoints {
+                let address = SocketAddr::new(endpoint.address, POD_PORT);
+                told.entry(address).or_default().insert(service.clone());
+            }
+        }
+        let before = std::mem::replace(&mut self.told_owners, told);
+        for (address, owners) in before {
+            if self.told_owners.get(&address).is_none_or(|told| !told.is_superset(&owners)) {
+                self.left.insert(address, now);
+            }
+        }
+    }
+
+    /// The Service whose pod answers at an address.
+    #[must_use]
+    pub fn owner(&self, address: &SocketAddr) -> Option<&String> {
+        self.owners.get(address)
+    }
+
+    /// Whether it was told since then that some Service's pod at an address is gone.
+    #[must_use]
+    pub fn has_left(&self, address: &SocketAddr, since: u64) -> bool {
+        self.left.get(address).is_some_and(|left| *left > since)
+    }
+
+    /// Pods that can answer, and may: those that are leaving only where none of their slice is ready.
     #[must_use]
     pub fn alive(&self) -> BTreeSet<SocketAddr> {
         let mut alive = BTreeSet::new();
         for object in self.truth.values() {
             if let Object::EndpointSlice(slice) = object {
-                let ready = slice.endpoints.iter().filter(|e| e.ready);
-                alive.extend(ready.map(|e| SocketAddr::new(e.address, POD_PORT)));
+                let any_ready = slice.endpoints.iter().any(|e| e.ready);
+                let may = slice.endpoints.iter().filter(|e| e.ready || (!any_ready && e.serving));
+                alive.extend(may.map(|e| SocketAddr::new(e.address, POD_PORT)));
             }
         }
         alive

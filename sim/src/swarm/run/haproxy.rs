@@ -6,7 +6,7 @@ use tidegate_core::action::{Action, ActionBody, RuntimeCommand};
 use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
 use tidegate_core::render;
 
-use super::{Run, Worker};
+use super::{RELOAD_MS, Run, Worker};
 use crate::model::haproxy::{Haproxy, Reply};
 use crate::model::load;
 use crate::swarm::judge::{self, Broken};
@@ -38,7 +38,7 @@ impl Run<'_> {
                 })?];
             }
             ActionBody::Reload { image, .. } => {
-                let mut started = None;
+                let (mut started, armed) = (None, self.armed.len());
                 let outcome = self.files(|run| match load::start(image, &run.capabilities) {
                     Ok(memory) => {
                         run.files = Some(image.clone());
@@ -48,6 +48,9 @@ impl Run<'_> {
                     Err(why) => Ok(Outcome::Refused(why.into())),
                 })?;
                 self.out.reloads += 1;
+                if self.armed.len() < armed {
+                    self.hold_up(self.now.saturating_sub(RELOAD_MS), self.now);
+                }
                 if outcome == Outcome::Done {
                     ack.worker = started;
                 } else {

@@ -1,13 +1,14 @@
 //! A run: a controller, a worker and a cluster through a schedule, event by event. Nothing here is
 //! left to chance: the same schedule gives the same run.
 
+mod faults;
 mod haproxy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use tidegate_core::action::{Action, ActionBody, Lane, MapId};
+use tidegate_core::action::{Action, ActionBody, Lane};
 use tidegate_core::capability::Capabilities;
 use tidegate_core::controller::{Controller, Step};
 use tidegate_core::desired::Image;
@@ -28,6 +29,8 @@ const READ_BACK_MS: u64 = 4;
 const SAVE_MS: u64 = 15;
 const RELOAD_MS: u64 = 250;
 const RETURN_MS: u64 = 40;
+/// How long what was wanted is remembered: longer than anything may be held up.
+const MEMORY_MS: u64 = 240_000;
 
 /// Something that will happen at a time.
 #[derive(Clone, Debug)]
@@ -117,6 +120,10 @@ pub struct Run<'a> {
     next_worker: u64,
     armed: Vec<Fault>,
     blind: bool,
+    /// When the controller died while nothing was told, and when the next one was told something.
+    pub bereft: Option<(u64, Option<u64>)>,
+    /// Reloads that faults slowed down or made fail, one soon after the other: from when to when.
+    held_up: Option<(u64, u64)>,
     next_flight: u64,
 }
 
@@ -146,8 +153,11 @@ pub fn run(entries: &[Entry], capabilities: &Capabilities, traces: bool) -> Outc
         next_worker: 1,
         armed: Vec::new(),
         blind: false,
+        bereft: None,
+        held_up: None,
         next_flight: 0,
     };
+    run.cluster.memory_ms = MEMORY_MS;
     for (number, entry) in entries.iter().enumerate() {
         run.push(entry.at_ms + 1, Due::Entry(number));
     }
@@ -291,30 +301,14 @@ impl Run<'_> {
             _ => None,
         });
         takes += u64::from(slow.unwrap_or(0));
+        let reloads = self.lanes.get(&lane).and_then(|flights| flights.first());
+        let reloads = reloads.is_some_and(|f| matches!(f.action.body, ActionBody::Reload { .. }));
+        if slow.is_some() && reloads {
+            self.hold_up(self.now, self.now + takes);
+        }
         self.next_flight += 1;
         let (at, id) = (self.now + takes, self.next_flight);
         self.push(at, Due::Done(lane, id));
-    }
-
-    fn take_armed<T>(&mut self, fits: impl Fn(&Fault) -> Option<T>) -> Option<T> {
-        let at = self.armed.iter().position(|fault| fits(fault).is_some())?;
-        let fault = self.armed.remove(at);
-        self.shake(fault);
-        fits(&fault)
-    }
-
-    /// From now on a fault may show, for a while.
-    fn shake(&mut self, fault: Fault) {
-        let lasts = match fault {
-            Fault::Gap(ms) | Fault::Outage(ms) | Fault::SlowCommands(ms) | Fault::SlowFiles(ms) => {
-                u64::from(ms) + 15_000
-            }
-            Fault::Tamper => 80_000,
-            _ => 15_000,
-        };
-        let until = self.now + lasts;
-        let known = self.shaken.entry(fault.name()).or_insert(0);
-        *known = until.max(*known);
     }
 
     /// An action is carried out, and answered.
@@ -341,6 +335,9 @@ impl Run<'_> {
     /// The API server is there again.
     fn back(&mut self, lists: bool) -> Result<(), Broken> {
         self.blind = false;
+        if let Some((_, told @ None)) = &mut self.bereft {
+            *told = Some(self.now);
+        }
         let mut events = Vec::new();
         if lists || !self.controller.world().is_synced() {
             events = self.cluster.lists(self.now);
@@ -368,7 +365,7 @@ impl Run<'_> {
             _ if is_planted(Mistake::TruthFollowsActions) && self.out.commands % 5 == 3 => Ok(()),
             change => {
                 self.note("objects", || entry.what_text());
-                let Some(object) = self.cluster.change(self.now, change) else { return Ok(()) };
+                let Some(object) = self.cluster.change(change) else { return Ok(()) };
                 let mut hasher = Hash128::default();
                 let now_true = self.cluster.truth(&object);
                 let words = format!("{} {} {object} {now_true:?}", self.out.truth, self.now);
@@ -395,68 +392,14 @@ impl Run<'_> {
         }
     }
 
-    fn fault(&mut self, fault: Fault) -> Result<(), Broken> {
-        self.shake(fault);
-        match fault {
-            Fault::WorkerDies => {
-                let Some(worker) = self.worker.take() else { return Ok(()) };
-                if self.controller.unsaved_ms(self.now) > 0 {
-                    self.sometimes("the worker died before the files were written");
-                }
-                self.sometimes("the worker died");
-                self.push(self.now + RETURN_MS, Due::WorkerReturns);
-                self.step(vec![Event::WorkerLost(worker.id)])
-            }
-            Fault::ControllerDies => {
-                let busy = self.lanes.values().any(|flights| !flights.is_empty());
-                self.sometimes(if busy { "tidegate died at work" } else { "tidegate died idle" });
-                self.life += 1;
-                // What it has sent is carried out; nobody hears the answers.
-                self.controller = Controller::new(self.settings.clone(), Time(self.now));
-                let mut events = vec![Event::ProxyFound(self.capabilities.clone())];
-                events.extend(self.worker.as_ref().map(|worker| Event::WorkerSeen(worker.id)));
-                if self.blind {
-                    self.sometimes("tidegate started while the API server was away");
-                } else {
-                    events.extend(self.cluster.lists(self.now));
-                }
-                self.step(events)
-            }
-            Fault::Gap(ms) | Fault::Outage(ms) => {
-                if !self.blind {
-                    self.blind = true;
-                    let lists = matches!(fault, Fault::Outage(_));
-                    self.push(self.now + u64::from(ms), Due::Back(lists));
-                }
-                Ok(())
-            }
-            Fault::Relist if self.blind => Ok(()),
-            Fault::Relist => {
-                let events = self.cluster.lists(self.now);
-                self.step(events)
-            }
-            Fault::Tamper => {
-                if let Some(worker) = &mut self.worker {
-                    let memory = Arc::make_mut(&mut worker.memory);
-                    let routes = memory.maps.entry(MapId::Route).or_default();
-                    if routes.pop().is_some() {
-                        self.sometimes("somebody deleted a route");
-                    }
-                }
-                Ok(())
-            }
-            armed => {
-                self.armed.push(armed);
-                Ok(())
-            }
-        }
-    }
-
-    /// Tells everything once more to a copy; gives how many actions follow.
+    /// Tells everything once more to a copy; gives how many actions follow that would not without.
     #[must_use]
     pub fn actions_of_a_relist(&self) -> usize {
         let (mut cluster, mut copy) = (self.cluster.clone(), self.controller.clone());
-        copy.step(Time(self.now), cluster.lists(self.now)).actions.len()
+        let actions = copy.step(Time(self.now), cluster.lists(self.now)).actions.len();
+        // The time of an audit may have come.
+        let due = self.controller.clone().step(Time(self.now), vec![Event::Ticked]).actions.len();
+        actions.saturating_sub(due)
     }
 
     /// Whether the API server is away.
@@ -469,6 +412,15 @@ impl Run<'_> {
     #[must_use]
     pub fn is_shaken(&self, names: &[&str]) -> bool {
         self.shaken.iter().any(|(name, until)| *until > self.now && names.contains(name))
+    }
+
+    /// Whether the worker's memory is being read, and nothing else is under way.
+    #[must_use]
+    pub fn is_read_back(&self) -> bool {
+        let mut flights = self.lanes.values().flatten();
+        let first = flights.next();
+        first.is_some_and(|f| matches!(f.action.body, ActionBody::ReadBack { .. }))
+            && flights.next().is_none()
     }
 
     /// Whether an action of the lane is under way.
