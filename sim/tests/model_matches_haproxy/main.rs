@@ -272,7 +272,7 @@ fn normal(mut observed: Observed) -> Observed {
     observed.backends.sort_by(|a, b| a.name.cmp(&b.name));
     for backend in &mut observed.backends {
         // 3.4 puts a new server first, older ones put it last.
-        backend.servers.sort_by_key(|server| (server.slot, server.address));
+        backend.servers.sort_by_key(|server| (server.slot, server.address, server.ready));
     }
     observed.crt_list.retain(|(file, _)| &**file != Haproxy::DEFAULT_CERTIFICATE);
     for (_, hosts) in &mut observed.crt_list {
