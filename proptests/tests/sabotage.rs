@@ -128,7 +128,7 @@ const PLANTED: &[(Mistake, &str, Judge, u64)] = &[
     (Mistake::AnyHandshake, "plan_reaches_desired", Clients(planner::plan_reaches_desired), 2),
     (Mistake::SavedAtWrite, "saved_is_safe", Calm(planner::saved_is_safe), 16),
     (Mistake::NoSaveMax, "saved_is_safe", One(saved_though_restless), 1),
-    (Mistake::OneSliceIsAll, "confluence", Calm(projections::confluence), 8),
+    (Mistake::OneSliceIsAll, "confluence", Calm(projections::confluence), 35),
     (Mistake::UnknownIsDone, "unknown_ack_recovers", Rough(planner::unknown_ack_recovers), 2),
     (Mistake::AnyHeaderName, "render_is_injection_safe", Judge::Writing(writing_is_contained), 31),
     (Mistake::PercentName, "render_is_injection_safe", Names(writing_is_contained), 4),
