@@ -217,11 +217,15 @@ fn trim(mut text: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::DuplexStream;
+    use tokio::task::JoinHandle;
+
     use super::*;
 
-    async fn answers_of(sent: &[u8], count: usize, pieces: usize) -> io::Result<Vec<String>> {
+    /// A connection to a peer that sends this in pieces of so many bytes, and stays.
+    fn fed(sent: &[u8], pieces: usize) -> (Connection, JoinHandle<DuplexStream>) {
         let (ours, mut theirs) = tokio::io::duplex(1 << 16);
-        let mut connection = Connection::over(Box::new(ours), Duration::from_millis(300));
+        let connection = Connection::over(Box::new(ours), Duration::from_millis(300));
         let sent = sent.to_vec();
         let peer = tokio::spawn(async move {
             for piece in sent.chunks(pieces) {
@@ -232,6 +236,11 @@ mod tests {
             }
             theirs
         });
+        (connection, peer)
+    }
+
+    async fn answers_of(sent: &[u8], count: usize, pieces: usize) -> io::Result<Vec<String>> {
+        let (mut connection, peer) = fed(sent, pieces);
         let mut answers = Vec::new();
         let result = connection
             .exchange(b"x\n", count, |number, text| {
@@ -259,17 +268,7 @@ mod tests {
     async fn lines_are_cut_apart_however_they_arrive() -> io::Result<()> {
         let sent = b"# name\na\n>b > c\n\nd\n\n> next\n> ";
         for pieces in [1, 2, 3, 7, 1000] {
-            let (ours, mut theirs) = tokio::io::duplex(1 << 16);
-            let mut connection = Connection::over(Box::new(ours), Duration::from_millis(300));
-            let peer = tokio::spawn(async move {
-                for piece in sent.chunks(pieces) {
-                    if theirs.write_all(piece).await.is_err() {
-                        break;
-                    }
-                    tokio::task::yield_now().await;
-                }
-                theirs
-            });
+            let (mut connection, peer) = fed(sent, pieces);
             let mut lines = Vec::new();
             connection.lines("x", |line| lines.push(line.to_owned())).await?;
             assert_eq!(lines, ["# name", "a", ">b > c", "", "d", ""]);
