@@ -19,8 +19,8 @@ use crate::sabotage::{Mistake, is_planted};
 use crate::time::Time;
 use crate::world::Fact;
 
-/// Files that took long to write are written again after as many times as long at the earliest, as far
-/// as that is not too late: so they take two percent of the time.
+/// Files that took long to write are written again after so many times as long at the earliest, which
+/// is two percent of the time; but no later than `save_max_ms` allows.
 pub(crate) const SAVE_PAUSE: u64 = 50;
 
 impl Controller {

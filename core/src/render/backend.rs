@@ -76,7 +76,7 @@ fn write(backend: &Backend, skeleton: &Skeleton, dir: &str, out: &mut dyn Write)
     out.write_char('\n')
 }
 
-/// Writes what `Display` does, in a tenth of the time.
+/// Writes what `Display` does, without its formatting machinery.
 fn push_address(address: &SocketAddrV4, out: &mut String) {
     let mut before = "";
     for octet in address.ip().octets() {

@@ -110,7 +110,7 @@ pub(crate) fn loaded_files(image: &Image) -> BTreeSet<Arc<str>> {
 
 /// What names an image: images of the same digest have the same text, wherever it is written to.
 /// Text that is long because there is much of it counts by what it is written from, and by a specimen
-/// of how, so that this costs a tenth of a rendering.
+/// of how, so that no address is made into text.
 #[must_use]
 pub fn image_digest(image: &Image) -> Digest {
     let mut out = DigestWriter::default();
