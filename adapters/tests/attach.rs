@@ -119,8 +119,10 @@ impl Sidecar {
         });
     }
 
-    /// As the container's preStop does.
-    fn soft_stop(&mut self) {
+    /// As the container's preStop does, once HAProxy has started: a 2.6 master loses the signal
+    /// while it re-executes itself after loading its files, and does not answer then either.
+    fn soft_stop(&mut self, rig: &Rig) {
+        rig.master_pid();
         kill_process(self.pid(), Signal::USR1).unwrap();
         eventually("HAProxy ends", || match self.child.try_wait() {
             Ok(Some(_)) => Ok(()),
@@ -228,7 +230,7 @@ fn under_systemd(version: &'static str) {
     rig.wait("more.test", "/", 200, "shop");
     rig.stop();
     rig.wait("more.test", "/", 200, "shop");
-    haproxy.soft_stop();
+    haproxy.soft_stop(&rig);
 }
 
 #[test]
@@ -379,7 +381,7 @@ fn killed(rig: &Rig, version: &str, sidecar: &mut Sidecar) {
 
 /// What changes while HAProxy is away is there when it is back.
 fn away(rig: &Rig, version: &str, sidecar: &mut Sidecar) {
-    sidecar.soft_stop();
+    sidecar.soft_stop(rig);
     eventually("readiness says that nobody serves", || {
         let answer = rig.admin("/readyz").map_err(|error| error.to_string())?;
         ensure(answer.status == 503, || answer.line.clone())
@@ -430,7 +432,7 @@ fn exchanged(version: &'static str, shop: &[Pod]) {
     rig.wait("shop.test", "/", 200, "shop");
     for (turn, next) in [other, version].into_iter().enumerate() {
         wait_settled(&rig);
-        sidecar.soft_stop();
+        sidecar.soft_stop(&rig);
         sidecar = Sidecar::start(&rig, next);
         rig.wait("shop.test", "/", 200, "shop");
         let pod = &shop[turn + 1];

@@ -247,7 +247,10 @@ impl Supervisor {
 
     /// The master's counts. A master that has just loaded files re-executes itself and listens
     /// again some milliseconds later.
-    async fn family_in_time(&self, master: &Endpoint) -> std::io::Result<reload::Family> {
+    pub(super) async fn family_in_time(
+        &self,
+        master: &Endpoint,
+    ) -> std::io::Result<reload::Family> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             match reload::family(&*self.ports.net, master).await {

@@ -303,13 +303,17 @@ impl Supervisor {
     /// Whether connections had to be cut.
     async fn stop(&mut self, mode: StopMode) -> bool {
         let StopMode::Soft { within } = mode else { return false };
-        if self.state.master.is_none() {
-            self.learn_master().await;
-        }
-        let Some(pid) = self.state.master else { return false };
         if self.options.mode != Mode::Spawn {
             return false;
         }
+        // A 2.6 master loses a signal while it re-executes itself after loading its files; it does
+        // not answer then either.
+        if let Some(endpoint) = self.options.master_endpoint()
+            && let Ok(family) = self.family_in_time(&endpoint).await
+        {
+            self.state.master = Some(family.master);
+        }
+        let Some(pid) = self.state.master else { return false };
         let steps = [
             (Signal::SoftStop, within),
             (Signal::Stop, Duration::from_secs(5)),
