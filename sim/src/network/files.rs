@@ -2,8 +2,7 @@
 //!
 //! Job: what a file system keeps when a process dies: everything that was written until then, also
 //! in the middle of a file. Inputs: verbs of [`Files`], and what goes wrong (a full disk, a death
-//! after so many writes). Outputs: bytes. Not here: power loss, as nothing of tidegate's is synced
-//! but its journal.
+//! after so many writes). Outputs: bytes. Not here: what a power loss leaves (`power`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -12,9 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate::ports::{Append, BoxFuture, Files, Job, Lock};
 
+use super::power::Content;
+use crate::dice::Dice;
+
 /// What a name stands for.
-#[derive(Clone, Debug)]
-enum Node {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Node {
     Folder,
     /// The number of the content: a file may have several names.
     File(u64),
@@ -22,9 +24,11 @@ enum Node {
 }
 
 #[derive(Default)]
-struct State {
-    nodes: BTreeMap<PathBuf, Node>,
-    contents: BTreeMap<u64, Vec<u8>>,
+pub(super) struct State {
+    pub(super) nodes: BTreeMap<PathBuf, Node>,
+    /// Names as they are on the disk, whatever happens.
+    pub(super) safe: BTreeMap<PathBuf, Node>,
+    pub(super) contents: BTreeMap<u64, Content>,
     next: u64,
     locks: BTreeSet<PathBuf>,
     full: bool,
@@ -100,7 +104,9 @@ impl Disk {
     pub fn all(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let state = self.state();
         let files = state.nodes.iter().filter_map(|(path, node)| match node {
-            Node::File(number) => Some((path.clone(), state.contents.get(number)?.clone())),
+            Node::File(number) => {
+                Some((path.clone(), state.contents.get(number)?.bytes().to_vec()))
+            }
             Node::Folder | Node::Link(_) => None,
         });
         files.collect()
@@ -110,14 +116,26 @@ impl Disk {
     pub fn log(&self, path: &Path, text: &str) {
         let mut state = self.state();
         let number = state.file(path);
-        state.contents.entry(number).or_default().extend_from_slice(text.as_bytes());
+        state.contents.entry(number).or_default().append(text.as_bytes());
     }
 
-    /// Puts a file there.
+    /// Puts a file there, for good.
     pub fn put(&self, path: &Path, content: &[u8]) {
         let mut state = self.state();
         let number = state.file(path);
-        state.contents.insert(number, content.to_vec());
+        state.contents.insert(number, Content::safe(content));
+        state.safe.insert(path.to_owned(), Node::File(number));
+    }
+
+    /// All names that there are stay, whatever happens.
+    pub fn settle(&self) {
+        let mut state = self.state();
+        state.safe = state.nodes.clone();
+    }
+
+    /// The power fails: what was not synced is there or not, as the dice say.
+    pub fn cut_power(&self, dice: &mut Dice) {
+        self.state().cut_power(dice);
     }
 }
 
@@ -143,7 +161,7 @@ impl State {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let number = self.number(path)?;
-        self.contents.get(&number).cloned().ok_or_else(missing)
+        self.contents.get(&number).map(|content| content.bytes().to_vec()).ok_or_else(missing)
     }
 
     /// The number of a file, which is made if it is missing.
@@ -158,7 +176,7 @@ impl State {
     fn fresh(&mut self, path: &Path) -> u64 {
         self.next += 1;
         self.nodes.insert(path.to_owned(), Node::File(self.next));
-        self.contents.insert(self.next, Vec::new());
+        self.contents.insert(self.next, Content::default());
         self.next
     }
 
@@ -170,11 +188,12 @@ impl State {
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
     }
 
-    /// Contents without a name are gone.
-    fn tidy(&mut self) {
+    /// Contents without a name are gone, unless a power loss may bring it back.
+    pub(super) fn tidy(&mut self) {
         let named: BTreeSet<u64> = self
             .nodes
             .values()
+            .chain(self.safe.values())
             .filter_map(|node| match node {
                 Node::File(number) => Some(*number),
                 Node::Folder | Node::Link(_) => None,
@@ -234,7 +253,7 @@ impl Files for Mounted {
             return Err(io::Error::other("this process is dead"));
         }
         let number = state.fresh(path);
-        state.contents.insert(number, content.to_vec());
+        state.contents.entry(number).or_default().append(content);
         state.tidy();
         Ok(())
     }
@@ -242,7 +261,7 @@ impl Files for Mounted {
     fn create(&self, path: &Path, _: u32) -> io::Result<Box<dyn Write + Send>> {
         let (mut state, _) = self.change(0)?;
         let number = state.file(path);
-        state.contents.insert(number, Vec::new());
+        state.contents.entry(number).or_default().truncate(0);
         Ok(Box::new(Handle {
             mounted: self.clone(),
             number,
@@ -261,7 +280,7 @@ impl Files for Mounted {
         let mut state = self.alive()?;
         let number = state.number(path)?;
         let content = state.contents.entry(number).or_default();
-        content.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+        content.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         Ok(())
     }
 
@@ -279,7 +298,10 @@ impl Files for Mounted {
     fn create_dir(&self, path: &Path, _: u32) -> io::Result<()> {
         let mut state = self.alive()?;
         for folder in path.ancestors() {
-            state.nodes.entry(folder.to_owned()).or_insert(Node::Folder);
+            if state.nodes.insert(folder.to_owned(), Node::Folder).is_none() {
+                // Another folder of that name had these.
+                state.safe.retain(|name, _| name == folder || !name.starts_with(folder));
+            }
         }
         Ok(())
     }
@@ -356,7 +378,7 @@ impl Handle {
         }
         let (mut state, room) = self.mounted.change(self.gathered.len())?;
         let kept = self.gathered.get(..room).unwrap_or_default();
-        state.contents.entry(self.number).or_default().extend_from_slice(kept);
+        state.contents.entry(self.number).or_default().append(kept);
         self.gathered.clear();
         Ok(())
     }
@@ -378,7 +400,11 @@ impl Write for Handle {
 
 impl Append for Handle {
     fn sync(&mut self) -> io::Result<()> {
-        self.store()
+        self.store()?;
+        if let Some(content) = self.mounted.alive()?.contents.get_mut(&self.number) {
+            content.sync();
+        }
+        Ok(())
     }
 }
 

@@ -46,14 +46,24 @@ const DELAYING: &[&str] = &[
     "slow-disk",
     "controller-dies",
     "dies-writing",
+    "power-cut",
 ];
 /// Without HAProxy for longer, in milliseconds, when nothing keeps it from starting.
 const ABSENT_MS: u64 = 10_000;
 /// Faults that keep HAProxy from starting, or tidegate from starting it.
-const HOLDING: &[&str] =
-    &["slow-reload", "refuse-load", "hang", "slow-disk", "controller-dies", "dies-writing"];
+const HOLDING: &[&str] = &[
+    "slow-reload",
+    "refuse-load",
+    "hang",
+    "slow-disk",
+    "controller-dies",
+    "dies-writing",
+    "power-cut",
+];
 /// Faults that may take away what a request needs.
-const DESTROYING: &[&str] = &["worker-dies", "tamper"];
+const DESTROYING: &[&str] = &["worker-dies", "tamper", "power-cut"];
+/// Faults after which a worker has what the files say, which may be some seconds old.
+const RETURNING: &[&str] = &["worker-dies", "power-cut"];
 
 impl World {
     /// Whether any fault of these names may still show.
@@ -116,7 +126,7 @@ impl World {
             is_calm: !is_blind && !recent && !self.is_shaken(DELAYING),
             is_blind,
             is_destroyed: self.is_shaken(DESTROYING),
-            has_returned: self.is_shaken(&["worker-dies"]),
+            has_returned: self.is_shaken(RETURNING),
             bound_ms,
             shaken_ms: SHAKEN_MS.max(unknown),
             delayed_ms: SHAKEN_MS.max(unknown),

@@ -3,7 +3,8 @@
 //!
 //! [`schedule`] is what happens, [`generate`] makes schedules from seeds, [`run`] goes through one.
 //! [`world`] has what is simulated: the API server ([`api`]) speaks the HTTP of lists and watches,
-//! HAProxy ([`proxy`]) its runtime and master CLI, the disk is [`files`]. [`ports`] hands them to
+//! HAProxy ([`proxy`]) its runtime and master CLI, the disk is [`files`], and what
+//! a power loss leaves of it [`power`]. [`ports`] hands them to
 //! tidegate through its seams. [`judge`] has the promises, [`manifest`] the objects, [`shrink`] makes
 //! a failing schedule small, [`cli`] its part of the command line.
 
@@ -14,6 +15,7 @@ pub mod generate;
 pub mod judge;
 pub mod manifest;
 pub mod ports;
+pub mod power;
 pub mod proxy;
 pub mod run;
 pub mod schedule;

@@ -28,6 +28,7 @@ use super::proxy::serve;
 use super::schedule::{DENIED, Entry, Fault, Happens, Schedule};
 use super::world::{EPOCH_S, Outcomes, Shared, VAULT_KEY, World, lock};
 use super::{PUBLISHED, STATE_DIR, api, manifest, ports};
+use crate::dice::Dice;
 use crate::hash::Hash128;
 use crate::swarm::judge::Broken;
 use crate::swarm::schedule::What;
@@ -115,6 +116,7 @@ pub fn run(schedule: &Schedule, traces: bool) -> Outcomes {
     let files = disk.mount();
     // Memory has no errors.
     let _ = files.create_dir(folder, 0o700);
+    disk.settle();
     disk.put(&folder.join("vault.key"), &VAULT_KEY);
     disk.put(&folder.join("self-signed.pem"), manifest::SELF_SIGNED.as_bytes());
     let mut run = Run {
@@ -123,6 +125,7 @@ pub fn run(schedule: &Schedule, traces: bool) -> Outcomes {
         disk,
         due: Vec::new(),
         tick_ms: schedule.tick_ms,
+        power: Dice::new(schedule.seed, "power"),
     };
     run.go(schedule);
     let Run { sim, world, disk, .. } = run;
@@ -231,6 +234,8 @@ struct Run {
     disk: Disk,
     due: Vec<(u64, Due)>,
     tick_ms: u64,
+    /// What a power loss leaves.
+    power: Dice,
 }
 
 impl Run {
@@ -368,6 +373,16 @@ impl Run {
                 }
                 return true;
             }
+            Fault::PowerCut(ms) => {
+                let mut world = lock(&self.world);
+                world.sometimes(fault.name());
+                world.shake(fault.name(), after(ms) + 25_000);
+                world.site.die();
+                drop(world);
+                self.kill(now, u64::from(ms));
+                self.disk.cut_power(&mut self.power);
+                return true;
+            }
             Fault::DiskFull(ms) => {
                 self.disk.set_full(true);
                 self.due.push((after(ms), Due::DiskIsFree));
@@ -480,6 +495,7 @@ impl Run {
             | Fault::Delay(_)
             | Fault::ApiDies(_)
             | Fault::ControllerDies(_)
+            | Fault::PowerCut(_)
             | Fault::DiskFull(_) => {}
         }
         world.shake(fault.name(), shaken.max(blind));

@@ -107,6 +107,9 @@ pub enum Fault {
     ControllerDies(u32),
     /// F28, F29: tidegate is killed in the middle of a write, after so many others.
     DiesWriting(u32),
+    /// F27, F28: the power fails, and is back later: tidegate and HAProxy are gone at once, and what was
+    /// not synced is lost or not.
+    PowerCut(u32),
 }
 
 /// Kinds that can be denied.
@@ -114,7 +117,7 @@ pub const DENIED: [&str; 4] = ["services", "endpointslices", "ingresses", "secre
 
 impl Fault {
     /// One of each, for those who choose.
-    pub const ALL: [Fault; 27] = [
+    pub const ALL: [Fault; 28] = [
         Fault::Partition(0),
         Fault::Delay(0),
         Fault::Cut,
@@ -142,6 +145,7 @@ impl Fault {
         Fault::SlowDisk(0),
         Fault::ControllerDies(0),
         Fault::DiesWriting(0),
+        Fault::PowerCut(0),
     ];
 
     /// Its name in schedules and tables.
@@ -175,6 +179,7 @@ impl Fault {
             Fault::SlowDisk(_) => "slow-disk",
             Fault::ControllerDies(_) => "controller-dies",
             Fault::DiesWriting(_) => "dies-writing",
+            Fault::PowerCut(_) => "power-cut",
         }
     }
 
@@ -197,7 +202,8 @@ impl Fault {
             | Fault::DiskFull(n)
             | Fault::SlowDisk(n)
             | Fault::ControllerDies(n)
-            | Fault::DiesWriting(n) => vec![n],
+            | Fault::DiesWriting(n)
+            | Fault::PowerCut(n) => vec![n],
             Fault::Deny(kind, n) => vec![u32::from(kind), n],
             Fault::Cut
             | Fault::Expire
@@ -233,6 +239,7 @@ impl Fault {
             Fault::SlowDisk(_) => Fault::SlowDisk(first),
             Fault::ControllerDies(_) => Fault::ControllerDies(first),
             Fault::DiesWriting(_) => Fault::DiesWriting(first),
+            Fault::PowerCut(_) => Fault::PowerCut(first),
             Fault::Cut
             | Fault::Expire
             | Fault::CutAnswer

@@ -1,0 +1,103 @@
+//! What a power loss leaves on the disk.
+//!
+//! Inputs: what was synced, of contents and of names, and what was done since. Outputs: what a
+//! machine finds that is switched on again. Of what was not synced anything may be there, each file
+//! and each name for itself, as POSIX promises no order: a name without its content, a content cut at
+//! any byte, or as long as it was with zeros at the end (as ext4 and XFS leave it), a rename that did
+//! not happen, a folder that was removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::files::{Node, State};
+use crate::dice::Dice;
+
+/// What is in a file.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    bytes: Vec<u8>,
+    /// So many bytes from the beginning are on the disk, whatever happens.
+    synced: usize,
+    /// What is on the disk of a file that was cut since.
+    before: Option<Vec<u8>>,
+}
+
+impl Content {
+    /// A content that is on the disk, whatever happens.
+    #[must_use]
+    pub fn safe(bytes: &[u8]) -> Content {
+        Content { bytes: bytes.to_vec(), synced: bytes.len(), before: None }
+    }
+
+    /// As processes see it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// More of it.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Another length; what is new is zeros.
+    pub fn truncate(&mut self, length: usize) {
+        if length < self.synced {
+            let safe = self.bytes.get(..self.synced).unwrap_or_default();
+            self.before.get_or_insert_with(|| safe.to_vec());
+            self.synced = length;
+        }
+        self.bytes.resize(length, 0);
+    }
+
+    /// It is on the disk from now on.
+    pub fn sync(&mut self) {
+        self.before = None;
+        self.synced = self.bytes.len();
+    }
+
+    /// What a power loss leaves of it. What was not synced is lost so many times in a hundred.
+    fn cut_power(&mut self, dice: &mut Dice, chance: u64) {
+        let is_safe = self.before.is_none() && self.synced == self.bytes.len();
+        if is_safe || !dice.percent(chance) {
+            return self.sync();
+        }
+        let between = |dice: &mut Dice, low: usize, high: usize| {
+            usize::try_from(dice.between(low as u64, high as u64)).unwrap_or(low)
+        };
+        let end = self.bytes.len();
+        match (self.before.take(), dice.below(4)) {
+            (Some(before), 0 | 1) => self.bytes = before,
+            (_, 0) => self.bytes.truncate(self.synced),
+            (_, 1 | 2) => self.bytes.truncate(between(dice, self.synced, end)),
+            _ => {
+                let from = between(dice, self.synced, end);
+                self.bytes.get_mut(from..).unwrap_or_default().fill(0);
+            }
+        }
+        self.sync();
+    }
+}
+
+impl State {
+    /// The power fails. How much of what was not synced is lost differs from time to time.
+    pub(super) fn cut_power(&mut self, dice: &mut Dice) {
+        let chance = *dice.pick(&[10, 30, 60, 100]).unwrap_or(&100);
+        let names: BTreeSet<PathBuf> = self.nodes.keys().chain(self.safe.keys()).cloned().collect();
+        let mut left = BTreeMap::new();
+        for name in names {
+            let (now, safe) = (self.nodes.get(&name), self.safe.get(&name));
+            let node = if now != safe && dice.percent(chance) { safe } else { now };
+            let is_reached =
+                name.parent().is_none_or(|folder| left.get(folder) == Some(&Node::Folder));
+            if let (Some(node), true) = (node, is_reached) {
+                left.insert(name, node.clone());
+            }
+        }
+        (self.nodes, self.safe) = (left.clone(), left);
+        self.tidy();
+        for content in self.contents.values_mut() {
+            content.cut_power(dice, chance);
+        }
+    }
+}
