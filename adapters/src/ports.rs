@@ -84,11 +84,24 @@ pub trait Files: Send + Sync {
     /// The whole content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// Replaces the content at once (new file, then rename): readers see the old or the new.
+    /// Replaces the content at once and for good (new file, sync, rename, sync): readers see the
+    /// old or the new, also after a power loss.
     fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()>;
 
-    /// Creates or truncates a file to be written in pieces. Nobody else may look at it yet.
+    /// Creates or truncates a file to be written in pieces. Nobody else may look at it yet. A power
+    /// loss leaves any part of it, until [`Files::sync`].
     fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn io::Write + Send>>;
+
+    /// Writes a file that nobody misses after a power loss.
+    fn jot(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+        let mut out = self.create(path, mode)?;
+        out.write_all(content)?;
+        out.flush()
+    }
+
+    /// Makes a file, or a folder with everything in it, survive a power loss: contents and names, its
+    /// own too. A file with a second name, by [`Files::share`], must have been synced under that one.
+    fn sync(&self, path: &Path) -> io::Result<()>;
 
     /// Opens for appending; creates it if needed.
     fn append(&self, path: &Path, mode: u32) -> io::Result<Box<dyn Append>>;
@@ -111,7 +124,8 @@ pub trait Files: Send + Sync {
     /// Names in a folder, sorted; names that are not UTF-8 are left out.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes `link` a symbolic link to `target`, replacing an old link at once.
+    /// Makes `link` a symbolic link to `target`, replacing an old link at once and for good. After
+    /// an error it may point to either.
     fn point(&self, link: &Path, target: &Path) -> io::Result<()>;
 
     /// The target of a symbolic link.

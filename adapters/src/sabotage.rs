@@ -24,6 +24,8 @@ pub enum Mistake {
     WallClock = 14,
     /// A reload is waited for though the master has died.
     WaitsForTheDead = 15,
+    /// The link is switched to a generation that a power loss may take (B31).
+    PointsUnsynced = 16,
 }
 
 #[cfg(feature = "sabotage")]

@@ -95,6 +95,9 @@ impl Files for DiskFiles {
     fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn Write + Send>> {
         OsFiles.create(path, mode)
     }
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        OsFiles.sync(path)
+    }
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
         OsFiles.truncate(path, length)
     }

@@ -41,7 +41,7 @@ fn every_version_serves_what_is_wanted_and_rests() {
 }
 
 /// What the simulator has found in tidegate, each in a few lines.
-const FOUND: [(&str, &str); 5] = [
+const FOUND: [(&str, &str); 7] = [
     (
         "the certificate of a Secret that nothing served for a while was gone from the vault, and \
          the host that came to need it never got it",
@@ -78,6 +78,21 @@ const FOUND: [(&str, &str); 5] = [
         "haproxy 2.6\n0 service t1/web\n0 pods t1/web 1 -\n0 ingress t1/a a.example web\n\
          0 service t2/api\n0 pods t2/api 2 -\n60000 quiet\n61000 ingress t2/b b.example api\n\
          61150 fault worker-dies\n62000 pods t1/web 3 -\n160000 quiet\n",
+    ),
+    (
+        "nothing was synced, and a power loss took files of the generation that HAProxy is started \
+         from before any source is read",
+        "haproxy 3.4\nseed 1\n0 service t1/web\n0 service t1/api\n0 pods t1/web 1,2 -\n\
+         0 pods t1/api 3 -\n0 secret t1/tls 1\n0 ingress t1/a a.example web tls=tls guarded\n\
+         0 ingress t1/b b.example api\n60000 quiet\n61000 pods t1/web 2,4 1\n\
+         61001 ingress t1/c c.example web guarded\n62000 fault power-cut 1000\n160000 quiet\n",
+    ),
+    (
+        "what was known was not synced either: after a power loss an emptied store was believed, and \
+         a certificate that was valid was gone",
+        "haproxy 3.4\nseed 1\n0 service t2/api\n60000 quiet\n61000 secret t2/tls 3\n\
+         62000 ingress t2/a d.example api tls=tls\n120000 quiet\n\
+         121000 fault power-cut 300\n121100 fault emptied 45000\n720000 quiet\n",
     ),
 ];
 

@@ -83,6 +83,12 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         "60000 quiet\n61001 pods t1/web 2,4 -\n61400 fault dies-writing 4\n\
          61560 fault worker-dies\n160000 quiet\n",
     ),
+    // A power loss takes from the generation in use what was not synced.
+    (
+        Adapters(Mistake::PointsUnsynced),
+        &["S6"],
+        "60000 quiet\n61000 pods t1/web 2,4 1\n63000 fault power-cut 1000\n160000 quiet\n",
+    ),
     // Something happens right after the clock was set, so that there is a step.
     (
         Adapters(Mistake::WallClock),

@@ -217,7 +217,7 @@ async fn try_config(
     trial: &Trial,
 ) -> io::Result<(bool, String)> {
     let path = scratch.join(format!("trial-{}.cfg", trial.ability));
-    ports.files.write(&path, trial.config().as_bytes(), 0o600)?;
+    ports.files.jot(&path, trial.config().as_bytes(), 0o600)?;
     let verdict = ports.processes.validate(binary, &path).await;
     ports.files.remove(&path)?;
     Ok(match verdict? {

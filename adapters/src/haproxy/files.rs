@@ -6,8 +6,8 @@
 //!
 //! `haproxy.cfg` in the state folder is a symbolic link to `gen-N/haproxy.cfg`. A generation is
 //! complete before the link is switched and never written to again, so whatever starts at any
-//! moment loads one whole set. Nothing is synced to disk: after a power loss the sources are read
-//! again anyway.
+//! moment loads one whole set. It is synced before that too, and the link after it: HAProxy starts
+//! from these files before any source was read, and after a power loss as well.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -18,6 +18,7 @@ use tidegate_core::action::MapId;
 use tidegate_core::desired::Image;
 use tidegate_core::digest::Digest;
 use tidegate_core::render::{self, FileContent, crt_list};
+use tokio::sync::oneshot;
 
 use crate::ports::Files;
 use crate::sabotage::{Mistake, is_planted};
@@ -95,7 +96,7 @@ impl Generations {
         Ok(Generation(newest + 1))
     }
 
-    /// Writes an image as a new generation. Nothing points to it yet.
+    /// Writes an image as a new generation, for good. Nothing points to it yet.
     ///
     /// # Errors
     /// What the operating system said, or that bytes are missing from the vault. What was
@@ -104,11 +105,31 @@ impl Generations {
         let generation = self.next()?;
         let dir = self.dir(generation);
         let shared = self.current().map(|generation| self.dir(generation));
-        let written = self.write_into(&dir, shared.as_deref(), image, vault);
+        let mut written = self.write_into(&dir, shared.as_deref(), image, vault);
+        if !is_planted(Mistake::PointsUnsynced) {
+            written = written.and_then(|()| self.files.sync(&dir).map_err(|e| e.to_string()));
+        }
         if written.is_err() {
             let _ = self.files.remove_dir_all(&dir);
         }
         written.map(|()| generation)
+    }
+
+    /// Runs work that waits for the disk, off the runtime's threads.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub(super) async fn off<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Generations) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let generations = self.clone();
+        let (sender, receiver) = oneshot::channel();
+        let job = Box::new(move || {
+            let _ = sender.send(work(&generations));
+        });
+        self.files.offload(job).await;
+        receiver.await.unwrap_or_else(|_| Err("the work was cut off".to_owned()))
     }
 
     /// Writes an image somewhere else, to be checked and removed.
@@ -128,10 +149,10 @@ impl Generations {
         let _ = self.files.remove_dir_all(&self.state_dir.join("trial"));
     }
 
-    /// Points the link at a generation.
+    /// Points the link at a generation, for good.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Those of the operating system. The link may point to it nevertheless.
     pub fn point(&self, generation: Generation) -> io::Result<()> {
         let target = PathBuf::from(dir_name(generation)).join(CONFIG);
         self.files.point(&self.config(), &target)
@@ -156,6 +177,7 @@ impl Generations {
             socket.display()
         );
         self.files.write(&dir.join(CONFIG), text.as_bytes(), PUBLIC_MODE)?;
+        self.files.sync(&dir)?;
         if self.current().is_some() {
             return Ok(false);
         }
@@ -181,7 +203,7 @@ impl Generations {
 
     /// Notes that HAProxy has loaded a generation.
     pub fn mark_loaded(&self, generation: Generation) {
-        let _ = self.files.write(&self.dir(generation).join(LOADED), b"", PUBLIC_MODE);
+        let _ = self.files.jot(&self.dir(generation).join(LOADED), b"", PUBLIC_MODE);
     }
 
     /// The newest generation, other than `bad`, that HAProxy has loaded once.

@@ -125,9 +125,12 @@ impl FilesLane {
                 }
             }
         }
-        if let Err(error) = self.generations.point(generation) {
-            self.generations.discard(generation);
-            return (files_refused(&error.to_string()), None);
+        let point = move |generations: &Generations, _: &Vault| {
+            generations.point(generation).map_err(|error| error.to_string())
+        };
+        if let Err(text) = self.off(point).await {
+            self.go_back(generation, previous).await;
+            return (files_refused(&text), None);
         }
         let (reply, reloaded) = oneshot::channel();
         let answer = match self.orders.send(Order::Reload(reply)).await {
@@ -137,7 +140,7 @@ impl FilesLane {
         match answer {
             Reloaded::Serving(worker) => (Outcome::Done, Some((worker, generation))),
             Reloaded::Refused(words) => {
-                self.go_back(generation, previous);
+                self.go_back(generation, previous).await;
                 // What was accepted ahead, and then not started, is no object's fault.
                 let words = if accepted { format!("{START}{words}") } else { words };
                 (Outcome::Refused(words.into()), None)
@@ -156,10 +159,14 @@ impl FilesLane {
             .await;
     }
 
-    fn go_back(&self, refused: Generation, previous: Option<Generation>) {
-        match self.generations.go_back(previous) {
-            Ok(()) => self.generations.discard(refused),
-            Err(error) => tracing::error!(%error, "the last good files could not be put back"),
+    async fn go_back(&self, refused: Generation, previous: Option<Generation>) {
+        let back = move |generations: &Generations, _: &Vault| {
+            generations.go_back(previous).map_err(|error| error.to_string())?;
+            generations.discard(refused);
+            Ok(())
+        };
+        if let Err(error) = self.off(back).await {
+            tracing::error!(error, "the last good files could not be put back");
         }
     }
 
@@ -168,13 +175,8 @@ impl FilesLane {
         &self,
         work: impl FnOnce(&Generations, &Vault) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
-        let (generations, vault) = (self.generations.clone(), Arc::clone(&self.vault));
-        let (sender, receiver) = oneshot::channel();
-        let job = Box::new(move || {
-            let _ = sender.send(work(&generations, &vault));
-        });
-        self.ports.files.offload(job).await;
-        receiver.await.unwrap_or_else(|_| Err("the work was cut off".to_owned()))
+        let vault = Arc::clone(&self.vault);
+        self.generations.off(move |generations| work(generations, &vault)).await
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Mode;
-use super::files::Generation;
+use super::files::{Generation, Generations};
 use super::readback::Identity;
 use super::reload::{self, Verdict};
 use super::supervisor::{Ended, LOOK_SPAWN, Reloaded, Supervisor};
@@ -69,7 +69,10 @@ impl Supervisor {
             return None;
         }
         let good = self.generations.last_loaded(present)?;
-        self.generations.point(good).ok()?;
+        let point = move |generations: &Generations| {
+            generations.point(good).map_err(|error| error.to_string())
+        };
+        self.generations.off(point).await.ok()?;
         Some(good)
     }
 

@@ -121,9 +121,11 @@ impl Supervisor {
     async fn arrive(&mut self) -> Result<(), Ended> {
         // Without a master socket nothing can be reloaded: HAProxy then waits for a generation.
         let reloadable = matches!(self.options.mode, Mode::Attach { master: Some(_), .. });
+        let bootstrap =
+            |generations: &Generations| generations.bootstrap().map_err(|error| error.to_string());
         let bootstrapping = reloadable
-            && self.generations.bootstrap().unwrap_or_else(|error| {
-                tracing::error!(%error, "HAProxy has nothing to start from");
+            && self.generations.off(bootstrap).await.unwrap_or_else(|error| {
+                tracing::error!(error, "HAProxy has nothing to start from");
                 false
             });
         let mut presence = self.look().await;

@@ -77,13 +77,13 @@ impl TrialLane {
                     files.create_dir(&dir, DIR_MODE).map_err(text)?;
                 }
                 for (name, content) in &snippet.files {
-                    files.write(&dir.join(&**name), content.as_bytes(), FILE_MODE).map_err(text)?;
+                    files.jot(&dir.join(&**name), content.as_bytes(), FILE_MODE).map_err(text)?;
                 }
                 let path = dir.to_str().ok_or("the state folder's name is not UTF-8")?;
                 let mut config = String::new();
                 snippet::write_trial(&snippet, path, &mut config).map_err(|e| e.to_string())?;
                 let file = dir.join("snippet.cfg");
-                files.write(&file, config.as_bytes(), FILE_MODE).map_err(text)?;
+                files.jot(&file, config.as_bytes(), FILE_MODE).map_err(text)?;
                 Ok(file)
             };
             let _ = sender.send(write());

@@ -243,6 +243,8 @@ impl Writer {
         self.make_room(bytes.len() as u64)?;
         let path = self.options.folder.join(segment_name(number));
         let file = self.files.append(&path, OWNER_ONLY)?;
+        // Its name; what is in it follows ([`Writer::sync`]).
+        self.files.sync(&path)?;
         let synced_at_ms = self.clock.now_ms();
         self.current = Some(Current { file, path, number, bytes: 0, synced_at_ms, synced: true });
         self.append(&bytes)?;

@@ -2,16 +2,20 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, syncfs};
 
 use crate::ports::{Append, BoxFuture, Files, Job, Lock};
 
 /// Bytes gathered before each write of a file that is written in pieces.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// More files than these are synced together with all of their file system, as one after the other
+/// each waits for the disk. Few are not, as what others wrote is none of our business.
+const SYNCED_ALONE_MAX: usize = 100;
 
 /// The machine's files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,16 +29,27 @@ impl Files for OsFiles {
     fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let temporary = beside(path);
         let written = open_new(&temporary, mode)
-            .and_then(|mut file| file.write_all(content))
+            .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&temporary, path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
-        written
+        written.and_then(|()| sync_names(folder_of(path)))
     }
 
     fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn Write + Send>> {
         Ok(Box::new(BufWriter::with_capacity(BUFFER_BYTES, open_new(path, mode)?)))
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        let (mut files, mut folders) = (Vec::new(), Vec::new());
+        gather(path, &mut files, &mut folders)?;
+        if files.len() > SYNCED_ALONE_MAX {
+            return Ok(syncfs(File::open(path)?)?);
+        }
+        files.iter().try_for_each(|file| File::open(file)?.sync_all())?;
+        folders.iter().try_for_each(|folder| sync_names(folder))?;
+        sync_names(folder_of(path))
     }
 
     fn append(&self, path: &Path, mode: u32) -> io::Result<Box<dyn Append>> {
@@ -80,7 +95,7 @@ impl Files for OsFiles {
         if pointed.is_err() {
             let _ = fs::remove_file(&temporary);
         }
-        pointed
+        pointed.and_then(|()| sync_names(folder_of(link)))
     }
 
     fn pointee(&self, link: &Path) -> io::Result<PathBuf> {
@@ -144,6 +159,33 @@ fn open_new(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)
 }
 
+/// The folder that a name is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Files below a path that have no second name, and folders, from the inside to the outside.
+fn gather(path: &Path, files: &mut Vec<PathBuf>, folders: &mut Vec<PathBuf>) -> io::Result<()> {
+    let about = fs::symlink_metadata(path)?;
+    if about.is_dir() {
+        for entry in fs::read_dir(path)? {
+            gather(&entry?.path(), files, folders)?;
+        }
+        folders.push(path.to_owned());
+    } else if about.is_file() && about.nlink() == 1 {
+        files.push(path.to_owned());
+    }
+    Ok(())
+}
+
+/// Makes the names in a folder survive a power loss, where the file system knows of that.
+fn sync_names(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
+}
+
 fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -174,6 +216,28 @@ mod tests {
         assert_eq!(second.map_err(|e| e.kind()), Err(io::ErrorKind::WouldBlock));
         drop(first);
         OsFiles.lock(&path)?;
+        Ok(())
+    }
+
+    #[test]
+    fn few_files_and_many_can_be_synced_and_what_is_not_there_cannot() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let inside = folder.path().join("a/b");
+        OsFiles.create_dir(&inside, 0o700)?;
+        for number in 0..=SYNCED_ALONE_MAX {
+            OsFiles.jot(&inside.join(format!("{number}")), b"x", 0o600)?;
+            if number == 2 {
+                OsFiles.share(&inside.join("0"), &folder.path().join("second"))?;
+                OsFiles.sync(folder.path())?;
+            }
+        }
+        let (mut files, mut folders) = (Vec::new(), Vec::new());
+        gather(folder.path(), &mut files, &mut folders)?;
+        assert_eq!((files.len(), folders.len()), (SYNCED_ALONE_MAX, 3), "but the shared one");
+        OsFiles.jot(&inside.join("more"), b"x", 0o600)?;
+        OsFiles.sync(folder.path())?;
+        let missing = OsFiles.sync(&inside.join("nothing"));
+        assert_eq!(missing.map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
         Ok(())
     }
 

@@ -160,9 +160,12 @@ fn store(files: &dyn Files, dir: &Path, number: u64, memory: &Memory) -> io::Res
     let name = format!("{NAME}-{number}");
     let path = dir.join(&name);
     let written = write(files.create(&path, OWNER_ONLY)?, memory)
+        .and_then(|()| files.sync(&path))
         .and_then(|()| files.point(&dir.join(NAME), Path::new(&name)));
     if written.is_err() {
-        let _ = files.remove(&path);
+        if current(files, dir).is_none_or(|(newest, _)| newest != number) {
+            let _ = files.remove(&path);
+        }
         return written;
     }
     match before {

@@ -254,6 +254,7 @@ impl Files for Mounted {
         }
         let number = state.fresh(path);
         state.contents.entry(number).or_default().append(content);
+        state.sync(path);
         state.tidy();
         Ok(())
     }
@@ -268,6 +269,16 @@ impl Files for Mounted {
             gather: GATHERED,
             gathered: Vec::new(),
         }))
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        let (mut state, _) = self.change(0)?;
+        if state.killed {
+            return Err(io::Error::other("this process is dead"));
+        }
+        state.nodes.get(path).ok_or_else(missing)?;
+        state.sync(path);
+        Ok(())
     }
 
     fn append(&self, path: &Path, _: u32) -> io::Result<Box<dyn Append>> {
@@ -321,6 +332,7 @@ impl Files for Mounted {
         let (mut state, _) = self.change(0)?;
         if !state.killed {
             state.nodes.insert(link.to_owned(), Node::Link(target.to_owned()));
+            state.sync(link);
         }
         Ok(())
     }

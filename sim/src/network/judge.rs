@@ -6,7 +6,7 @@
 //! it, every state of the truth since the fault's beginning counts as possible.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tidegate_core::action::{RuntimeCommand, ServerState};
@@ -330,6 +330,28 @@ impl World {
         if let Some((path, _)) = found {
             let why = format!("a line of a private key is in {}", path.display());
             self.broke(Broken::new("S20", why));
+        }
+    }
+
+    /// S6: after a power loss the link leads to one whole generation, each file as it was written.
+    pub fn survived(&mut self, before: &[(PathBuf, Vec<u8>)]) {
+        let disk = self.site.disk.clone();
+        let config = disk.resolve(&Path::new(STATE_DIR).join("haproxy.cfg"));
+        let folder = config.parent().unwrap_or(Path::new("/"));
+        if disk.read(&config).is_none() && self.frozen.is_none() {
+            // Nothing was saved yet.
+            return;
+        }
+        // Written later, and read by nobody who serves.
+        let is_its = |path: &Path| path.starts_with(folder) && !path.ends_with("loaded");
+        let mut its = before.iter().filter(|(path, _)| is_its(path)).peekable();
+        if its.peek().is_none() {
+            let why = format!("after a power loss the link leads to {}", config.display());
+            return self.broke(Broken::new("S6", why));
+        }
+        if let Some((path, _)) = its.find(|(path, was)| disk.read(path).as_ref() != Some(was)) {
+            let why = format!("{} is torn after a power loss", path.display());
+            self.broke(Broken::new("S6", why));
         }
     }
 

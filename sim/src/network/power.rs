@@ -7,7 +7,7 @@
 //! not happen, a folder that was removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::files::{Node, State};
 use crate::dice::Dice;
@@ -80,6 +80,33 @@ impl Content {
 }
 
 impl State {
+    /// A file, or a folder with everything in it, survives from now on, and so do all names beside it.
+    /// Files with a second name are passed over: they were to be synced under that one.
+    pub(super) fn sync(&mut self, path: &Path) {
+        let mut names: BTreeMap<u64, u32> = BTreeMap::new();
+        for node in self.nodes.values() {
+            if let Node::File(number) = node {
+                *names.entry(*number).or_default() += 1;
+            }
+        }
+        let mut folders: BTreeSet<&Path> = path.parent().into_iter().collect();
+        for (name, node) in self.nodes.iter().filter(|(name, _)| name.starts_with(path)) {
+            match node {
+                Node::File(number) if names.get(number) == Some(&1) => {
+                    self.contents.entry(*number).or_default().sync();
+                }
+                Node::Folder => {
+                    folders.insert(name);
+                }
+                Node::File(_) | Node::Link(_) => {}
+            }
+        }
+        let is_in = |name: &Path| name.parent().is_some_and(|folder| folders.contains(folder));
+        self.safe.retain(|name, _| !is_in(name));
+        let now = self.nodes.iter().filter(|(name, _)| is_in(name));
+        self.safe.extend(now.map(|(name, node)| (name.clone(), node.clone())));
+    }
+
     /// The power fails. How much of what was not synced is lost differs from time to time.
     pub(super) fn cut_power(&mut self, dice: &mut Dice) {
         let chance = *dice.pick(&[10, 30, 60, 100]).unwrap_or(&100);

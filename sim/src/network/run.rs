@@ -380,7 +380,9 @@ impl Run {
                 world.site.die();
                 drop(world);
                 self.kill(now, u64::from(ms));
+                let before = self.disk.all();
                 self.disk.cut_power(&mut self.power);
+                lock(&self.world).survived(&before);
                 return true;
             }
             Fault::DiskFull(ms) => {
