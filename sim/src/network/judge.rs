@@ -79,6 +79,11 @@ impl World {
         *known = until_ms.max(*known);
     }
 
+    /// A fault that waited for its occasion happens now, and may show from here on.
+    pub fn strikes(&mut self, name: &'static str) {
+        self.shake(name, self.now_ms() + SHAKEN_MS);
+    }
+
     /// From now on it is not certain what tidegate is told, until then.
     pub fn hide(&mut self, until_ms: u64) {
         let now = self.now_ms();

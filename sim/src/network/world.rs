@@ -388,11 +388,13 @@ impl World {
         if self.armed.refuse_command && may_be_refused(command) {
             self.armed.refuse_command = false;
             self.sometimes("a command was refused without reason");
+            self.strikes("refuse-command");
             return Reply::Refused(DENIED.to_owned());
         }
         if matches!(command, RuntimeCommand::DeleteServer { .. }) && self.armed.busy > 0 {
             self.armed.busy -= 1;
             self.sometimes("a server still had connections");
+            self.strikes("busy");
             let busy = "Server still has connections attached to it, cannot remove it.";
             return Reply::Refused(busy.to_owned());
         }

@@ -288,8 +288,11 @@ fn drained(
     for entry in scene.cluster.wanted_since(host, since) {
         wanted.extend(wants(entry).into_iter().flatten().copied());
     }
-    // Whether one that answers is the right one is for S4.
-    match servers.difference(&wanted).find(|gone| !alive.contains(gone)) {
+    // Whether one that answers is the right one is for S4. What left only now may still be met, also by
+    // a route that waits for its new Service and keeps the one before.
+    let is_gone =
+        |gone: &&SocketAddr| !alive.contains(*gone) && !scene.cluster.has_left(gone, since);
+    match servers.difference(&wanted).find(is_gone) {
         None => Ok(()),
         Some(gone) => {
             let ms = scene.now - since;

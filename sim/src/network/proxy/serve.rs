@@ -124,6 +124,9 @@ async fn converse(world: &Shared, pid: u32, stream: &mut TcpStream) -> io::Resul
                 count_asked += 1;
                 if losing.is_none() && !command::only_looks(asked) {
                     losing = lock(world).armed.take_lose_commands();
+                    if losing.is_some() {
+                        lock(world).strikes("lose-commands");
+                    }
                 }
                 if losing == Some(0) {
                     // What was begun is done, what comes after is not, and nobody hears of it.
@@ -151,6 +154,7 @@ async fn converse(world: &Shared, pid: u32, stream: &mut TcpStream) -> io::Resul
         let cut = !answer.is_empty() && std::mem::take(&mut lock(world).armed.cut_answer);
         if cut {
             lock(world).sometimes("an answer of the runtime socket was cut");
+            lock(world).strikes("cut-answer");
             answer.truncate(answer.len() / 2);
             stream.write_all(&answer).await?;
             return Ok(());
