@@ -104,6 +104,22 @@ fn what_was_found_is_not_there_any_more() {
     }
 }
 
+/// Files are written and synced beside everything else.
+#[test]
+fn a_disk_that_takes_seconds_holds_up_no_runtime_command() {
+    let text = "haproxy 3.4\n0 service t1/web\n0 pods t1/web 1 -\n0 ingress t1/a a.example web\n\
+        60000 quiet\n61000 pods t1/web 1,2 -\n61100 fault slow-disk 8000\n61450 fault slow-disk 8000\n\
+        61900 pods t1/web 1,2,3 -\n65000 pods t1/web 1,2,3,4 -\n160000 quiet\n";
+    let out = run(&Schedule::from_text(text).unwrap(), true);
+    assert!(out.broken.is_none(), "{}", out.broken.unwrap());
+    for (at_ms, pod) in [(61_900, "10.0.0.3:8080"), (65_000, "10.0.0.4:8080")] {
+        let is_it = |words: &str| words.starts_with("AddServer") && words.contains(pod);
+        let added = out.trace.iter().find(|(_, row, words)| *row == "actions" && is_it(words));
+        let after_ms = added.unwrap().0 - at_ms;
+        assert!(after_ms < 50, "{pod} after {after_ms} ms");
+    }
+}
+
 #[test]
 fn promises_hold_on_the_network() {
     let (first, seeds) = (number("TIDEGATE_SEED", 1), number("TIDEGATE_NETWORK_SEEDS", 20));
