@@ -125,15 +125,8 @@ impl FilesLane {
                 }
             }
         }
-        let point = move |generations: &Generations, _: &Vault| {
-            generations.point(generation).map_err(|error| error.to_string())
-        };
-        if let Err(text) = self.off(point).await {
-            self.go_back(generation, previous).await;
-            return (files_refused(&text), None);
-        }
         let (reply, reloaded) = oneshot::channel();
-        let answer = match self.orders.send(Order::Reload(reply)).await {
+        let answer = match self.orders.send(Order::Reload(generation, reply)).await {
             Ok(()) => reloaded.await.unwrap_or(Reloaded::Unknown),
             Err(_) => Reloaded::Unknown,
         };
@@ -144,6 +137,10 @@ impl FilesLane {
                 // What was accepted ahead, and then not started, is no object's fault.
                 let words = if accepted { format!("{START}{words}") } else { words };
                 (Outcome::Refused(words.into()), None)
+            }
+            Reloaded::NotPointed(text) => {
+                self.go_back(generation, previous).await;
+                (files_refused(&text), None)
             }
             Reloaded::Unknown => (Outcome::Unknown, None),
         }

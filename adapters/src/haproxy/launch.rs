@@ -69,11 +69,15 @@ impl Supervisor {
             return None;
         }
         let good = self.generations.last_loaded(present)?;
-        let point = move |generations: &Generations| {
-            generations.point(good).map_err(|error| error.to_string())
-        };
-        self.generations.off(point).await.ok()?;
+        self.point(good).await.ok()?;
         Some(good)
+    }
+
+    async fn point(&self, generation: Generation) -> Result<(), String> {
+        let point = move |generations: &Generations| {
+            generations.point(generation).map_err(|error| error.to_string())
+        };
+        self.generations.off(point).await
     }
 
     /// Starts the master and waits until a worker serves.
@@ -130,7 +134,15 @@ impl Supervisor {
         if words.is_empty() { "HAProxy ended without a word".to_owned() } else { words }
     }
 
-    pub(super) async fn reload(&mut self, reply: oneshot::Sender<Reloaded>) -> Result<(), Ended> {
+    pub(super) async fn reload(
+        &mut self,
+        generation: Generation,
+        reply: oneshot::Sender<Reloaded>,
+    ) -> Result<(), Ended> {
+        if let Err(text) = self.point(generation).await {
+            let _ = reply.send(Reloaded::NotPointed(text));
+            return Ok(());
+        }
         match self.look().await {
             Presence::Serving(previous) => self.reload_running(Some(previous), reply).await,
             Presence::Mute => {

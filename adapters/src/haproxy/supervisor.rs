@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::capabilities::{self, Discovery};
-use super::files::Generations;
+use super::files::{Generation, Generations};
 use super::readback::Identity;
 use super::reload;
 use super::runtime::Control;
@@ -34,8 +34,9 @@ const STEADY: Duration = Duration::from_secs(10);
 
 /// Orders from outside.
 pub(super) enum Order {
-    /// Have HAProxy load what the link points to.
-    Reload(oneshot::Sender<Reloaded>),
+    /// Point the link to a generation and have HAProxy load it. Both are the supervisor's, which
+    /// would start an HAProxy by itself as soon as there is something to start from.
+    Reload(Generation, oneshot::Sender<Reloaded>),
     /// Clean end. Answered by whether connections had to be cut.
     Stop(StopMode, oneshot::Sender<bool>),
 }
@@ -47,6 +48,8 @@ pub(super) enum Reloaded {
     Serving(WorkerId),
     /// HAProxy's words.
     Refused(String),
+    /// The link could not be switched for good; the system's words.
+    NotPointed(String),
     /// No answer in time.
     Unknown,
 }
@@ -93,8 +96,8 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
-                    Some(Order::Reload(reply)) => {
-                        if self.reload(reply).await.is_err() {
+                    Some(Order::Reload(generation, reply)) => {
+                        if self.reload(generation, reply).await.is_err() {
                             return;
                         }
                         continue;
