@@ -10,6 +10,8 @@
 mod bed;
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "floor.rs"]
+mod floor;
 #[path = "common.rs"]
 mod tools;
 #[path = "../tests/cluster/town.rs"]
@@ -26,6 +28,7 @@ use bed::{Bed, crowd};
 use common::manifest::{classes, endpoint, ingress, service, slice_of};
 use common::rig::Rig;
 use common::traffic::Traffic;
+use floor::{Floor, version_of};
 use serde_json::{Value, json};
 use tools::{Arguments, Client, Report, cpu_of, memory_mib, ms, rounded, spread};
 use town::Town;
@@ -38,6 +41,8 @@ const PROBES: usize = 20;
 const SAMPLED: usize = 500;
 /// Pods that are replaced in a rollout.
 const ROLLED: usize = 20;
+/// Pause between two questions: whoever measures must not take the processor from what is measured.
+const PAUSE: Duration = Duration::from_micros(100);
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,7 +58,7 @@ fn main() {
     fleet.cold_start(&mut report);
     for part in only.split(',') {
         match part {
-            "endpoints" => fleet.endpoints(arguments.number("--changes", 600), &mut report),
+            "endpoints" => fleet.endpoints(&bed, arguments.number("--changes", 600), &mut report),
             "busy" => fleet.busy(&mut report),
             "apps" => fleet.new_apps(arguments.number("--new-apps", 300), &mut report),
             "routes" => fleet.routes(arguments.number("--routes", 3_000), &mut report),
@@ -61,8 +66,8 @@ fn main() {
             "churn" => fleet.churn(arguments.number("--churn-minutes", 1), &mut report),
             _ => {}
         }
+        fleet.memory(&format!("after {part}"), &mut report);
     }
-    fleet.memory("at the end", &mut report);
     report.add("reloads", json!({"count": fleet.rig.reload_count()}));
     report.print();
 }
@@ -152,33 +157,39 @@ impl Fleet {
         report.add(&format!("memory {when}"), figures);
     }
 
-    /// Swaps the only endpoint of a probe; the time from the answer of the API to the first right
-    /// one.
-    fn change_probe(&mut self, turn: usize, client: &mut Client) -> f64 {
+    /// Swaps the only endpoint of a probe. Returns its version, when the API server had answered,
+    /// and the time from then to the first right answer.
+    fn change_probe(&mut self, turn: usize, client: &mut Client) -> (String, Instant, f64) {
         let name = format!("app-{}", turn % PROBES);
         let fresh = self.addresses(1);
         let (wanted, host) = (fresh[0].to_string(), host(&name));
-        self.api.apply(&slice(&name, &fresh));
+        let changed = self.api.apply(&slice(&name, &fresh));
         let acked = Instant::now();
         while client.get(&host, "/").unwrap().body != wanted {
             assert!(acked.elapsed() < PATIENCE, "{host} does not answer as {wanted}");
+            std::thread::sleep(PAUSE);
         }
-        ms(acked.elapsed())
+        (version_of(&changed), acked, ms(acked.elapsed()))
     }
 
-    fn endpoints(&mut self, changes: usize, report: &mut Report) {
+    fn endpoints(&mut self, bed: &Bed, changes: usize, report: &mut Report) {
         let mut client = Client::connect(self.rig.http).unwrap();
+        let (version, ..) = self.change_probe(0, &mut client);
+        let floor = Floor::watch(&bed.plane.access(PORT, ADMIN), &version);
         for with_routes in [false, true] {
-            let (mut took, begin) = (Vec::new(), Instant::now());
+            let (mut took, mut told, begin) = (Vec::new(), Vec::new(), Instant::now());
             for turn in 0..changes {
                 wait_until(begin + Duration::from_millis(turn as u64 * 50));
                 if with_routes && turn % 20 == 0 {
                     self.change_route(turn / 20);
                 }
-                took.push(self.change_probe(turn, &mut client));
+                let (version, acked, all) = self.change_probe(turn, &mut client);
+                took.push(all);
+                told.extend(floor.delay(&version, acked));
             }
             let what = if with_routes { ", and 1 route a second" } else { "" };
             report.add(&format!("endpoint change{what}, ms"), spread(took));
+            report.add("… until another watch of it tells, ms", spread(told));
         }
     }
 
@@ -304,6 +315,7 @@ impl Fleet {
                     404 => {}
                     status => *other.entry(status.to_string()).or_insert(0_u64) += 1,
                 }
+                std::thread::sleep(PAUSE);
                 assert!(acked.elapsed() < PATIENCE, "{name} does not answer");
             }
             took.push(ms(acked.elapsed()));

@@ -19,6 +19,7 @@ pub mod value;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -102,7 +103,10 @@ pub fn parse() -> Cli {
 #[must_use]
 pub fn execute(cli: Cli) -> ExitCode {
     let Cli { output: form, verb } = cli;
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // The loop has a thread while it works out a large step; others are served meanwhile.
+    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("tidegate: cannot start: {error}");
@@ -125,7 +129,12 @@ async fn perform(verb: Verb, form: Output) -> anyhow::Result<End> {
     match verb {
         Verb::Run(args) => {
             telemetry::start(args.log_format, &args.log)?;
-            crate::run::run(args.options()?, crate::os::ports()?, stop_signal()?).await?;
+            let (options, ports, stop) = (args.options()?, crate::os::ports()?, stop_signal()?);
+            // A task among those it talks to: what arrives is passed on within a thread, where this
+            // future of the main thread would be woken on another one, twice for each change.
+            tokio::spawn(crate::run::run(options, ports, stop))
+                .await
+                .context("the loop panicked")??;
             Ok(End::Fine)
         }
         Verb::Demo(args) => demo::demo(args, form).await,

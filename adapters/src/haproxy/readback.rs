@@ -192,10 +192,21 @@ struct Columns {
     admin: usize,
 }
 
+/// The words of a line that are used.
+#[derive(Default)]
+struct Words<'l> {
+    backend: Option<&'l str>,
+    server: Option<&'l str>,
+    address: Option<&'l str>,
+    port: Option<&'l str>,
+    admin: Option<&'l str>,
+}
+
 impl Columns {
     fn read(header: &str) -> Option<Columns> {
         let header = header.strip_prefix('#')?;
-        let column = |name: &str| header.split_whitespace().position(|word| word == name);
+        let header = header.trim();
+        let column = |name: &str| header.split(' ').position(|word| word == name);
         Some(Columns {
             backend: column("be_name")?,
             server: column("srv_name")?,
@@ -219,16 +230,27 @@ impl ServersState {
     /// `None` if the line makes no sense.
     fn server(&mut self, line: &str) -> Option<()> {
         let columns = self.columns.as_ref()?;
-        let field = |column: usize| line.split_ascii_whitespace().nth(column);
-        let (Some(backend), Some(server)) = (field(columns.backend), field(columns.server)) else {
+        let mut words = Words::default();
+        // Each line once: there is one for each server.
+        for (at, word) in line.split(' ').enumerate() {
+            match at {
+                at if at == columns.backend => words.backend = Some(word),
+                at if at == columns.server => words.server = Some(word),
+                at if at == columns.address => words.address = Some(word),
+                at if at == columns.admin => words.admin = Some(word),
+                at if at == columns.port => words.port = Some(word),
+                _ => {}
+            }
+        }
+        let (Some(backend), Some(server)) = (words.backend, words.server) else {
             return Some(());
         };
         if backend.starts_with(STATIC_PREFIX) {
             return Some(());
         }
-        let ip = field(columns.address).and_then(|text| IpAddr::from_str(text).ok());
-        let port = field(columns.port).and_then(|text| text.parse().ok());
-        let admin: u32 = field(columns.admin)?.parse().ok()?;
+        let ip = words.address.and_then(|text| IpAddr::from_str(text).ok());
+        let port = words.port.and_then(|text| text.parse().ok());
+        let admin: u32 = words.admin?.parse().ok()?;
         let observed = ObservedServer {
             slot: server.strip_prefix('s').and_then(|number| number.parse().ok()).unwrap_or(0),
             address: ip.zip(port).and_then(|(ip, port)| used(SocketAddr::new(ip, port))),

@@ -148,7 +148,7 @@ impl Connection {
         write.flush().await?;
         loop {
             let mut start = 0;
-            while let Some(length) = buffer[start..].iter().position(|byte| *byte == b'\n') {
+            while let Some(length) = memchr::memchr(b'\n', &buffer[start..]) {
                 let end = start + length;
                 let mark = &buffer[end..buffer.len().min(end + END.len())];
                 let is_last = mark == END;
@@ -156,7 +156,11 @@ impl Connection {
                     // What follows tells whether this is the end.
                     break;
                 }
-                each(&String::from_utf8_lossy(&buffer[start..end]));
+                let line = &buffer[start..end];
+                match str::from_utf8(line) {
+                    Ok(line) => each(line),
+                    Err(_) => each(&String::from_utf8_lossy(line)),
+                }
                 if is_last {
                     buffer.drain(..end + END.len());
                     return Ok(());
@@ -200,7 +204,7 @@ async fn receive(
 fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
-        at += buffer.get(at..)?.iter().position(|byte| *byte == b'\n')?;
+        at += memchr::memchr(b'\n', buffer.get(at..)?)?;
         if buffer.get(at..at + END.len())? == END {
             return Some(at);
         }

@@ -209,6 +209,11 @@ struct Shell {
     date_at: Time,
 }
 
+/// Until it is true, or nobody can make it so any more.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 impl Shell {
     /// Feeds the controller until told to stop.
     async fn serve(
@@ -230,7 +235,7 @@ impl Shell {
             tokio::select! {
                 biased;
                 // A dropped sender is a stop too.
-                _ = stop.wait_for(|stop| *stop), if drained.is_none() => {
+                () = told(&mut stop), if drained.is_none() => {
                     self.report.readiness(Readiness::Draining);
                     self.drain = Some(self.watch_drain());
                     tracing::info!(delay_s = drain_delay.as_secs(), "draining");

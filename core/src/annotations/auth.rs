@@ -93,16 +93,27 @@ pub const FAMILY: Family = Family {
             "http-request set-var(txn.av) str(no) if {on:auth} \
              !{ req.fhdr(authorization) -m beg -i basic }",
         ),
-        rule("http-request set-var(txn.az) req.fhdr(authorization) if {on:auth}"),
-        rule("http-request set-var(txn.ap) {f:auth},concat(:,txn.az) if {on:auth}"),
+        rule("http-request set-var(txn.ak) {f:auth} if {on:auth}"),
+        // As `EARLY` has it.
+        rule("http-request set-var(txn.ak) var(txn.pol) if {only:auth}"),
         rule(
             "http-request set-var(txn.av) str(yes) if {on:auth} !{ var(txn.av) -m found } \
-             { var(txn.ap),concat(:,proc.tidegate_auth),sha2(256),in_table(tidegate-auth) -m bool }",
+             { req.fhdr(authorization),concat(:,txn.ak),concat(:,proc.tidegate_auth),sha2(256),\
+             in_table(tidegate-auth) -m bool }",
+        ),
+        rule(
+            "http-request set-var(txn.ah) req.fhdr(authorization) \
+             if {on:auth} !{ var(txn.av) -m found }",
+        ),
+        rule(
+            "http-request set-var(txn.ap) {f:auth},concat(:,txn.ah) \
+             if {on:auth} !{ var(txn.av) -m found }",
         ),
         rule("http-request lua.tidegate-auth if {on:auth} !{ var(txn.av) -m found }"),
         rule(
-            "http-request track-sc1 var(txn.ap),concat(:,proc.tidegate_auth),sha2(256) \
-             table tidegate-auth if {on:auth} { var(txn.av) -m str new }",
+            "http-request track-sc1 \
+             req.fhdr(authorization),concat(:,txn.ak),concat(:,proc.tidegate_auth),sha2(256) table \
+             tidegate-auth if {on:auth} { var(txn.av) -m str new }",
         ),
         rule(
             "http-request return status 401 content-type text/plain \
@@ -117,13 +128,12 @@ pub const FAMILY: Family = Family {
     ],
 };
 
-/// Before all families: a route that uses no other one, and a user who is remembered, need no
-/// more. `{only:auth}` is the condition of the former.
-pub const EARLY: [&str; 2] = [
-    "http-request set-var(txn.az) req.fhdr(authorization) if {only:auth}",
-    "http-request allow if {only:auth} { {f:auth},concat(:,txn.az),\
-     concat(:,proc.tidegate_auth),sha2(256),in_table(tidegate-auth) -m bool }",
-];
+/// As soon as the policy is known: a route that uses no other family, and a user who is remembered,
+/// need no more. `{only:auth}` is the condition of the former; the policy then says no more than
+/// the field does, and saves taking it out.
+pub const EARLY: &str = "http-request allow if {only:auth} \
+    { req.fhdr(authorization),concat(:,txn.pol),concat(:,proc.tidegate_auth),sha2(256),\
+    in_table(tidegate-auth) -m bool }";
 
 const fn rule(text: &'static str) -> Rule {
     Rule { at: Section::Request, when: has_lua, text: RuleText::Line(text) }

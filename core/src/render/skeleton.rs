@@ -205,19 +205,20 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     quic::before_routing(skeleton, HOST, out)?;
     quic::announce(skeleton, out)?;
     routing(out)?;
+    let policy = "http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)";
+    writeln!(out, "  {policy}")?;
+    let backend = "http-request set-var(txn.be) var(txn.be),field(2,|)";
+    if skeleton.capabilities.lua {
+        writeln!(out, "  {backend} if {}", expand("{only:auth}"))?;
+        writeln!(out, "  {}", expand(auth::EARLY))?;
+    }
     out.write_str(
-        "  http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)\n\
-         \x20 http-request return status 503 unless { var(txn.pol) -m found }\n\
+        "  http-request return status 503 unless { var(txn.pol) -m found }\n\
          \x20 http-request set-var(txn.fl) var(txn.pol),field(1,|)\n",
     )?;
     let canary = "http-request set-var(txn.cb) var(txn.be),field(4,|) if {on:canary}";
     writeln!(out, "  {}", expand(canary))?;
-    out.write_str("  http-request set-var(txn.be) var(txn.be),field(2,|)\n")?;
-    if skeleton.capabilities.lua {
-        for line in auth::EARLY {
-            writeln!(out, "  {}", expand(line))?;
-        }
-    }
+    writeln!(out, "  {backend} if {{ var(txn.be) -m beg | }}")?;
     write_rules(skeleton, Section::Request, "http-request", out)?;
     write_rules(skeleton, Section::Response, "http-response", out)?;
     out.write_str("  use_backend %[var(txn.be)]\n  default_backend tidegate-503\n\n")
@@ -331,7 +332,7 @@ fn place(name: &str) -> Option<String> {
     let position = field_position(field)?;
     match what {
         "f" => Some(format!("var(txn.pol),field({position},|)")),
-        "only" => Some(format!("{{ var(txn.fl) -m str {} }}", flag_of(field))),
+        "only" => Some(format!("{{ var(txn.pol) -m beg {}| }}", flag_of(field))),
         "on" => Some(format!("{{ var(txn.fl) -m sub {} }}", flag_of(field))),
         _ => None,
     }
