@@ -3,7 +3,9 @@
 //! writes it anew. `adapters/tests/families` sees by real reloads that the costs are so.
 
 use tidegate_core::annotations::dialect::{Dialect, Target, Verdict};
-use tidegate_core::annotations::{Annotation, FAMILIES, Mechanism, Registry, Scopes, flag_of};
+use tidegate_core::annotations::{
+    Annotation, FAMILIES, Mechanism, Registry, Scopes, flag_of, policy_fields,
+};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/keys-haproxytech.md");
 
@@ -106,10 +108,15 @@ fn what_reloads_names_the_limit() {
 /// Every policy field has a letter of its own; with `?` one route would run another one's rules.
 #[test]
 fn every_policy_field_has_a_flag_of_its_own() {
-    let fields: Vec<_> = FAMILIES.iter().flat_map(|family| family.fields).collect();
+    let mut fields: Vec<&str> = policy_fields().collect();
     let mut flags: Vec<char> = fields.iter().map(|field| flag_of(field)).collect();
     assert!(!flags.contains(&'?'), "more fields than letters: {}", fields.len());
     flags.sort_unstable();
     flags.dedup();
     assert_eq!(flags.len(), fields.len(), "a letter or a field twice");
+    let mut of_families: Vec<&str> =
+        FAMILIES.iter().flat_map(|family| family.fields).copied().collect();
+    of_families.sort_unstable();
+    fields.sort_unstable();
+    assert_eq!(fields, of_families);
 }

@@ -81,6 +81,9 @@ pub fn encode(
     bytes: &dyn Fn(&FileContent) -> Option<Arc<[u8]>>,
 ) -> Script {
     let mut script = Script::default();
+    // Most lines are shorter.
+    script.text.reserve(80 * commands.len());
+    script.steps.reserve(commands.len());
     let mut at = 0;
     while let Some(command) = commands.get(at) {
         let group = bulk_length(&commands[at..], limits);

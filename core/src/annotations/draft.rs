@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::value::Network;
-use super::{FAMILIES, flag_of};
+use super::{flag_of, policy_fields};
 use crate::action::MapId;
 use crate::desired::{Contribution, HostClients, ServerFile};
 use crate::digest::Digest;
@@ -83,9 +83,9 @@ impl RouteDraft {
             return None;
         }
         let mut record = String::new();
-        let order = || FAMILIES.iter().flat_map(|family| family.fields);
-        record.extend(order().filter(|f| self.fields.contains_key(*f)).map(|f| flag_of(f)));
-        for field in order() {
+        let given = policy_fields().filter(|field| self.fields.contains_key(field));
+        record.extend(given.map(flag_of));
+        for field in policy_fields() {
             record.push('|');
             record.push_str(self.get(field).unwrap_or(""));
         }

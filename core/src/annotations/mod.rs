@@ -426,11 +426,35 @@ pub fn is_static(key: &str) -> bool {
     })
 }
 
+/// Fields that stand at the beginning of a record. HAProxy looks for a field byte by byte from the
+/// beginning, so those come first that many routes have and that are short.
+const FIRST_FIELDS: [&str; 14] = [
+    "auth",
+    "allow",
+    "deny",
+    "t-server",
+    "t-tunnel",
+    "t-client",
+    "t-connect",
+    "t-queue",
+    "rewrite",
+    "host",
+    "rate",
+    "rq-set",
+    "rs-del",
+    "rs-set",
+];
+
+/// The fields of a policy record in their order, behind the flags.
+pub fn policy_fields() -> impl Iterator<Item = &'static str> {
+    let fields = FAMILIES.iter().flat_map(|family| family.fields).copied();
+    FIRST_FIELDS.into_iter().chain(fields.filter(|field| !FIRST_FIELDS.contains(field)))
+}
+
 /// The position (from 1) of a policy field in the record; position 1 is the flags.
 #[must_use]
 pub fn field_position(name: &str) -> Option<usize> {
-    let fields = FAMILIES.iter().flat_map(|family| family.fields);
-    fields.into_iter().position(|field| *field == name).map(|at| at + 2)
+    policy_fields().position(|field| field == name).map(|at| at + 2)
 }
 
 /// The letter that marks a field in the flags of a policy record.

@@ -63,6 +63,22 @@ pub struct Layout {
     pub(super) backends: Option<(Arc<Skeleton>, Kept<Arc<Backend>>)>,
     pub(super) maps: BTreeMap<MapId, Kept<Owned<Arc<str>>>>,
     pub(super) digests: Digests,
+    /// The last static part, and what names it.
+    skeleton: Option<(Arc<Skeleton>, Arc<str>)>,
+}
+
+impl Layout {
+    /// What names a static part, remembered as long as it is the same.
+    pub(super) fn skeleton_digest(&mut self, skeleton: &Arc<Skeleton>) -> Arc<str> {
+        match &self.skeleton {
+            Some((before, digest)) if Arc::ptr_eq(before, skeleton) => digest.clone(),
+            _ => {
+                let digest = super::skeleton_digest(skeleton);
+                self.skeleton = Some((skeleton.clone(), digest.clone()));
+                digest
+            }
+        }
+    }
 }
 
 /// Digests of the shards of an image's large tables.

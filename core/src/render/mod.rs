@@ -55,7 +55,7 @@ pub fn config_after(
     dir: &str,
     out: &mut dyn Out,
 ) -> fmt::Result {
-    skeleton::write(&image.skeleton, dir, &skeleton_digest(&image.skeleton), out)?;
+    skeleton::write(&image.skeleton, dir, &layout.skeleton_digest(&image.skeleton), out)?;
     backend::write_after(layout, image, dir, out)
 }
 
@@ -144,7 +144,7 @@ pub fn image_digest(image: &Image) -> Digest {
 pub fn image_digest_after(layout: &mut Layout, image: &Image) -> Digest {
     let mut out = DigestWriter::default();
     // Writing to a digest cannot fail.
-    let _ = skeleton::write_once(&image.skeleton, &mut out);
+    let _ = out.write_str(&layout.skeleton_digest(&image.skeleton));
     let _ = profile::write_snippets(image, &mut out);
     let _ = backend::write_specimen(&image.skeleton, &mut out);
     let digests = &mut layout.digests;

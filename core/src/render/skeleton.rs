@@ -12,8 +12,8 @@ use core::net::SocketAddr;
 
 use crate::annotations::redirect::CODES;
 use crate::annotations::{
-    FAMILIES, Rule, RuleText, Section, auth, connection, field_position, flag_of, listener, logs,
-    process, rate, rule_groups,
+    Rule, RuleText, Section, auth, connection, field_position, flag_of, listener, logs,
+    policy_fields, process, rate, rule_groups,
 };
 use crate::applied::LEDGER_EPOCH;
 use crate::desired::Skeleton;
@@ -278,9 +278,8 @@ pub fn write_rules(
     for rules in rule_groups() {
         let lines = lines_of(rules, skeleton, section);
         if !lines.is_empty() {
-            let used = |field: &&&str| lines.iter().any(|l| l.contains(&format!("{{on:{field}}}")));
-            let fields = FAMILIES.iter().flat_map(|family| family.fields);
-            let flags = fields.filter(used).map(|field| flag_of(field)).collect();
+            let used = |field: &&str| lines.iter().any(|l| l.contains(&format!("{{on:{field}}}")));
+            let flags = policy_fields().filter(used).map(flag_of).collect();
             groups.push((lines, flags));
         }
     }

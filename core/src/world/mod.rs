@@ -9,6 +9,7 @@ mod fact;
 mod follow;
 pub mod host;
 mod index;
+pub mod ingress;
 pub mod lookup;
 pub mod memory;
 pub mod named;

@@ -2,6 +2,7 @@
 //! and without any code of core's decisions.
 
 pub mod annotations;
+mod claims;
 mod clients;
 mod customs;
 pub mod routing;
