@@ -184,7 +184,8 @@ impl Fault {
         )
     }
 
-    fn numbers(self) -> Vec<u32> {
+    /// Its numbers, in their order.
+    pub(super) fn numbers(self) -> Vec<u32> {
         match self {
             Fault::Partition(n)
             | Fault::Delay(n)
