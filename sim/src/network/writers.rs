@@ -77,7 +77,7 @@ impl World {
         } else if now >= unsure_until_ms {
             let ago = now - renewed_ms;
             let holder = holder.map_or("nobody", ReplicaId::identity);
-            let why = format!("{what} is written, and {holder} holds the Lease since {ago} ms");
+            let why = format!("{what} is written, and {holder} renewed the Lease {ago} ms ago");
             self.broke_at(id, Broken::new("S17", why));
         }
     }
