@@ -12,7 +12,7 @@ use tidegate_core::action::MapId;
 use super::STATE_DIR;
 use super::fault::{DENIED, Fault};
 use super::replica::{Replica, ReplicaId};
-use super::run::{COPY_MS, Due, Run};
+use super::run::{AUDIT_MS, COPY_MS, Due, Run};
 use super::schedule::Happens;
 use super::world::lock;
 use crate::swarm::schedule::What;
@@ -243,7 +243,7 @@ impl Run {
                 let worker = site.workers.iter_mut().rev().find(|worker| !worker.stopping);
                 let routes = worker.and_then(|worker| worker.memory.maps.get_mut(&MapId::Route));
                 routes.and_then(Vec::pop);
-                until_ms = now + 80_000;
+                until_ms = now + AUDIT_MS;
             }
             _ => {}
         }

@@ -26,6 +26,8 @@ use crate::swarm::schedule::What;
 
 /// Time from the death of tidegate in a write to its next start, in milliseconds.
 const AGAIN_MS: u64 = 500;
+/// From when HAProxy's memory is changed behind tidegate to when an audit has put that right.
+pub(super) const AUDIT_MS: u64 = 80_000;
 /// Time between copies of the API server's store.
 pub(super) const COPY_MS: u64 = 3_000;
 /// Time between two looks at what requests meet while nothing happens.
@@ -186,6 +188,10 @@ impl Run {
         replica.listed.clear();
         replica.hide(now, now + after_ms + 20_000);
         replica.shake("controller-dies", now + after_ms + 25_000);
+        if now < replica.armed.hang_until_ms {
+            // HAProxy may yet run what it was sent, after the next life has read it back.
+            replica.shake("hang", replica.armed.hang_until_ms + AUDIT_MS);
+        }
         drop(world);
         self.due.retain(|(_, due)| *due != Due::ControllerReturns(id));
         self.due.push((now + after_ms, Due::ControllerReturns(id)));
