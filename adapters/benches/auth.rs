@@ -1,6 +1,6 @@
 //! Basic authentication at scale, behind tidegate and HAProxy 3.4: 1,000 users and 1,000 Ingresses
 //! each with a policy of its own, against the same Ingresses without: `cargo bench -p tidegate
-//! --bench auth [-- --apps 1000 --users 1000 --rounds 9 --changes 200] [--output json]`.
+//! --bench auth [-- --apps 1000 --users 1000 --rounds 60 --round-ms 250 --changes 200] [--output json]`.
 //!
 //! Both kinds of routes are in one tidegate and one HAProxy, and are asked in turn by the same
 //! client, so that a busy machine disturbs both alike. What is measured and what bounds it:
@@ -40,8 +40,8 @@ fn main() {
     let arguments = Arguments::read();
     let apps = arguments.number("--apps", 1_000);
     let users = arguments.number("--users", 1_000);
-    let rounds = arguments.number("--rounds", 9);
-    let lasting = Duration::from_millis(arguments.number("--round-ms", 1_000) as u64);
+    let rounds = arguments.number("--rounds", 60);
+    let lasting = Duration::from_millis(arguments.number("--round-ms", 250) as u64);
     let changes = arguments.number("--changes", 200);
     let mut report = Report::new(&arguments);
     let town = Town::start(apps, users);

@@ -96,7 +96,9 @@ impl Fleet {
         for class in classes() {
             api.apply(&class);
         }
-        let mut fleet = Fleet { api, rig: bed.rig("3.4"), apps, given: 0 };
+        // As people run it, without every command in the log.
+        let rig = bed.rig("3.4").arguments(&["--log", "info"]);
+        let mut fleet = Fleet { api, rig, apps, given: 0 };
         let mut objects = Vec::new();
         for number in 0..apps {
             let name = format!("app-{number}");

@@ -84,6 +84,11 @@ pub trait Files: Send + Sync {
     /// The whole content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// Opens a file to be read from its beginning, piece by piece.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
+        Ok(Box::new(io::Cursor::new(self.read(path)?)))
+    }
+
     /// Replaces the content at once and for good (new file, sync, rename, sync): readers see the
     /// old or the new, also after a power loss.
     fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()>;

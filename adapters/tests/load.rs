@@ -4,8 +4,9 @@ mod common;
 
 use std::time::Duration;
 
+use common::client::Request;
 use common::manifest::{app, classes, config_map, ingress, service, slice};
-use common::pods::Pod;
+use common::pods::{Manner, Pod};
 use common::rig::Rig;
 use common::traffic::Traffic;
 use common::{Scenarios, ensure, eventually};
@@ -32,6 +33,7 @@ fn load(version: &'static str) {
     scenarios.run("new backends under load", || new_backends(&rig));
     scenarios.run("rolling replacement", || rolling(&rig, &pods));
     scenarios.run("a pod dies unannounced", || dies(&rig));
+    scenarios.run("a pod hangs up without an answer", || hangs_up(&rig));
     scenarios.finish();
 }
 
@@ -132,6 +134,33 @@ fn dies(rig: &Rig) {
     rig.put("mortal", &objects);
     traffic.pass(300);
     traffic.finish(&format!("HAProxy {}: a pod died", rig.version));
+}
+
+/// A pod takes a request and closes the connection. What may be sent twice goes to the other pod, whole,
+/// whether it fits into a small buffer or not; what may not is answered with 502.
+fn hangs_up(rig: &Rig) {
+    let pods = Pod::several("curt", 2);
+    let mut objects = app("curt", &pods.iter().collect::<Vec<_>>());
+    objects.push(ingress("curt").all("curt.test", "curt").into());
+    rig.put("curt", &objects);
+    for pod in &pods {
+        wait_answers(rig, "curt.test", &pod.name);
+    }
+    pods[0].behave(Manner::HangsUp);
+    for bytes in [10, 1_000, 3_500, 4_000, 4_500, 8_000, 12_000] {
+        let before = pods[0].requests();
+        let header = "x".repeat(bytes);
+        for _ in 0..4 {
+            let request = Request::get("curt.test", "/").header("x-much", &header);
+            let answer = rig.ask(&request).unwrap();
+            assert_eq!((answer.status, answer.name()), (200, &*pods[1].name), "{bytes} bytes");
+            assert_eq!(answer.seen("x-much"), Some(&*header), "{bytes} bytes");
+        }
+        assert!(pods[0].requests() > before, "{bytes} bytes were never sent twice");
+    }
+    let post = || rig.ask(&Request::get("curt.test", "/").method("POST")).unwrap().status;
+    let statuses: Vec<u16> = (0..4).map(|_| post()).collect();
+    assert!(statuses.contains(&502) && statuses.contains(&200), "{statuses:?}");
 }
 
 fn wait_answers(rig: &Rig, host: &str, pod: &str) {

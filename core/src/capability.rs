@@ -37,6 +37,9 @@ pub struct Capabilities {
     pub memory: u64,
     /// QUIC, so HTTP/3: a build with it, that bounds how long its handshakes take (3.0 and later).
     pub quic: bool,
+    /// `option use-small-buffers l7-retries` (3.4): a request that may have to be sent again is kept
+    /// without copying a whole buffer.
+    pub small_buffers: bool,
 }
 
 /// The three tiers of the design; for documents and reports. Plans look at single abilities.
@@ -82,6 +85,7 @@ impl Capabilities {
             isolated_sessions: true,
             memory: 0,
             quic: true,
+            small_buffers: true,
         }
     }
 
@@ -95,6 +99,7 @@ impl Capabilities {
             sni_auto: false,
             timeout_connect: false,
             lua_conversion: false,
+            small_buffers: false,
             ..Capabilities::tier_a()
         }
     }

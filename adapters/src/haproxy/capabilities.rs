@@ -86,7 +86,7 @@ struct Trial {
     lines: &'static str,
 }
 
-const TRIALS: [Trial; 8] = [
+const TRIALS: [Trial; 9] = [
     Trial {
         ability: "headers_bin",
         what: "set-headers-bin, del-headers-bin",
@@ -138,6 +138,13 @@ const TRIALS: [Trial; 8] = [
         section: "backend",
         lines: "global\n tune.lua.bool-sample-conversion normal\n",
     },
+    Trial {
+        ability: "small_buffers",
+        what: "option use-small-buffers l7-retries",
+        since: Release(3, 4, 0),
+        section: "backend",
+        lines: " option use-small-buffers l7-retries\nglobal\n tune.bufsize.small 4096\n",
+    },
     // What a build with QUIC must accept too; the build itself is in its list of features.
     Trial {
         ability: "quic",
@@ -176,7 +183,7 @@ pub async fn of_binary(ports: &Ports, binary: &Path, scratch: &Path) -> io::Resu
         let text = format!("{} does not say that it is HAProxy", binary.display());
         io::Error::new(io::ErrorKind::InvalidData, text)
     })?;
-    let [one, two, three, four, five, six, seven, eight] = &TRIALS;
+    let [one, two, three, four, five, six, seven, eight, nine] = &TRIALS;
     let tried = tokio::try_join!(
         biased;
         try_config(ports, binary, scratch, one),
@@ -187,8 +194,9 @@ pub async fn of_binary(ports: &Ports, binary: &Path, scratch: &Path) -> io::Resu
         try_config(ports, binary, scratch, six),
         try_config(ports, binary, scratch, seven),
         try_config(ports, binary, scratch, eight),
+        try_config(ports, binary, scratch, nine),
     )?;
-    let mut tried: [(bool, String); 8] = tried.into();
+    let mut tried: [(bool, String); 9] = tried.into();
     let [.., quic] = &mut tried;
     if !has_feature(&text, "QUIC") {
         *quic = (false, "HTTP/3: haproxy -vv does not have +QUIC".to_owned());
@@ -226,7 +234,7 @@ async fn try_config(
     })
 }
 
-fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 8]) -> Discovery {
+fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 9]) -> Discovery {
     let (descriptors, memory) = limits;
     let release = Release::parse(version);
     let dynamic_backends = release.is_some_and(|release| release >= DYNAMIC_BACKENDS);
@@ -263,6 +271,7 @@ fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 8]) -> D
         sni_auto,
         lua,
         conversion,
+        small_buffers,
         quic,
     ] = &tried;
     let capabilities = Capabilities {
@@ -280,6 +289,7 @@ fn discovery(version: &str, limits: (u64, u64), tried: [(bool, String); 8]) -> D
         isolated_sessions,
         memory,
         quic: quic.0,
+        small_buffers: small_buffers.0,
     };
     for (trial, (present, reason)) in TRIALS.iter().zip(tried) {
         findings.push(Finding { ability: trial.ability, present, reason });

@@ -8,6 +8,7 @@
 //! `new`, `set`, `commit`, and an `abort` that finds nothing to do unless the commit failed, as an
 //! open transaction would swallow the next file's bytes on 2.6.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tidegate_core::action::{MapId, RuntimeCommand, ServerState};
@@ -276,38 +277,43 @@ fn check_entry(key: &str, value: &str) -> Result<(), String> {
 
 /// A text without white space and control characters.
 fn word(text: &str) -> Result<&str, String> {
-    if text.is_empty() || text.contains(|c: char| c.is_ascii_whitespace() || c.is_control()) {
+    let plain = |byte: u8| byte.is_ascii_graphic();
+    let strange = |c: char| c.is_ascii_whitespace() || c.is_control();
+    if text.is_empty() || (!text.bytes().all(plain) && text.contains(strange)) {
         Err("tidegate: empty, white space or control characters in a name".into())
     } else {
         Ok(text)
     }
 }
 
-fn words(command: &RuntimeCommand) -> Result<Vec<String>, String> {
-    let split = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let server_of = |backend: &str, server: &str| format!("{backend}/{server}");
+fn words(command: &RuntimeCommand) -> Result<Vec<Cow<'_, str>>, String> {
+    let server_of = |backend: &str, server: &str| -> Result<Cow<'_, str>, String> {
+        Ok([word(backend)?, "/", word(server)?].concat().into())
+    };
     Ok(match command {
         RuntimeCommand::AddBackend { backend, profile } => {
-            split(&format!("add backend {} from {}", word(backend)?, word(profile)?))
+            plain(&["add", "backend", word(backend)?, "from", word(profile)?])
         }
         RuntimeCommand::PublishBackend { backend } => {
-            split(&format!("publish backend {}", word(backend)?))
+            plain(&["publish", "backend", word(backend)?])
         }
         RuntimeCommand::UnpublishBackend { backend } => {
-            split(&format!("unpublish backend {}", word(backend)?))
+            plain(&["unpublish", "backend", word(backend)?])
         }
-        RuntimeCommand::DeleteBackend { backend } => {
-            split(&format!("del backend {}", word(backend)?))
-        }
+        RuntimeCommand::DeleteBackend { backend } => plain(&["del", "backend", word(backend)?]),
         RuntimeCommand::AddServer { backend, server, address, keywords } => {
-            let name = server_of(word(backend)?, word(server)?);
-            let mut words = vec!["add".to_owned(), "server".to_owned(), name, address.to_string()];
-            words.extend(config_words(keywords)?);
+            let mut words = plain(&["add", "server"]);
+            words.push(server_of(backend, server)?);
+            words.push(address.to_string().into());
+            words.extend(config_words(keywords)?.into_iter().map(Cow::Owned));
             words
         }
         RuntimeCommand::SetServerAddress { backend, server, address } => {
-            let name = server_of(word(backend)?, word(server)?);
-            split(&format!("set server {name} addr {} port {}", address.ip(), address.port()))
+            let mut words = plain(&["set", "server"]);
+            words.push(server_of(backend, server)?);
+            words.extend(["addr".into(), address.ip().to_string().into()]);
+            words.extend(["port".into(), address.port().to_string().into()]);
+            words
         }
         RuntimeCommand::SetServerState { backend, server, state } => {
             let state = match state {
@@ -315,31 +321,35 @@ fn words(command: &RuntimeCommand) -> Result<Vec<String>, String> {
                 ServerState::Drain => "drain",
                 ServerState::Maint => "maint",
             };
-            let name = server_of(word(backend)?, word(server)?);
-            split(&format!("set server {name} state {state}"))
+            let mut words = plain(&["set", "server"]);
+            words.push(server_of(backend, server)?);
+            words.extend(["state".into(), state.into()]);
+            words
         }
         RuntimeCommand::EnableHealth { backend, server } => {
-            split(&format!("enable health {}", server_of(word(backend)?, word(server)?)))
+            let mut words = plain(&["enable", "health"]);
+            words.push(server_of(backend, server)?);
+            words
         }
         RuntimeCommand::ShutdownSessions { backend, server } => {
-            split(&format!("shutdown sessions server {}", server_of(word(backend)?, word(server)?)))
+            let mut words = plain(&["shutdown", "sessions", "server"]);
+            words.push(server_of(backend, server)?);
+            words
         }
         RuntimeCommand::DeleteServer { backend, server } => {
-            split(&format!("del server {}", server_of(word(backend)?, word(server)?)))
+            let mut words = plain(&["del", "server"]);
+            words.push(server_of(backend, server)?);
+            words
         }
         RuntimeCommand::AddMapEntry { map, key, value } => entry("add", *map, key, value)?,
         RuntimeCommand::SetMapEntry { map, key, value } => entry("set", *map, key, value)?,
         RuntimeCommand::DeleteMapEntry { map, key } => {
-            split(&format!("del map {} {}", map.file(), word(key)?))
+            plain(&["del", "map", map.file(), word(key)?])
         }
-        RuntimeCommand::DeleteCertificate { file } => {
-            split(&format!("del ssl cert {}", word(file)?))
-        }
-        RuntimeCommand::DeleteAuthority { file } => {
-            split(&format!("del ssl ca-file {}", word(file)?))
-        }
+        RuntimeCommand::DeleteCertificate { file } => plain(&["del", "ssl", "cert", word(file)?]),
+        RuntimeCommand::DeleteAuthority { file } => plain(&["del", "ssl", "ca-file", word(file)?]),
         RuntimeCommand::DeleteCrtListLine { file } => {
-            split(&format!("del ssl crt-list {} {}", crt_list::FILE, word(file)?))
+            plain(&["del", "ssl", "crt-list", crt_list::FILE, word(file)?])
         }
         RuntimeCommand::InstallCertificate { .. }
         | RuntimeCommand::ReplaceDefaultCertificate { .. }
@@ -350,9 +360,18 @@ fn words(command: &RuntimeCommand) -> Result<Vec<String>, String> {
     })
 }
 
-fn entry(verb: &str, map: MapId, key: &str, value: &str) -> Result<Vec<String>, String> {
+fn plain<'a>(words: &[&'a str]) -> Vec<Cow<'a, str>> {
+    words.iter().map(|word| Cow::Borrowed(*word)).collect()
+}
+
+fn entry<'a>(
+    verb: &'static str,
+    map: MapId,
+    key: &'a str,
+    value: &'a str,
+) -> Result<Vec<Cow<'a, str>>, String> {
     check_entry(key, value)?;
-    Ok([verb, "map", map.file(), key, value].map(str::to_owned).into())
+    Ok(plain(&[verb, "map", map.file(), key, value]))
 }
 
 /// Escapes one word for the CLI: `;` ends a command, a space a word, `<<` begins a payload, and

@@ -9,17 +9,21 @@
 //! moment loads one whole set. It is synced before that too, and the link after it: HAProxy starts
 //! from these files before any source was read, and after a power loss as well.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tidegate_core::action::MapId;
 use tidegate_core::desired::Image;
 use tidegate_core::digest::Digest;
+use tidegate_core::render::kept::Out;
 use tidegate_core::render::{self, FileContent, crt_list};
 use tokio::sync::oneshot;
 
+use super::text::{self, Failure, Written};
 use crate::ports::Files;
 use crate::sabotage::{Mistake, is_planted};
 use crate::vault::Vault;
@@ -47,6 +51,8 @@ const DIGEST: &str = "digest";
 pub struct Generations {
     files: Arc<dyn Files>,
     state_dir: PathBuf,
+    /// What was written last, which most of the next is copied from.
+    written: Arc<Mutex<Option<Written>>>,
 }
 
 /// The number of a generation.
@@ -57,7 +63,7 @@ impl Generations {
     /// The generations in `state_dir`, which must exist.
     #[must_use]
     pub fn new(files: Arc<dyn Files>, state_dir: &Path) -> Generations {
-        Generations { files, state_dir: state_dir.to_owned() }
+        Generations { files, state_dir: state_dir.to_owned(), written: Arc::default() }
     }
 
     /// The link that HAProxy is started with.
@@ -105,14 +111,26 @@ impl Generations {
         let generation = self.next()?;
         let dir = self.dir(generation);
         let shared = self.current().map(|generation| self.dir(generation));
-        let mut written = self.write_into(&dir, shared.as_deref(), image, vault);
-        if !is_planted(Mistake::PointsUnsynced) {
-            written = written.and_then(|()| self.files.sync(&dir).map_err(|e| e.to_string()));
-        }
-        if written.is_err() {
+        let before = self.written.lock().take();
+        let mut written = self.write_into(&dir, shared.as_deref(), image, vault, before);
+        if let Err(Failure::Changed) = written {
+            tracing::warn!("files of HAProxy were changed by somebody; all are written anew");
             let _ = self.files.remove_dir_all(&dir);
+            written = self.write_into(&dir, shared.as_deref(), image, vault, None);
         }
-        written.map(|()| generation)
+        if !is_planted(Mistake::PointsUnsynced) {
+            written = written.and_then(|all| Ok(self.files.sync(&dir).map(|()| all)?));
+        }
+        match written {
+            Ok(all) => {
+                *self.written.lock() = Some(all);
+                Ok(generation)
+            }
+            Err(failure) => {
+                let _ = self.files.remove_dir_all(&dir);
+                Err(words(failure))
+            }
+        }
     }
 
     /// Runs work that waits for the disk, off the runtime's threads.
@@ -140,7 +158,7 @@ impl Generations {
         let dir = self.state_dir.join("trial");
         self.files.remove_dir_all(&dir).map_err(|error| error.to_string())?;
         let shared = self.current().map(|generation| self.dir(generation));
-        self.write_into(&dir, shared.as_deref(), image, vault)?;
+        self.write_into(&dir, shared.as_deref(), image, vault, None).map_err(words)?;
         Ok(dir.join(CONFIG))
     }
 
@@ -247,23 +265,35 @@ impl Generations {
         self.state_dir.join(dir_name(generation))
     }
 
+    /// Writes everything into a folder, after what was written `before`.
     fn write_into(
         &self,
         dir: &Path,
         shared: Option<&Path>,
         image: &Image,
         vault: &Vault,
-    ) -> Result<(), String> {
-        let io_text = |error: io::Error| error.to_string();
+        before: Option<Written>,
+    ) -> Result<Written, Failure> {
         for name in ["", "maps", "certs", "ca", "errors", "patterns"] {
-            self.files.create_dir(&dir.join(name), DIR_MODE).map_err(io_text)?;
+            self.files.create_dir(&dir.join(name), DIR_MODE)?;
         }
         for (name, content) in render::files(image) {
             self.write_secret(dir, shared, &name, &content, vault)?;
         }
+        let Written { dir: old, mut layout, sums: old_sums } = before.unwrap_or_default();
+        let mut sums = BTreeMap::new();
+        let mut write = |name: &str, render: &mut dyn FnMut(&mut dyn Out) -> fmt::Result| {
+            let from = old.join(name);
+            let from = old_sums.get(name).map(|sum| (&*from, *sum));
+            let sum = text::write(&*self.files, &dir.join(name), PUBLIC_MODE, from, render)?;
+            sums.insert(name.to_owned(), sum);
+            Ok::<(), Failure>(())
+        };
         for map in MapId::ALL {
-            self.write_text(&dir.join(map.file()), |out| render::map(image, map, out))?;
+            write(map.file(), &mut |out| render::map_after(&mut layout, image, map, out))?;
         }
+        let path = dir.to_str().ok_or_else(|| "the state folder's name is not UTF-8".to_owned())?;
+        write(CONFIG, &mut |out| render::config_after(&mut layout, image, path, out))?;
         if is_planted(Mistake::OldRoutesStay) {
             self.keep_routes(dir, shared, image)?;
         }
@@ -274,15 +304,14 @@ impl Generations {
         if let Some((name, script)) = render::auth::file(&image.skeleton) {
             self.write_text(&dir.join(name), |out| out.write_str(&script))?;
         }
-        let digest = render::image_digest(image);
+        let digest = render::image_digest_after(&mut layout, image);
         self.write_text(&dir.join(DIGEST), |out| out.write_str(&digest.hex()))?;
-        let path = dir.to_str().ok_or("the state folder's name is not UTF-8")?;
-        self.write_text(&dir.join(CONFIG), |out| render::config(image, path, out))
+        Ok(Written { dir: dir.to_owned(), layout, sums })
     }
 
     /// Adds the routes of another generation that an image does not have: the mistake of those who
     /// write file by file, and forget that a line has to go.
-    fn keep_routes(&self, dir: &Path, old: Option<&Path>, image: &Image) -> Result<(), String> {
+    fn keep_routes(&self, dir: &Path, old: Option<&Path>, image: &Image) -> Result<(), Failure> {
         let file = MapId::Route.file();
         let Some(old) = old.and_then(|old| self.files.read(&old.join(file)).ok()) else {
             return Ok(());
@@ -307,7 +336,7 @@ impl Generations {
         name: &str,
         content: &FileContent,
         vault: &Vault,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let path = dir.join(name);
         let named_by_content = match content {
             FileContent::Certificate(_) | FileContent::Authority(_) => true,
@@ -321,39 +350,24 @@ impl Generations {
         }
         let bytes = super::bytes_of(vault, content)
             .ok_or_else(|| format!("the bytes of {name} are not at hand"))?;
-        let mut out = self.files.create(&path, SECRET_MODE).map_err(|error| error.to_string())?;
-        out.write_all(&bytes).and_then(|()| out.flush()).map_err(|error| error.to_string())
+        let mut out = self.files.create(&path, SECRET_MODE)?;
+        out.write_all(&bytes)?;
+        Ok(out.flush()?)
     }
 
     fn write_text(
         &self,
         path: &Path,
-        render: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result,
-    ) -> Result<(), String> {
-        let out = self.files.create(path, PUBLIC_MODE).map_err(|error| error.to_string())?;
-        let mut text = Text { out, error: None };
-        let rendered = render(&mut text);
-        let Text { mut out, error } = text;
-        match (error, rendered) {
-            (Some(error), _) => Err(error.to_string()),
-            (None, Err(fmt::Error)) => Err(format!("{} cannot be rendered", path.display())),
-            (None, Ok(())) => out.flush().map_err(|error| error.to_string()),
-        }
+        render: impl FnOnce(&mut dyn Out) -> fmt::Result,
+    ) -> Result<(), Failure> {
+        text::write(&*self.files, path, PUBLIC_MODE, None, render).map(|_| ())
     }
 }
 
-/// Text into a file, keeping the error that `fmt::Write` cannot carry.
-struct Text {
-    out: Box<dyn io::Write + Send>,
-    error: Option<io::Error>,
-}
-
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.out.write_all(text.as_bytes()).map_err(|error| {
-            self.error = Some(error);
-            fmt::Error
-        })
+fn words(failure: Failure) -> String {
+    match failure {
+        Failure::Changed => "files were changed while they were read".to_owned(),
+        Failure::Failed(words) => words,
     }
 }
 
@@ -366,3 +380,7 @@ fn dir_name(generation: Generation) -> String {
 fn number_of(name: &str) -> Option<Generation> {
     name.strip_prefix("gen-")?.parse().ok().map(Generation)
 }
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -20,6 +20,7 @@ pub mod reply;
 mod runtime;
 pub mod socket;
 mod supervisor;
+mod text;
 mod trial;
 pub mod worker;
 

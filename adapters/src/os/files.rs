@@ -26,6 +26,10 @@ impl Files for OsFiles {
         fs::read(path)
     }
 
+    fn open(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
     fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let temporary = beside(path);
         let written = open_new(&temporary, mode)

@@ -69,6 +69,8 @@ pub enum Manner {
     Hangs,
     /// It answers 500.
     Fails,
+    /// It closes the connection in place of an answer.
+    HangsUp,
 }
 
 /// How a pod speaks.
@@ -308,7 +310,7 @@ async fn answer(
     request: Request<Incoming>,
     me: Arc<Me>,
     tls: Arc<Option<serde_json::Value>>,
-) -> Result<Response<Either<Full<Bytes>, Drip>>, Infallible> {
+) -> Result<Response<Either<Full<Bytes>, Drip>>, std::io::Error> {
     let inside = &me.inside;
     if inside.manner.load(Ordering::SeqCst) == Manner::Hangs as u8 {
         std::future::pending::<()>().await;
@@ -322,6 +324,9 @@ async fn answer(
         return Ok(response);
     }
     inside.requests.fetch_add(1, Ordering::SeqCst);
+    if inside.manner.load(Ordering::SeqCst) == Manner::HangsUp as u8 {
+        return Err(std::io::ErrorKind::ConnectionReset.into());
+    }
     let _busy = Busy::begin(inside);
     if inside.manner.load(Ordering::SeqCst) == Manner::Fails as u8 {
         let mut response = Response::new(full(json!({"service": me.service, "pod": me.name})));

@@ -170,14 +170,17 @@ impl Rig {
             .args(["--http-port", &self.http.to_string()])
             .args(["--https-port", &self.https.to_string()])
             .args(["--admin-bind", &format!("127.0.0.1:{}", self.admin)])
-            .args(["--log", "info,tidegate=debug"])
             .args(&self.arguments);
         let own = |argument: &String| argument.split('=').next() == Some("--configmap");
         if !self.arguments.iter().any(own) {
             command.args(["--configmap", "test/tidegate"]);
         }
-        if !self.arguments.iter().any(|argument| argument == "--stop-within") {
+        let lacks = |name: &str| !self.arguments.iter().any(|argument| argument == name);
+        if lacks("--stop-within") {
             command.args(["--stop-within", "500ms"]);
+        }
+        if lacks("--log") {
+            command.args(["--log", "info,tidegate=debug"]);
         }
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);

@@ -60,23 +60,15 @@ pub const FAMILY: Family = Family {
     finish: None,
     finish_route: None,
     rules: &[
-        rule("http-request set-var-fmt(txn.ak) \"%[{f:deny}]:4%[src,hex]\" if {on:deny}"),
-        rule(
-            "http-request set-var-fmt(txn.ak) \"%[{f:deny}]:6%[src,hex]\" if {on:deny} \
-             { src,hex -m len 32 }",
-        ),
+        rule("http-request set-var-fmt(txn.ip) \"4%[src,hex]\" if {on:deny} || {on:allow}"),
+        rule("http-request set-var-fmt(txn.ip) \"6%[src,hex]\" if { var(txn.ip) -m len 33 }"),
         rule(
             "http-request deny deny_status 403 if {on:deny} \
-             { var(txn.ak),map_beg(maps/access.map) -m found }",
-        ),
-        rule("http-request set-var-fmt(txn.ak) \"%[{f:allow}]:4%[src,hex]\" if {on:allow}"),
-        rule(
-            "http-request set-var-fmt(txn.ak) \"%[{f:allow}]:6%[src,hex]\" if {on:allow} \
-             { src,hex -m len 32 }",
+             { {f:deny},concat(:,txn.ip),map_beg(maps/access.map) -m found }",
         ),
         rule(
             "http-request deny deny_status 403 if {on:allow} \
-             !{ var(txn.ak),map_beg(maps/access.map) -m found }",
+             !{ {f:allow},concat(:,txn.ip),map_beg(maps/access.map) -m found }",
         ),
     ],
 };

@@ -70,12 +70,12 @@ pub const FAMILIES: &[&Family] = &[
     &timeouts::FAMILY,
     &headers::FAMILY,
     &hsts::FAMILY,
+    &rewrite::FAMILY,
     &balance::FAMILY,
     &limits::FAMILY,
     &check::FAMILY,
     &protocol::FAMILY,
     &affinity::FAMILY,
-    &rewrite::FAMILY,
     &forward::FAMILY,
     &connection::FAMILY,
     &process::FAMILY,
@@ -87,6 +87,12 @@ pub const FAMILIES: &[&Family] = &[
     &reach::FAMILY,
     &custom::FAMILY,
 ];
+
+/// The rules of the static part, group by group. A route evaluates all groups up to the last one that
+/// it uses, so what few routes use comes last.
+pub fn rule_groups() -> impl Iterator<Item = &'static [Rule]> {
+    FAMILIES.iter().map(|family| family.rules).chain([rewrite::FURTHER])
+}
 
 /// A group of keys that belong together.
 pub struct Family {

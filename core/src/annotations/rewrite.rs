@@ -46,26 +46,30 @@ pub const FAMILY: Family = Family {
             "http-request set-var(txn.np) var(txn.rw),map_regm(maps/rewrite.map) if {on:rewrite}",
         ),
         compute("http-request set-path %[var(txn.np)] if {on:rewrite} { var(txn.np) -m beg / }"),
-        compute("http-request unset-var(txn.np) if {on:rewrite-2}"),
-        compute("http-request set-var-fmt(txn.rw) \"%[{f:rewrite-2}]:%[path]\" if {on:rewrite-2}"),
-        compute(
-            "http-request set-var(txn.np) var(txn.rw),map_regm(maps/rewrite.map) if {on:rewrite-2}",
-        ),
-        compute("http-request set-path %[var(txn.np)] if {on:rewrite-2} { var(txn.np) -m beg / }"),
-        compute("http-request unset-var(txn.np) if {on:rewrite-3}"),
-        compute("http-request set-var-fmt(txn.rw) \"%[{f:rewrite-3}]:%[path]\" if {on:rewrite-3}"),
-        compute(
-            "http-request set-var(txn.np) var(txn.rw),map_regm(maps/rewrite.map) if {on:rewrite-3}",
-        ),
-        compute("http-request set-path %[var(txn.np)] if {on:rewrite-3} { var(txn.np) -m beg / }"),
-        compute("http-request unset-var(txn.np) if {on:rewrite-4}"),
-        compute("http-request set-var-fmt(txn.rw) \"%[{f:rewrite-4}]:%[path]\" if {on:rewrite-4}"),
-        compute(
-            "http-request set-var(txn.np) var(txn.rw),map_regm(maps/rewrite.map) if {on:rewrite-4}",
-        ),
-        compute("http-request set-path %[var(txn.np)] if {on:rewrite-4} { var(txn.np) -m beg / }"),
     ],
 };
+
+/// The rules of the second to fourth step, which few routes have.
+pub(super) const FURTHER: &[Rule] = &[
+    compute("http-request unset-var(txn.np) if {on:rewrite-2}"),
+    compute("http-request set-var-fmt(txn.rw) \"%[{f:rewrite-2}]:%[path]\" if {on:rewrite-2}"),
+    compute(
+        "http-request set-var(txn.np) var(txn.rw),map_regm(maps/rewrite.map) if {on:rewrite-2}",
+    ),
+    compute("http-request set-path %[var(txn.np)] if {on:rewrite-2} { var(txn.np) -m beg / }"),
+    compute("http-request unset-var(txn.np) if {on:rewrite-3}"),
+    compute("http-request set-var-fmt(txn.rw) \"%[{f:rewrite-3}]:%[path]\" if {on:rewrite-3}"),
+    compute(
+        "http-request set-var(txn.np) var(txn.rw),map_regm(maps/rewrite.map) if {on:rewrite-3}",
+    ),
+    compute("http-request set-path %[var(txn.np)] if {on:rewrite-3} { var(txn.np) -m beg / }"),
+    compute("http-request unset-var(txn.np) if {on:rewrite-4}"),
+    compute("http-request set-var-fmt(txn.rw) \"%[{f:rewrite-4}]:%[path]\" if {on:rewrite-4}"),
+    compute(
+        "http-request set-var(txn.np) var(txn.rw),map_regm(maps/rewrite.map) if {on:rewrite-4}",
+    ),
+    compute("http-request set-path %[var(txn.np)] if {on:rewrite-4} { var(txn.np) -m beg / }"),
+];
 
 const fn compute(text: &'static str) -> Rule {
     Rule { at: Section::Backend, when: always, text: RuleText::Line(text) }

@@ -11,7 +11,7 @@ use super::Servers;
 use crate::action::{RuntimeCommand, ServerState};
 use crate::capability::Capabilities;
 use crate::desired::Backend;
-use crate::desired::backend::{server_name, slot_name};
+use crate::desired::backend::{address_in, server_name, slot_name};
 use crate::event::ObservedBackend;
 use crate::render;
 use crate::time::Time;
@@ -70,6 +70,15 @@ impl RunningServer {
     #[must_use]
     pub fn name(&self) -> Arc<str> {
         if self.slot == 0 { server_name(&self.address) } else { slot_name(self.slot) }
+    }
+
+    /// Whether a server has this name.
+    fn named(name: &str) -> impl Fn(&RunningServer) -> bool {
+        let address = address_in(name);
+        move |server| match address {
+            Some(address) => server.slot == 0 && server.address == address,
+            None => server.slot != 0 && *server.name() == *name,
+        }
     }
 }
 
@@ -179,7 +188,8 @@ impl RunningBackend {
                 self.insert(RunningServer { address: *address, slot, state: Admin::Maint(now) });
             }
             RuntimeCommand::SetServerState { server, state, .. } => {
-                let found = self.servers.to_mut().iter_mut().find(|s| *s.name() == **server);
+                let is_it = RunningServer::named(server);
+                let found = self.servers.to_mut().iter_mut().find(|s| is_it(s));
                 if let Some(found) = found {
                     found.state = match state {
                         ServerState::Ready => Admin::Ready,
@@ -188,7 +198,8 @@ impl RunningBackend {
                 }
             }
             RuntimeCommand::DeleteServer { server, .. } => {
-                self.servers.to_mut().retain(|s| *s.name() != **server);
+                let is_it = RunningServer::named(server);
+                self.servers.to_mut().retain(|s| !is_it(s));
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{SocketAddr, SocketAddrV4};
 
 use super::ServerFile;
 use crate::digest::Digest;
@@ -140,11 +140,61 @@ fn label(text: &str) -> Cow<'_, str> {
 /// The name of the server for an address where servers are made at run time.
 #[must_use]
 pub fn server_name(address: &SocketAddr) -> Arc<str> {
-    format!("{}:{}", address.ip(), address.port()).into()
+    match address {
+        SocketAddr::V4(four) => {
+            let mut name = String::with_capacity("255.255.255.255:65535".len());
+            push_address(four, &mut name);
+            name.into()
+        }
+        SocketAddr::V6(six) => format!("{}:{}", six.ip(), six.port()).into(),
+    }
+}
+
+/// The address in the name of such a server; `None` for the name of a slot.
+pub(crate) fn address_in(name: &str) -> Option<SocketAddr> {
+    let (ip, port) = name.rsplit_once(':')?;
+    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+}
+
+/// Writes what `Display` does, without its formatting machinery.
+pub(crate) fn push_address(address: &SocketAddrV4, out: &mut String) {
+    let mut before = "";
+    for octet in address.ip().octets() {
+        out.push_str(before);
+        push_number(u16::from(octet), out);
+        before = ".";
+    }
+    out.push(':');
+    push_number(address.port(), out);
+}
+
+fn push_number(number: u16, out: &mut String) {
+    if number > 9 {
+        push_number(number / 10, out);
+    }
+    out.push(char::from_digit(u32::from(number % 10), 10).unwrap_or('0'));
 }
 
 /// The name of a server slot.
 #[must_use]
 pub fn slot_name(slot: u16) -> Arc<str> {
     format!("s{slot}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_server_is_named_by_its_address() {
+        let addresses = ["0.0.0.0:0", "1.20.255.100:65535", "10.0.0.9:8080", "100.64.0.1:443"];
+        for text in addresses {
+            assert_eq!(*server_name(&text.parse().unwrap()), *text);
+            assert_eq!(address_in(text).unwrap().to_string(), text);
+        }
+        assert_eq!(*server_name(&"[2001:db8::1]:80".parse().unwrap()), *"2001:db8::1:80");
+        assert_eq!(address_in("2001:db8::1:80"), "[2001:db8::1]:80".parse().ok());
+        assert_eq!(address_in(&slot_name(12)), None);
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod clients;
+pub mod image;
 pub mod skeleton;
 pub mod table;
 
@@ -20,6 +21,7 @@ use crate::render::crt_list;
 use crate::time::Time;
 pub use backend::{Backend, BackendSpec};
 pub use clients::{ClientCheck, HostClients};
+pub use image::{Image, Owned};
 pub use skeleton::Skeleton;
 pub use table::Table;
 
@@ -68,74 +70,6 @@ impl ServerFile {
     }
 }
 
-/// A value with the number of those who want it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owned<V> {
-    /// The value.
-    pub value: V,
-    /// How many contribute it.
-    pub owners: u32,
-}
-
-/// Everything HAProxy is to have: the input of rendering and planning.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// Counts changes; a larger version is newer.
-    pub version: u64,
-    /// What only a reload can change.
-    pub skeleton: Arc<Skeleton>,
-    /// Every map, in the order of [`MapId::ALL`].
-    maps: Vec<Table<Owned<Arc<str>>>>,
-    /// Backends by name.
-    pub backends: Table<Arc<Backend>>,
-    /// Hosts by certificate and what clients are held to ([`crate::render::crt_list::key`]).
-    pub certificates: Table<Arc<BTreeSet<Arc<str>>>>,
-    /// Files named by server keywords, by file name.
-    pub files: BTreeMap<Arc<str>, Owned<ServerFile>>,
-    /// Content of the default certificate; `None` for the self-signed one.
-    pub default_certificate: Option<Digest>,
-}
-
-impl Image {
-    /// One of the maps.
-    #[must_use]
-    pub fn map(&self, id: MapId) -> &Table<Owned<Arc<str>>> {
-        // `MapId::ALL` has every id once, in declaration order.
-        &self.maps[id as usize]
-    }
-
-    /// Entries of all maps together.
-    #[must_use]
-    pub fn map_entries(&self) -> usize {
-        self.maps.iter().map(Table::len).sum()
-    }
-
-    fn map_mut(&mut self, id: MapId) -> &mut Table<Owned<Arc<str>>> {
-        &mut self.maps[id as usize]
-    }
-}
-
-impl PartialEq for Image {
-    /// Equal content; the version does not count.
-    fn eq(&self, other: &Self) -> bool {
-        let Image {
-            version: _,
-            skeleton,
-            maps,
-            backends,
-            certificates,
-            files,
-            default_certificate,
-        } = self;
-        *skeleton == other.skeleton
-            && *maps == other.maps
-            && *backends == other.backends
-            && *certificates == other.certificates
-            && *files == other.files
-            && *default_certificate == other.default_certificate
-    }
-}
-
 /// What may differ between wanted and running.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
@@ -175,15 +109,7 @@ impl Desired {
     #[must_use]
     pub fn new(skeleton: Arc<Skeleton>) -> Desired {
         Desired {
-            image: Image {
-                version: 0,
-                skeleton,
-                maps: MapId::ALL.iter().map(|_| Table::default()).collect(),
-                backends: Table::default(),
-                certificates: Table::default(),
-                files: BTreeMap::new(),
-                default_certificate: None,
-            },
+            image: Image::new(skeleton),
             dirty: BTreeSet::from([Key::Skeleton]),
             parked: BTreeMap::new(),
             parked_until: BTreeSet::new(),
@@ -345,7 +271,9 @@ impl Desired {
                 let old = self.image.backends.insert(backend.name.clone(), backend.clone());
                 self.checked_servers += checked(backend);
                 self.servers += backend.servers.len() as u64;
+                self.image.snippets += usize::from(backend.spec.snippet.is_some());
                 if let Some(old) = old {
+                    self.image.snippets -= usize::from(old.spec.snippet.is_some());
                     self.checked_servers -= checked(&old);
                     self.servers -= old.servers.len() as u64;
                 }
@@ -402,6 +330,7 @@ impl Desired {
                 let current = self.image.backends.get(&backend.name);
                 if current.is_some_and(|b| Arc::ptr_eq(b, backend) || **b == **backend) {
                     self.image.backends.remove(&backend.name);
+                    self.image.snippets -= usize::from(backend.spec.snippet.is_some());
                     self.checked_servers -= checked(backend);
                     self.servers -= backend.servers.len() as u64;
                     self.touch(Key::Backend(backend.name.clone()));

@@ -171,6 +171,40 @@ impl<V: Clone> Table<V> {
     }
 }
 
+/// Something that follows from the entries of each shard, found anew only for shards that changed.
+#[derive(Clone, Debug)]
+pub struct PerShard<V, T> {
+    table: Table<V>,
+    found: Vec<Option<T>>,
+}
+
+impl<V, T> Default for PerShard<V, T> {
+    fn default() -> Self {
+        PerShard { table: Table::default(), found: Vec::new() }
+    }
+}
+
+impl<V: Clone, T> PerShard<V, T> {
+    /// Takes in a table; gives what was found of each shard that is not empty, in order.
+    pub fn update(
+        &mut self,
+        table: &Table<V>,
+        find: impl Fn(&BTreeMap<Arc<str>, V>) -> T,
+    ) -> impl Iterator<Item = &T> {
+        self.found.resize_with(SHARDS, || None);
+        if !table.is_shared(&self.table) {
+            for (at, found) in self.found.iter_mut().enumerate() {
+                match (table.shard(at), self.table.shard(at)) {
+                    (Some(now), Some(before)) if Arc::ptr_eq(now, before) => {}
+                    (now, _) => *found = now.map(|shard| find(shard)),
+                }
+            }
+            self.table = table.clone();
+        }
+        self.found.iter().flatten()
+    }
+}
+
 impl<V: Clone + PartialEq> PartialEq for Table<V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.unshared(other).all(|(a, b)| a == b)

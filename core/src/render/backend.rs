@@ -7,11 +7,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use core::net::{SocketAddr, SocketAddrV4};
+use core::net::SocketAddr;
 
 use crate::capability::Capabilities;
-use crate::desired::backend::{server_name, slot_name};
+use crate::desired::backend::{push_address, server_name, slot_name};
 use crate::desired::{Backend, BackendSpec, Image, Skeleton};
+use crate::render::kept::{Fresh, Kept, Layout, Out};
 use crate::world::object::Name;
 
 /// Prefix of the names of spare backends.
@@ -22,10 +23,29 @@ const SPARE: &str = "spare:";
 /// # Errors
 /// Those of `out`.
 pub fn write_all(image: &Image, dir: &str, out: &mut dyn Write) -> fmt::Result {
+    write_after(&mut Layout::default(), image, dir, &mut Fresh::new(out))
+}
+
+/// The same, copying what stands in the file before.
+pub(super) fn write_after(
+    layout: &mut Layout,
+    image: &Image,
+    dir: &str,
+    out: &mut dyn Out,
+) -> fmt::Result {
     super::profile::write_snippets(image, out)?;
-    for (_, backend) in image.backends.sorted() {
-        write(backend, &image.skeleton, dir, out)?;
-    }
+    let skeleton = &image.skeleton;
+    // Without them, servers name files by the folder.
+    let anywhere = skeleton.capabilities.dynamic_servers;
+    let before = layout.backends.take().filter(|(before, _)| {
+        anywhere && before.capabilities == skeleton.capabilities && before.checks == skeleton.checks
+    });
+    let same = |a: &Arc<Backend>, b: &Arc<Backend>| Arc::ptr_eq(a, b) || a == b;
+    let before = before.map(|(_, kept)| kept);
+    let kept = Kept::write(before, &image.backends, same, out, |_, backend, out| {
+        write(backend, skeleton, dir, out)
+    })?;
+    layout.backends = Some((skeleton.clone(), kept));
     for (profile, names) in spares(image) {
         for name in names {
             writeln!(out, "backend {name} from {profile}\n")?;
@@ -74,25 +94,6 @@ fn write(backend: &Backend, skeleton: &Skeleton, dir: &str, out: &mut dyn Write)
         writeln!(out, "  server {} 127.0.0.1:1{before}{keywords} disabled", slot_name(slot))?;
     }
     out.write_char('\n')
-}
-
-/// Writes what `Display` does, without its formatting machinery.
-fn push_address(address: &SocketAddrV4, out: &mut String) {
-    let mut before = "";
-    for octet in address.ip().octets() {
-        out.push_str(before);
-        push_number(u16::from(octet), out);
-        before = ".";
-    }
-    out.push(':');
-    push_number(address.port(), out);
-}
-
-fn push_number(number: u16, out: &mut String) {
-    if number > 9 {
-        push_number(number / 10, out);
-    }
-    out.push(char::from_digit(u32::from(number % 10), 10).unwrap_or('0'));
 }
 
 /// Writes a backend that stands for how all are written.
@@ -158,19 +159,4 @@ pub fn spares(image: &Image) -> BTreeMap<Arc<str>, BTreeSet<Arc<str>>> {
 pub fn spare_profile(name: &str) -> Option<Arc<str>> {
     let (_, profile) = name.strip_prefix(SPARE)?.split_once(':')?;
     Some(profile.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_written_as_it_is_displayed() {
-        let addresses = ["0.0.0.0:0", "1.20.255.100:65535", "10.0.0.9:8080", "100.64.0.1:443"];
-        for text in addresses {
-            let mut out = String::new();
-            push_address(&text.parse().unwrap(), &mut out);
-            assert_eq!(out, text);
-        }
-    }
 }

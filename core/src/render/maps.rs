@@ -7,7 +7,8 @@ use core::fmt::{self, Write};
 
 use crate::action::MapId;
 use crate::applied::{LEDGER_DEFAULT_CERTIFICATE, LEDGER_EPOCH, LEDGER_PROFILE, Running};
-use crate::desired::Image;
+use crate::desired::{Image, Owned};
+use crate::render::kept::{Kept, Layout, Out};
 use crate::sabotage::{Mistake, is_planted};
 
 /// Writes a map file, sorted by key. A key has no blanks and no leading `#`; a value has no line
@@ -16,17 +17,26 @@ use crate::sabotage::{Mistake, is_planted};
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(image: &Image, id: MapId, out: &mut dyn Write) -> fmt::Result {
+pub(super) fn write(
+    layout: &mut Layout,
+    image: &Image,
+    id: MapId,
+    out: &mut dyn Out,
+) -> fmt::Result {
     let mut line = String::new();
-    for (key, entry) in image.map(id).sorted() {
-        if is_writable(key, &entry.value) {
-            line.clear();
-            for piece in [key, " ", &*entry.value, "\n"] {
-                line.push_str(piece);
-            }
-            out.write_str(&line)?;
+    let before = layout.maps.remove(&id);
+    let same = |a: &Owned<Arc<str>>, b: &Owned<Arc<str>>| a.value == b.value;
+    let kept = Kept::write(before, image.map(id), same, out, |key, entry, out| {
+        if !is_writable(key, &entry.value) {
+            return Ok(());
         }
-    }
+        line.clear();
+        for piece in [key, " ", &*entry.value, "\n"] {
+            line.push_str(piece);
+        }
+        out.write_str(&line)
+    })?;
+    layout.maps.insert(id, kept);
     if id == MapId::Ledger { write_rest_of_ledger(image, out) } else { Ok(()) }
 }
 

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod auth;
 pub mod backend;
 pub mod crt_list;
+pub mod kept;
 pub mod maps;
 pub mod profile;
 pub mod quic;
@@ -20,8 +21,9 @@ use core::fmt::{self, Write};
 use core::net::IpAddr;
 
 use crate::action::MapId;
-use crate::desired::{Backend, Image, ServerFile, Skeleton};
+use crate::desired::{Backend, Image, Owned, ServerFile, Skeleton};
 use crate::digest::{Digest, DigestWriter};
+use kept::{Fresh, Layout, Out};
 
 /// What a file of a generation holds; the adapter has the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +41,22 @@ pub enum FileContent {
 /// # Errors
 /// Those of `out`.
 pub fn config(image: &Image, dir: &str, out: &mut dyn Write) -> fmt::Result {
+    config_after(&mut Layout::default(), image, dir, &mut Fresh::new(out))
+}
+
+/// The same, after the generation that `layout` is about; it is about this one then. After an error
+/// it is about none.
+///
+/// # Errors
+/// Those of `out`.
+pub fn config_after(
+    layout: &mut Layout,
+    image: &Image,
+    dir: &str,
+    out: &mut dyn Out,
+) -> fmt::Result {
     skeleton::write(&image.skeleton, dir, &skeleton_digest(&image.skeleton), out)?;
-    backend::write_all(image, dir, out)
+    backend::write_after(layout, image, dir, out)
 }
 
 /// Writes a map file.
@@ -48,7 +64,15 @@ pub fn config(image: &Image, dir: &str, out: &mut dyn Write) -> fmt::Result {
 /// # Errors
 /// Those of `out`.
 pub fn map(image: &Image, id: MapId, out: &mut dyn Write) -> fmt::Result {
-    maps::write(image, id, out)
+    map_after(&mut Layout::default(), image, id, &mut Fresh::new(out))
+}
+
+/// The same, after the generation that `layout` is about, as [`config_after`].
+///
+/// # Errors
+/// Those of `out`.
+pub fn map_after(layout: &mut Layout, image: &Image, id: MapId, out: &mut dyn Out) -> fmt::Result {
+    maps::write(layout, image, id, out)
 }
 
 /// Writes the crt-list, [`crt_list::FILE`].
@@ -113,12 +137,38 @@ pub(crate) fn loaded_files(image: &Image) -> BTreeSet<Arc<str>> {
 /// of how, so that no address is made into text.
 #[must_use]
 pub fn image_digest(image: &Image) -> Digest {
+    image_digest_after(&mut Layout::default(), image)
+}
+
+/// The same, with what `layout` remembers of an image before; it remembers this one then.
+pub fn image_digest_after(layout: &mut Layout, image: &Image) -> Digest {
     let mut out = DigestWriter::default();
     // Writing to a digest cannot fail.
     let _ = skeleton::write_once(&image.skeleton, &mut out);
     let _ = profile::write_snippets(image, &mut out);
     let _ = backend::write_specimen(&image.skeleton, &mut out);
-    for (name, backend) in image.backends.iter() {
+    let digests = &mut layout.digests;
+    for digest in digests.backends.update(&image.backends, backends_digest) {
+        out.part(&digest.0);
+    }
+    for id in MapId::ALL {
+        out.part(id.file().as_bytes());
+        for digest in digests.maps.entry(id).or_default().update(image.map(id), entries_digest) {
+            out.part(&digest.0);
+        }
+    }
+    let _ = maps::write_rest_of_ledger(image, &mut out);
+    let _ = crt_list(image, &mut out);
+    for (name, text) in texts(image) {
+        let _ = out.write_str(&name);
+        let _ = out.write_str(&text);
+    }
+    out.finish()
+}
+
+fn backends_digest(backends: &BTreeMap<Arc<str>, Arc<Backend>>) -> Digest {
+    let mut out = DigestWriter::default();
+    for (name, backend) in backends {
         out.part(name.as_bytes());
         out.part(&(backend.servers.len() as u64).to_le_bytes());
         for address in &backend.servers {
@@ -129,18 +179,14 @@ pub fn image_digest(image: &Image) -> Digest {
             out.part(&address.port().to_le_bytes());
         }
     }
-    for id in MapId::ALL {
-        out.part(id.file().as_bytes());
-        for (key, entry) in image.map(id).iter() {
-            out.part(key.as_bytes());
-            out.part(entry.value.as_bytes());
-        }
-    }
-    let _ = maps::write_rest_of_ledger(image, &mut out);
-    let _ = crt_list(image, &mut out);
-    for (name, text) in texts(image) {
-        let _ = out.write_str(&name);
-        let _ = out.write_str(&text);
+    out.finish()
+}
+
+fn entries_digest(entries: &BTreeMap<Arc<str>, Owned<Arc<str>>>) -> Digest {
+    let mut out = DigestWriter::default();
+    for (key, entry) in entries {
+        out.part(key.as_bytes());
+        out.part(entry.value.as_bytes());
     }
     out.finish()
 }

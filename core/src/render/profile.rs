@@ -50,6 +50,9 @@ pub fn with_snippet(base: &str, snippet: &Snippet) -> Arc<str> {
 /// The profiles with snippets that backends of an image derive from.
 #[must_use]
 pub fn with_snippets(image: &Image) -> BTreeMap<Arc<str>, Arc<Snippet>> {
+    if !image.has_snippets() {
+        return BTreeMap::new();
+    }
     let specs = image.backends.iter().map(|(_, backend)| &backend.spec);
     let of = |spec: &Arc<BackendSpec>| Some((spec.profile.clone(), spec.snippet.clone()?));
     specs.filter_map(of).collect()
@@ -246,5 +249,9 @@ fn common(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     out.write_str(
         "  retries 3\n  option redispatch 1\n  http-reuse safe\n\
          \x20 retry-on conn-failure empty-response\n",
-    )
+    )?;
+    if skeleton.capabilities.small_buffers {
+        out.write_str("  option use-small-buffers l7-retries\n")?;
+    }
+    Ok(())
 }

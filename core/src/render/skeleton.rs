@@ -12,8 +12,8 @@ use core::net::SocketAddr;
 
 use crate::annotations::redirect::CODES;
 use crate::annotations::{
-    FAMILIES, Family, RuleText, Section, auth, connection, field_position, flag_of, listener, logs,
-    process, rate,
+    FAMILIES, Rule, RuleText, Section, auth, connection, field_position, flag_of, listener, logs,
+    process, rate, rule_groups,
 };
 use crate::applied::LEDGER_EPOCH;
 use crate::desired::Skeleton;
@@ -24,6 +24,10 @@ use crate::snippet::Place;
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
 /// is dropped, so that no Host header can pass for another host with a path.
 const HOST: &str = "req.hdr(host),lower,field(1,:),field(1,/),rtrim(.)";
+
+/// Bytes of the buffer that a request is kept in until an answer begins, if it fits: most do. HAProxy
+/// copies the whole buffer of larger ones.
+const SMALL_BUFFER: u32 = 4096;
 
 /// Name of this HAProxy among peers when there are no others: it hands its tables on at a reload.
 const PEER: &str = "tidegate";
@@ -98,6 +102,9 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
     super::auth::global(skeleton, dir, out)?;
     quic::global(skeleton, out)?;
     out.write_str("  tune.bufsize 16384\n")?;
+    if skeleton.capabilities.small_buffers {
+        writeln!(out, "  tune.bufsize.small {SMALL_BUFFER}")?;
+    }
     let oldest = skeleton.options.get(listener::MIN_VERSION).map_or("TLSv1.2", |version| version);
     let mut options = format!("ssl-min-ver {oldest}");
     if skeleton.options.contains_key(listener::FULL_HANDSHAKES) {
@@ -249,9 +256,9 @@ fn routing(out: &mut dyn Write) -> fmt::Result {
          if !{{ var(txn.be) -m found }}"
     )?;
     out.write_str(
-        "  http-request set-var(txn.be) var(txn.path),concat(/>),map_beg(maps/route.map) \
+        "  http-request set-var(txn.be) \
+         var(txn.path),concat(/>),map_beg(maps/route.map,tidegate-404) \
          if !{ var(txn.be) -m found }\n\
-         \x20 http-request set-var(txn.be) str(tidegate-404) if !{ var(txn.be) -m found }\n\
          \x20 http-request allow unless { var(txn.be) -m beg | }\n",
     )
 }
@@ -268,11 +275,12 @@ pub fn write_rules(
     out: &mut dyn Write,
 ) -> fmt::Result {
     let mut groups: Vec<(Vec<String>, String)> = Vec::new();
-    for family in FAMILIES {
-        let lines = rules_of(family, skeleton, section);
+    for rules in rule_groups() {
+        let lines = lines_of(rules, skeleton, section);
         if !lines.is_empty() {
             let used = |field: &&&str| lines.iter().any(|l| l.contains(&format!("{{on:{field}}}")));
-            let flags = family.fields.iter().filter(used).map(|field| flag_of(field)).collect();
+            let fields = FAMILIES.iter().flat_map(|family| family.fields);
+            let flags = fields.filter(used).map(|field| flag_of(field)).collect();
             groups.push((lines, flags));
         }
     }
@@ -288,9 +296,9 @@ pub fn write_rules(
     Ok(())
 }
 
-fn rules_of(family: &Family, skeleton: &Skeleton, section: Section) -> Vec<String> {
+fn lines_of(rules: &[Rule], skeleton: &Skeleton, section: Section) -> Vec<String> {
     let mut lines = Vec::new();
-    for rule in family.rules {
+    for rule in rules {
         if rule.at == section && (rule.when)(&skeleton.capabilities) {
             match rule.text {
                 RuleText::Line(line) => lines.push(line.into()),

@@ -2,6 +2,7 @@
 //! mistakes share them.
 
 pub mod history;
+pub mod kept;
 pub mod planner;
 pub mod projections;
 pub mod render;

@@ -17,6 +17,7 @@ use crate::drive::{Drive, Watch, answers, answers_of_image};
 use crate::oracle::haproxy::{Admin, Answer, Haproxy};
 use crate::oracle::load;
 use crate::oracle::routing::{Facts, PORTS, PROBES};
+use crate::properties::kept::Pages;
 use crate::run::Verdict;
 
 /// Longest time after which what is saved may still name a server that is gone: the bound of the
@@ -102,7 +103,7 @@ pub fn saved_is_safe(case: &Case) -> Verdict {
     let mut drive = Drive::start(case, Watch::default())?;
     drive.answer_all()?;
     let mut gone: BTreeMap<(usize, SocketAddr), Time> = BTreeMap::new();
-    let mut checked = None;
+    let mut checked = (None, Pages::default());
     let mut held = false;
     for act in &case.acts {
         let holds = matches!(act, Act::Run(_) | Act::Answer(..)) && !held;
@@ -140,12 +141,13 @@ fn saved_is_recent(
     drive: &Drive,
     case: &Case,
     gone: &mut BTreeMap<(usize, SocketAddr), Time>,
-    checked: &mut Option<Arc<Image>>,
+    (checked, pages): &mut (Option<Arc<Image>>, Pages),
 ) -> Verdict {
     let Some(saved) = &drive.saved else { return Ok(()) };
     if !checked.as_ref().is_some_and(|checked| Arc::ptr_eq(checked, saved)) {
         load::start(saved, &case.setup.capabilities())
             .map_err(|why| format!("what was saved does not load: {why}"))?;
+        pages.follow(saved)?;
         *checked = Some(saved.clone());
     }
     let (held, wanted) =
