@@ -38,8 +38,17 @@ pub struct Writers {
     unsure_until_ms: u64,
     /// How often the store that answers got a new status of an object, by UID.
     statuses: BTreeMap<String, u32>,
-    /// When Ingresses were created.
-    asked: BTreeMap<Key, u64>,
+    /// The Ingresses that there are.
+    asked: BTreeMap<Key, Asked>,
+}
+
+/// What an Ingress may expect.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// When it was created.
+    at_ms: u64,
+    /// Since when its status is owed: later, where who leads could not know of it.
+    owed_ms: u64,
 }
 
 fn key(place: &Place) -> Option<Key> {
@@ -142,16 +151,15 @@ impl World {
         if !exists {
             self.writers.asked.remove(&name);
         } else if self.api.true_store().get("ingresses", &name).is_none() {
-            self.writers.asked.insert(name, now);
+            self.writers.asked.insert(name, Asked { at_ms: now, owed_ms: now });
         }
     }
 
     /// S18: for a second the status of a new Ingress waits for its routes, at who writes it.
     fn said_too_early(&self, id: ReplicaId, name: &Key) -> Result<(), Broken> {
         let now = self.now_ms();
-        let Some(asked) = self.writers.asked.get(name).filter(|at| now < **at + EFFECT_MS) else {
-            return Ok(());
-        };
+        let asked = self.writers.asked.get(name).map(|asked| asked.at_ms);
+        let Some(asked) = asked.filter(|at| now < at + EFFECT_MS) else { return Ok(()) };
         let replica = self.of(id);
         let may_not_know = replica.is_blind(now) || replica.frozen.is_none();
         let (Some(worker), false) = (replica.site.serving(), may_not_know) else {
@@ -163,7 +171,7 @@ impl World {
             let mine = ingress.rules.iter().filter(|_| is_it(&ingress.meta.name));
             for host in mine.map(|rule| &*rule.host) {
                 let is_served = |answer: &Answer| matches!(answer, Answer::Servers(_));
-                let wanted = self.cluster.wanted_since(host, *asked).all(|w| is_served(&w.answer));
+                let wanted = self.cluster.wanted_since(host, asked).all(|w| is_served(&w.answer));
                 let has = worker.memory.route(host, "/");
                 if wanted && !is_served(&has) {
                     let why = format!("a status says that {host} is served, and it meets {has:?}");
@@ -174,9 +182,16 @@ impl World {
         Ok(())
     }
 
-    /// L9: while a replica can write, each status is right soon, whoever leads and dies.
+    /// L9: while a replica can write, each status is right soon, whoever leads and dies. Who leads and
+    /// hears nothing, as its watches are half open, goes on leading: it owes what it was told before.
     pub fn settles(&mut self) {
         let now = self.now_ms();
+        let holder = self.writers.holder.filter(|_| now <= self.writers.renewed_ms + TERM_MS);
+        let deaf = holder.map(|id| self.of(id)).filter(|holder| holder.is_blind(now));
+        if let Some(since) = deaf.map(|holder| holder.blind.0.saturating_sub(EFFECT_MS)) {
+            let unheard = self.writers.asked.values_mut().filter(|asked| asked.at_ms >= since);
+            unheard.for_each(|asked| asked.owed_ms = now);
+        }
         for replica in &mut self.replicas {
             if !replica.is_able(now) {
                 replica.unable_ms = now;
@@ -192,14 +207,15 @@ impl World {
 
     /// The status of each Ingress says where it is reached.
     pub(super) fn told(&self) -> Result<(), Broken> {
-        self.told_since(self.now_ms())
+        self.told_since(u64::MAX)
     }
 
-    /// The status of each Ingress that was created before then says where it is reached.
+    /// The status of each Ingress that is owed since then, or longer, says where it is reached.
     fn told_since(&self, since: u64) -> Result<(), Broken> {
         let store = self.api.true_store();
         for (name, asked) in &self.writers.asked {
-            let Some(stored) = store.get("ingresses", name).filter(|_| *asked <= since) else {
+            let Some(stored) = store.get("ingresses", name).filter(|_| asked.owed_ms <= since)
+            else {
                 continue;
             };
             let said = stored.pointer("/status/loadBalancer/ingress/0/ip").and_then(Value::as_str);
