@@ -24,6 +24,10 @@ const EFFECT_MS: u64 = 1_000;
 /// longest pause after an answer that was lost, in milliseconds.
 const SETTLED_MS: u64 = TERM_MS + 2 * 2_400 + EFFECT_MS + 8_000;
 
+/// From when an Ingress is created to when every replica that nothing is in the way of has heard of it,
+/// in milliseconds.
+const HEARD_MS: u64 = 200;
+
 /// Namespace and name of an object.
 type Key = (String, String);
 
@@ -188,7 +192,7 @@ impl World {
         let now = self.now_ms();
         let holder = self.writers.holder.filter(|_| now <= self.writers.renewed_ms + TERM_MS);
         let deaf = holder.map(|id| self.of(id)).filter(|holder| holder.is_blind(now));
-        if let Some(since) = deaf.map(|holder| holder.blind.0.saturating_sub(EFFECT_MS)) {
+        if let Some(since) = deaf.map(|holder| holder.blind.0.saturating_sub(HEARD_MS)) {
             let unheard = self.writers.asked.values_mut().filter(|asked| asked.at_ms >= since);
             unheard.for_each(|asked| asked.owed_ms = now);
         }
