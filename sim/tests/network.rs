@@ -41,7 +41,7 @@ fn every_version_serves_what_is_wanted_and_rests() {
 }
 
 /// What the simulator has found in tidegate, each in a few lines.
-const FOUND: [(&str, &str); 7] = [
+const FOUND: [(&str, &str); 8] = [
     (
         "the certificate of a Secret that nothing served for a while was gone from the vault, and \
          the host that came to need it never got it",
@@ -93,6 +93,13 @@ const FOUND: [(&str, &str); 7] = [
         "haproxy 3.4\nseed 1\n0 service t2/api\n60000 quiet\n61000 secret t2/tls 3\n\
          62000 ingress t2/a d.example api tls=tls\n120000 quiet\n\
          121000 fault power-cut 300\n121100 fault emptied 45000\n720000 quiet\n",
+    ),
+    (
+        "commands of a connection that was given up, as HAProxy said nothing, were carried out after the \
+         read-back that was to show what had become of them: pods that were gone came back for a minute",
+        "haproxy 3.0\nseed 1000237\ntick 5\n0 service t1/api\n0 ingress t1/i1 a.example api\n60000 quiet\n\
+         61761 ingress t1/i1 c.example web tls=tls\n61952 pods t1/api 6,8 -\n61971 fault hang 5368\n\
+         61989 ingress t1/i2 b.example api\n63330 pods t1/api - -\n63371 fault hang 3856\n160000 quiet\n",
     ),
 ];
 

@@ -103,6 +103,21 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         "haproxy 2.6\n10000 pods t1/web 2 -\n12000 pods t1/web 2,4 -\n20000 quiet\n\
          20001 still\n25000 quiet\n",
     ),
+    // HAProxy of who leads is away for longer than its term; it hears of something to tell.
+    (
+        Core(core::Mistake::EndlessTerm),
+        &["S17"],
+        "replicas 2\n60000 quiet\n61000 fault slow-reload 30000\n61001 fault worker-dies\n\
+         80000 ingress t2/c c.example web tls=none\n160000 quiet\n",
+    ),
+    // Who leads is cut off for less than its term, with a status to write that waits for HAProxy.
+    (
+        Core(core::Mistake::LostStatusIsWritten),
+        &["L9"],
+        "replicas 2\n60000 quiet\n61000 service t2/web\n61001 pods t2/web 7 -\n\
+         61800 fault hang 3000\n61900 ingress t2/c c.example web\n62300 fault partition 5500\n\
+         200000 quiet\n",
+    ),
     (
         Core(core::Mistake::StatusFirst),
         &["S18"],

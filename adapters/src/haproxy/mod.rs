@@ -163,6 +163,7 @@ impl Proxy {
             suspect,
             worker: None,
             connection: None,
+            left: None,
         };
         tasks.spawn(runtime_lane.run(control_orders, runtime_actions));
         let files_lane = lane::FilesLane {

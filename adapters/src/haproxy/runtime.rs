@@ -6,7 +6,8 @@
 //!
 //! The connection is opened ahead of need and proves the worker's identity before its first
 //! command. Anything that ends it in the middle of an action leaves `Unknown` for what was not
-//! answered; nothing is ever sent twice.
+//! answered; nothing is ever sent twice. The next one waits until HAProxy is done with it: a read-back
+//! before that would miss what HAProxy has yet to run.
 
 use std::io;
 use std::sync::Arc;
@@ -16,11 +17,12 @@ use tidegate_core::action::{Action, ActionBody, ActionId, RuntimeCommand};
 use tidegate_core::event::{Ack, Event, Outcome, WorkerId};
 use tidegate_core::render::crt_list;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::capabilities::Release;
 use super::command::{self, Limits, Part};
 use super::files::Generations;
-use super::readback;
+use super::readback::{self, Identity};
 use super::reply::{self, Installed};
 use super::socket::Connection;
 use super::worker::Worker;
@@ -49,7 +51,21 @@ pub(super) struct RuntimeLane {
     pub suspect: mpsc::Sender<()>,
     pub worker: Option<Worker>,
     pub connection: Option<Connection>,
+    pub left: Option<Left>,
 }
+
+/// A connection that was given up in the middle of an action.
+pub(super) struct Left {
+    connection: Connection,
+    /// To whom it was.
+    identity: Identity,
+    /// Until when others wait for its end.
+    until: Instant,
+}
+
+/// How long others wait for the end of a connection that was given up: after that, an audit finds what
+/// it did.
+const LEFT_MAX: Duration = Duration::from_secs(60);
 
 impl RuntimeLane {
     /// Runs until both senders are gone, or nobody takes events any more.
@@ -94,6 +110,7 @@ impl RuntimeLane {
         self.connection = None;
         match order {
             Control::Use(worker) => {
+                self.left = self.left.take().filter(|left| left.identity == worker.identity);
                 self.worker = Some(worker);
                 self.connect().await;
             }
@@ -109,6 +126,14 @@ impl RuntimeLane {
     /// Opens the connection and checks who answers.
     async fn connect(&mut self) {
         let Some(worker) = &self.worker else { return };
+        if let Some(left) = &mut self.left {
+            if left.connection.finish().await.is_err() && Instant::now() < left.until {
+                tracing::debug!(worker = worker.id.0, "still at what it was sent before");
+                self.hint();
+                return;
+            }
+            self.left = None;
+        }
         let opened = async {
             let mut connection =
                 Connection::open(&*self.net, &self.endpoint, self.patience).await?;
@@ -181,7 +206,13 @@ impl RuntimeLane {
         let mut batch = Batch { commands, limits, vault: &vault, outcomes: Vec::new() };
         if let Err(error) = batch.run(connection).await {
             tracing::warn!(%error, "the runtime socket failed in the middle of an action");
-            self.connection = None;
+            let until = Instant::now() + LEFT_MAX;
+            let parts = self.connection.take().zip(self.worker.as_ref());
+            self.left = parts.map(|(connection, worker)| Left {
+                connection,
+                identity: worker.identity.clone(),
+                until,
+            });
             self.hint();
             if is_planted(Mistake::UnansweredIsDone) {
                 batch.outcomes.fill(Outcome::Done);

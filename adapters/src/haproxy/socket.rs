@@ -10,7 +10,8 @@
 //! the same as commands joined by `;` (21 µs for one, 36-78 µs for ten), but keep their answers
 //! apart, which `;` does not from 3.2 on.
 //!
-//! The write side is never shut down alone: HAProxy would drop what it has not run yet.
+//! HAProxy goes on with what it has read of a connection, also when that is closed, and beside what comes
+//! on others. It closes one whose write side is shut down when it has run all of it (measured on each).
 
 use std::io;
 use std::time::Duration;
@@ -175,6 +176,25 @@ impl Connection {
         }
     }
 
+    /// Sends nothing more, and waits until the other side has run all that it was sent, and closed.
+    /// Before that, what another connection reads may change behind it.
+    ///
+    /// # Errors
+    /// `TimedOut` after a silence of `patience`: it may be tried again.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        let Connection { read, write, buffer, patience } = self;
+        // Where that cannot be told any more, it is closed already.
+        let _ = write.shutdown().await;
+        loop {
+            buffer.clear();
+            match receive(read, buffer, *patience).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
     /// Waits until the connection is of no use: closed by the other side, or out of step.
     /// May be dropped at any time.
     pub async fn closed(&mut self) {
@@ -280,6 +300,17 @@ mod tests {
             drop(peer);
         }
         Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_finished_when_the_peer_has_closed_it() {
+        let (mut connection, peer) = fed(b"\n> late\n> ", 3);
+        let silent = connection.finish().await.map_err(|e| e.kind());
+        assert_eq!(silent, Err(io::ErrorKind::TimedOut));
+        let mut peer = peer.await.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(peer.read(&mut [0]).await.ok(), Some(0), "nothing more is sent");
+        drop(peer);
+        assert!(connection.finish().await.is_ok());
     }
 
     #[tokio::test]

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::generate;
+use super::outcomes::Outcomes;
 use super::run::{run, try_alarm};
 use super::schedule::Schedule;
 use super::shrink::shrink;
-use super::world::Outcomes;
 use crate::swarm::timeline;
 
 /// What several runs amount to.

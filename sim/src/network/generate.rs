@@ -1,9 +1,12 @@
 //! Schedules from seeds: phases that grow, churn, churn hard, shrink, each followed by rest; a random
 //! part of all faults. At the end tidegate starts again and everything is listed anew, and nothing may
-//! be changed by that.
+//! be changed by that. One seed of four has two replicas; then one leads after the other at the end.
 
+use super::fault::Fault;
+use super::hosts::TERM_MS;
 use super::proxy::Version;
-use super::schedule::{Entry, Fault, Happens, Schedule};
+use super::replica::ReplicaId;
+use super::schedule::{Entry, Happens, Schedule};
 use crate::dice::Dice;
 use crate::swarm::changes::Changes;
 
@@ -16,6 +19,9 @@ const REST_MS: u64 = 220_000;
 const ACCEPT_MS: u64 = 150_000;
 /// The same when no fault was near.
 const CALM_MS: u64 = 70_000;
+
+/// Longer than the term of a Lease, in milliseconds.
+const LONG_MS: u32 = 20_000;
 
 struct Plan {
     now: u64,
@@ -58,6 +64,20 @@ fn fault(dice: &mut Dice, kind: Fault) -> Fault {
     }
 }
 
+/// A fault at one of the replicas. Where there are two, half of the deaths last longer than a term.
+fn somewhere(dice: &mut Dice, replicas: usize, fault: Fault) -> Happens {
+    if replicas == 1 || !fault.is_of_one() {
+        return Happens::Fault(fault, ReplicaId::default());
+    }
+    let is_death = matches!(fault, Fault::ControllerDies(_) | Fault::PowerCut(_));
+    let fault = if is_death && dice.percent(50) {
+        fault.with(dice.between(TERM_MS, 2 * TERM_MS) as u32, 0)
+    } else {
+        fault
+    };
+    Happens::Fault(fault, ReplicaId(dice.below(replicas as u64) as usize))
+}
+
 /// A schedule of about a quarter of an hour.
 #[must_use]
 pub fn schedule(seed: u64) -> Schedule {
@@ -71,6 +91,12 @@ pub fn schedule(seed: u64) -> Schedule {
     let mut changes = Changes::new(seed, choices.percent(60), REUSE_MS);
     let mut plan = Plan { now: 0, entries: Vec::new() };
     let mut faults = Dice::new(seed, "faults");
+    let mut replicas = Dice::new(seed, "replicas");
+    if replicas.percent(25) {
+        schedule.replicas = 2;
+        // Each costs as much as one alone.
+        schedule.tick_ms = 5;
+    }
     for what in changes.first(0) {
         plan.put(Happens::Change(what));
     }
@@ -90,14 +116,14 @@ pub fn schedule(seed: u64) -> Schedule {
                 && faults.percent(if phase == 2 { 6 } else { 15 })
             {
                 let what = fault(&mut faults, kind);
-                plan.put(Happens::Fault(what));
+                plan.put(somewhere(&mut replicas, schedule.replicas, what));
                 plan.now += faults.below(20);
             }
             plan.put(Happens::Change(changes.any(plan.now, shrink)));
         }
         // What is deleted while another store answers is held.
         let replaced = |entry: &Entry| {
-            matches!(entry.what, Happens::Fault(Fault::Emptied(_) | Fault::Stale(_)))
+            matches!(entry.what, Happens::Fault(Fault::Emptied(_) | Fault::Stale(_), _))
         };
         let accepted = if plan.entries.iter().skip(begin).any(replaced) {
             plan.now += ACCEPT_MS;
@@ -108,9 +134,17 @@ pub fn schedule(seed: u64) -> Schedule {
         };
         plan.rest(REST_MS - accepted);
     }
-    for fault in [Fault::Expire, Fault::ControllerDies(200)] {
+    let first = ReplicaId::default();
+    let mut last = vec![(Fault::Expire, first)];
+    if schedule.replicas == 1 {
+        last.push((Fault::ControllerDies(200), first));
+    } else {
+        // Whoever leads is gone for longer than its term.
+        last.extend([first, ReplicaId(1)].map(|id| (Fault::ControllerDies(LONG_MS), id)));
+    }
+    for (fault, id) in last {
         plan.put(Happens::Still);
-        plan.put(Happens::Fault(fault));
+        plan.put(Happens::Fault(fault, id));
         plan.rest(CALM_MS);
     }
     schedule.entries = plan.entries;

@@ -1,26 +1,34 @@
 //! Tier 1: tidegate as it is, with its real adapters, on a simulated network with a simulated API
 //! server, HAProxy, disk and clock.
 //!
-//! [`schedule`] is what happens, [`generate`] makes schedules from seeds, [`run`] goes through one.
-//! [`world`] has what is simulated: the API server ([`api`]) speaks the HTTP of lists and watches,
-//! HAProxy ([`proxy`]) its runtime and master CLI, the disk is [`files`], and what
+//! [`schedule`] is what happens, [`generate`] makes schedules from seeds, [`run`] goes through one and
+//! [`faults`] does what it says, on the [`hosts`] of a network.
+//! [`world`] has what is simulated: the API server ([`api`]) speaks the HTTP of lists and watches, and
+//! for each [`replica`] HAProxy ([`proxy`]) its runtime and master CLI, the disk is [`files`], and what
 //! a power loss leaves of it [`power`]. [`ports`] hands them to
-//! tidegate through its seams. [`judge`] has the promises, [`manifest`] the objects, [`shrink`] makes
-//! a failing schedule small, [`cli`] its part of the command line.
+//! tidegate through its seams. [`judge`] has the promises of each replica, [`writers`] those about what
+//! is written to the API server, [`manifest`] the objects, [`outcomes`] what a run amounts to,
+//! [`shrink`] makes a failing schedule small, [`cli`] its part of the command line.
 
 pub mod api;
 pub mod cli;
+pub mod fault;
+pub mod faults;
 pub mod files;
 pub mod generate;
+pub mod hosts;
 pub mod judge;
 pub mod manifest;
+pub mod outcomes;
 pub mod ports;
 pub mod power;
 pub mod proxy;
+pub mod replica;
 pub mod run;
 pub mod schedule;
 pub mod shrink;
 pub mod world;
+pub mod writers;
 
 /// tidegate's state folder.
 pub const STATE_DIR: &str = "/state";

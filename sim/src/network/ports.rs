@@ -18,21 +18,22 @@ use turmoil::net::{TcpListener, TcpStream};
 use super::files::Mounted;
 use super::proxy::process;
 use super::proxy::serve::{self, Started};
-use super::world::{Shared, lock};
+use super::replica::Replica;
+use super::world::Here;
 
-/// The ports of one life of tidegate.
+/// The ports of one life of a replica.
 #[must_use]
 pub fn ports(
-    world: &Shared,
+    here: &Here,
     files: Mounted,
     starts: mpsc::UnboundedSender<Started>,
     seed: u64,
 ) -> Ports {
     Ports {
-        net: Arc::new(SimulatedNet(world.clone())),
+        net: Arc::new(SimulatedNet(here.clone())),
         files: Arc::new(files),
-        processes: Arc::new(SimulatedProcesses { world: world.clone(), starts }),
-        clock: Arc::new(SimulatedClock(world.clone())),
+        processes: Arc::new(SimulatedProcesses { here: here.clone(), starts }),
+        clock: Arc::new(SimulatedClock(here.clone())),
         seed,
     }
 }
@@ -40,24 +41,24 @@ pub fn ports(
 /// Port of the socket that tidegate listens on in its state folder.
 const OWN_PORT: u16 = 3;
 
-struct SimulatedNet(Shared);
+struct SimulatedNet(Here);
 
 impl Net for SimulatedNet {
     fn dial<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, io::Result<BoxIo>> {
         Box::pin(async move {
             let stream = match endpoint {
                 Endpoint::Tcp(host, port) => {
-                    while lock(&self.0).partitioned {
+                    while self.0.with(|replica| replica.partitioned) {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                     TcpStream::connect((host.as_str(), *port)).await?
                 }
                 Endpoint::Unix(path) => {
                     let port = serve::port_of(path).ok_or(io::ErrorKind::NotFound)?;
-                    if !lock(&self.0).listens(port) {
+                    if !self.0.with(|replica| replica.listens(port)) {
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
-                    TcpStream::connect(("haproxy", port)).await?
+                    TcpStream::connect((self.0.id.proxy(), port)).await?
                 }
             };
             Ok(Box::new(stream) as BoxIo)
@@ -95,20 +96,20 @@ impl Listener for Listening {
     }
 }
 
-struct SimulatedClock(Shared);
+struct SimulatedClock(Here);
 
 impl Clock for SimulatedClock {
     fn now_ms(&self) -> u64 {
-        lock(&self.0).now_ms()
+        self.0.lock().now_ms()
     }
 
     fn unix_s(&self) -> u64 {
-        lock(&self.0).unix_s()
+        self.0.lock().unix_s(self.0.id)
     }
 }
 
 struct SimulatedProcesses {
-    world: Shared,
+    here: Here,
     starts: mpsc::UnboundedSender<Started>,
 }
 
@@ -118,7 +119,7 @@ const CHECK_MS: u64 = 30;
 impl Processes for SimulatedProcesses {
     fn version<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, io::Result<String>> {
         Box::pin(async move {
-            let version = lock(&self.world).site.version;
+            let version = self.here.with(|replica| replica.site.version);
             let quic = if version.capabilities().quic { '+' } else { '-' };
             Ok(format!(
                 "HAProxy version {} 2026/01/01 - https://haproxy.org/\n\
@@ -135,14 +136,13 @@ impl Processes for SimulatedProcesses {
     ) -> BoxFuture<'a, io::Result<Result<(), String>>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(CHECK_MS)).await;
-            let mut world = lock(&self.world);
-            let verdict = process::read(&world.site, config);
+            let verdict = self.here.with(|replica| process::read(&replica.site, config));
             Ok(match verdict {
                 Ok(_) => Ok(()),
                 Err(words) => {
                     // What a version does not know is tried on purpose.
                     if !words.contains("unknown '") {
-                        world.refused_files(&words);
+                        self.here.lock().refused_files(self.here.id, &words);
                     }
                     Err(format!("[ALERT]    (1) : config : {words}\n"))
                 }
@@ -161,7 +161,7 @@ impl Processes for SimulatedProcesses {
 
     fn start<'a>(&'a self, start: &'a Start) -> BoxFuture<'a, io::Result<u32>> {
         Box::pin(async move {
-            let pid = lock(&self.world).site.begin(&start.config, &start.log);
+            let pid = self.here.with(|replica| replica.site.begin(&start.config, &start.log));
             // HAProxy's host lives as long as the world.
             let _ = self.starts.send(Started(pid));
             Ok(pid)
@@ -169,14 +169,17 @@ impl Processes for SimulatedProcesses {
     }
 
     fn alive(&self, pid: u32) -> bool {
-        lock(&self.world).site.master.as_ref().is_some_and(|master| master.pid == pid)
+        let is_it = |replica: &mut Replica| {
+            replica.site.master.as_ref().is_some_and(|master| master.pid == pid)
+        };
+        self.here.with(is_it)
     }
 
     fn signal(&self, pid: u32, _: Signal) -> io::Result<()> {
         if !self.alive(pid) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        lock(&self.world).site.die();
+        self.here.with(|replica| replica.site.die());
         Ok(())
     }
 

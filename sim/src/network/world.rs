@@ -1,10 +1,10 @@
-//! Everything that is simulated around tidegate, in one place: the API server, HAProxy, what is
-//! true, what goes wrong, what was seen.
+//! Everything that is simulated around tidegate, in one place: the API server, each replica's
+//! HAProxy and disk, what is true, what goes wrong, what was seen.
 //!
 //! Inputs: entries of a schedule, commands that HAProxy carries out. Outputs: [`Outcomes`]. The
 //! hosts of a run share it; each looks at it between two waits only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeSeed as _;
@@ -15,17 +15,19 @@ use tidegate_core::action::RuntimeCommand;
 use tidegate_core::digest::Digest;
 use tidegate_core::settings::Settings;
 use tidegate_core::world::object::{Kind, Object, ObjectRef};
-use tokio::sync::Notify;
 
-use super::api::store::{Store, resource_of};
+use super::api::server::Api;
+use super::api::store::resource_of;
 use super::api::verbs::Place;
 use super::files::Disk;
 use super::manifest;
+use super::outcomes::Outcomes;
 use super::proxy::answers::DENIED;
 use super::proxy::process::Site;
-use super::proxy::serve::{MASTER_PORT, WORKER_PORT};
+use super::replica::{Replica, ReplicaId};
 use super::schedule::Schedule;
-use crate::model::haproxy::{Haproxy, Reply};
+use super::writers::Writers;
+use crate::model::haproxy::Reply;
 use crate::swarm::cluster::Cluster;
 use crate::swarm::judge::Broken;
 use crate::swarm::schedule::What;
@@ -39,224 +41,68 @@ pub const VAULT_KEY: [u8; 32] = [7; 32];
 /// What all hosts share.
 pub type Shared = Arc<Mutex<World>>;
 
+/// The world as one replica's hosts share it.
+#[derive(Clone)]
+pub struct Here {
+    /// The world.
+    pub world: Shared,
+    /// The replica.
+    pub id: ReplicaId,
+}
+
+impl Here {
+    /// The world, for a moment.
+    pub fn lock(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
+    /// Reads or changes something of the replica.
+    pub fn with<T>(&self, what: impl FnOnce(&mut Replica) -> T) -> T {
+        what(self.lock().at(self.id))
+    }
+
+    /// A fault that waited for its occasion happens now.
+    pub fn strikes(&self, name: &'static str) {
+        let now = self.lock().now_ms();
+        self.with(|replica| replica.strikes(now, name));
+    }
+}
+
 /// The world, for a moment.
 pub fn lock(world: &Shared) -> MutexGuard<'_, World> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The API server and what is wrong with it.
-pub struct Api {
-    store: Store,
-    /// Another store that answers meanwhile.
-    other: Option<Store>,
-    /// Told of every change.
-    pub changed: Arc<Notify>,
-    /// Counts cuts of all connections.
-    pub epoch: u64,
-    /// Objects of a page at most.
-    pub page_max: usize,
-    /// Whether streaming lists are known.
-    pub streaming: bool,
-    /// Until when nothing is said.
-    pub silent_until_ms: u64,
-    /// Until when everything is 429.
-    pub throttled_until_ms: u64,
-    /// Until when everything is 500.
-    pub unwell_until_ms: u64,
-    /// The kind that is denied.
-    pub denied: Option<&'static str>,
-    /// Until when it is.
-    pub denied_until_ms: u64,
-    /// Writes whose answers are lost.
-    pub lose_writes: u32,
-    /// Lists that are cut.
-    pub cut_lists: u32,
-    /// Copies from some seconds ago, oldest first.
-    copies: Vec<Store>,
-}
-
-impl Api {
-    fn new(seed: u64, page_max: usize, streaming: bool) -> Api {
-        Api {
-            store: Store::new(seed & 0xfff, 100_000),
-            other: None,
-            changed: Arc::new(Notify::new()),
-            epoch: 0,
-            page_max,
-            streaming,
-            silent_until_ms: 0,
-            throttled_until_ms: 0,
-            unwell_until_ms: 0,
-            denied: None,
-            denied_until_ms: 0,
-            lose_writes: 0,
-            cut_lists: 0,
-            copies: Vec::new(),
-        }
-    }
-
-    /// The store that answers.
-    #[must_use]
-    pub fn store(&self) -> &Store {
-        self.other.as_ref().unwrap_or(&self.store)
-    }
-
-    /// The store that answers, for a change.
-    pub fn store_mut(&mut self) -> &mut Store {
-        self.other.as_mut().unwrap_or(&mut self.store)
-    }
-
-    /// The store that the truth is in.
-    #[must_use]
-    pub fn true_store(&self) -> &Store {
-        &self.store
-    }
-
-    /// Ends all connections.
-    pub fn cut(&mut self) {
-        self.epoch += 1;
-        self.changed.notify_waiters();
-    }
-
-    /// Forgets all changes.
-    pub fn compact(&mut self) {
-        self.store_mut().compact();
-    }
-
-    /// An empty store answers from now on.
-    pub fn empty(&mut self) {
-        self.other = Some(Store::new(0xeee, 500));
-        self.cut();
-    }
-
-    /// A copy from some seconds ago answers from now on.
-    pub fn go_back(&mut self) {
-        self.other = self.copies.first().cloned();
-        self.cut();
-    }
-
-    /// The true store answers again.
-    pub fn come_back(&mut self) {
-        self.other = None;
-        self.cut();
-    }
-
-    /// Copies the store now and then.
-    pub fn copy(&mut self) {
-        self.copies.push(self.store.clone());
-        if self.copies.len() > 3 {
-            self.copies.remove(0);
-        }
-    }
-}
-
-/// What goes wrong with HAProxy next.
-#[derive(Clone, Debug, Default)]
-pub struct Armed {
-    /// Commands that are carried out before answers are lost.
-    pub lose_commands: Option<u32>,
-    /// Half of the next answer comes.
-    pub cut_answer: bool,
-    /// Until when the runtime socket says nothing.
-    pub hang_until_ms: u64,
-    /// The next command is refused.
-    pub refuse_command: bool,
-    /// Deletions of servers that are refused.
-    pub busy: u32,
-    /// The next reload is not answered.
-    pub lose_reload: bool,
-    /// The next start or reload takes that much longer.
-    pub slow_files_ms: u64,
-    /// The next start or reload fails.
-    pub refuse_load: bool,
-}
-
-impl Armed {
-    /// Takes the loss of answers.
-    pub fn take_lose_commands(&mut self) -> Option<u32> {
-        self.lose_commands.take()
-    }
-}
-
-/// What a run amounts to.
-#[derive(Clone, Debug, Default)]
-pub struct Outcomes {
-    /// The first promise that does not hold.
-    pub broken: Option<Broken>,
-    /// Simulated milliseconds.
-    pub simulated_ms: u64,
-    /// Runtime commands carried out.
-    pub commands: u64,
-    /// Reloads.
-    pub reloads: u64,
-    /// Writes to the API server: status, Events, Leases.
-    pub writes: BTreeMap<&'static str, u64>,
-    /// Lives of tidegate.
-    pub lives: u64,
-    /// Steps of the controller, as replayed from its journals.
-    pub steps: u64,
-    /// Hash over every step of every life: what went in and what came out.
-    pub chain: u128,
-    /// Host-milliseconds in which a request's fate was judged, and all.
-    pub judged: (u64, u64),
-    /// Situations that were reached, and how often.
-    pub sometimes: BTreeMap<&'static str, u64>,
-    /// (fault, phase, promise judged meanwhile).
-    pub cells: BTreeSet<(&'static str, &'static str, &'static str)>,
-    /// What happened, for people: time, row, words.
-    pub trace: Vec<(u64, &'static str, String)>,
-}
-
 /// The world.
 pub struct World {
-    /// HAProxy.
-    pub site: Site,
+    /// The replicas, each with its HAProxy and disk.
+    pub replicas: Vec<Replica>,
     /// The API server.
     pub api: Api,
     /// What is true and wanted.
     pub cluster: Cluster,
-    /// What goes wrong with HAProxy next.
-    pub armed: Armed,
-    /// Whether nothing passes to the API server.
-    pub partitioned: bool,
     /// What is collected.
     pub out: Outcomes,
-    /// The memory when all was quiet last.
-    pub frozen: Option<Haproxy>,
-    /// Until when each kind of fault may show.
-    pub shaken: BTreeMap<&'static str, u64>,
-    /// Since when and until when it is not certain what tidegate was told.
-    pub blind: (u64, u64),
-    /// When HAProxy was reloaded last.
-    pub reloaded_ms: u64,
-    /// When a worker served last.
-    pub served_ms: u64,
     /// Whether nothing may be changed.
     pub still: bool,
     /// Whether the promise that cannot be kept is judged.
     pub canary: bool,
-    /// By how much the wall clock was set forward, in seconds.
-    pub clock_s: u64,
-    /// Kinds of which the present life of tidegate got a whole list.
-    pub listed: BTreeSet<&'static str>,
-    /// Whether tidegate was ready with everything listed, in this life or before: what HAProxy then
-    /// serves from its files counts as well.
-    pub was_ready: bool,
-    /// Since when servers are in maintenance, by worker, backend and name.
-    pub(super) left: BTreeMap<(u32, Arc<str>, Arc<str>), u64>,
-    /// When Ingresses were created.
-    pub(super) asked: BTreeMap<(String, String), u64>,
+    /// Who may write to the API server, and what was written.
+    pub(super) writers: Writers,
     traces: bool,
     stored_ms: u64,
     vault: Vault,
 }
 
 impl World {
-    /// A world before anything has happened.
+    /// A world before anything has happened; a disk for each replica.
     #[must_use]
-    pub fn new(schedule: &Schedule, settings: &Settings, disk: Disk, traces: bool) -> World {
-        let mut site = Site::new(schedule.version, disk);
-        site.refused_content = manifest::certificate(manifest::REFUSED).as_bytes().to_vec();
+    pub fn new(schedule: &Schedule, settings: &Settings, disks: &[Disk], traces: bool) -> World {
+        let replicas = disks.iter().map(|disk| {
+            let mut site = Site::new(schedule.version, disk.clone());
+            site.refused_content = manifest::certificate(manifest::REFUSED).as_bytes().to_vec();
+            Replica::new(site)
+        });
         let mut cluster = Cluster::new(settings.clone());
         // As long as tidegate may not know.
         cluster.memory_ms = 600_000;
@@ -269,28 +115,40 @@ impl World {
             manifest::of(object).and_then(|json| api.store.put(json));
         }
         World {
-            site,
+            replicas: replicas.collect(),
             api,
             cluster,
-            armed: Armed::default(),
-            partitioned: false,
             out: Outcomes::default(),
-            frozen: None,
-            shaken: BTreeMap::new(),
-            blind: (0, 0),
-            reloaded_ms: 0,
-            served_ms: 0,
             still: false,
             canary: false,
-            clock_s: 0,
-            left: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            listed: BTreeSet::new(),
-            was_ready: false,
+            writers: Writers::default(),
             traces,
             stored_ms: 0,
             vault,
         }
+    }
+
+    /// A replica. Identities are those of [`World::ids`].
+    #[must_use]
+    pub fn of(&self, id: ReplicaId) -> &Replica {
+        &self.replicas[id.0]
+    }
+
+    /// A replica, for a change.
+    pub fn at(&mut self, id: ReplicaId) -> &mut Replica {
+        &mut self.replicas[id.0]
+    }
+
+    /// All replicas.
+    pub fn ids(&self) -> impl Iterator<Item = ReplicaId> + use<> {
+        (0..self.replicas.len()).map(ReplicaId)
+    }
+
+    /// Who asks from an address.
+    #[must_use]
+    pub fn who(&self, address: IpAddr) -> ReplicaId {
+        let found = self.ids().find(|id| self.of(*id).address == Some(address));
+        found.unwrap_or_default()
     }
 
     /// Now, in milliseconds since the beginning.
@@ -300,10 +158,10 @@ impl World {
         elapsed.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(self.stored_ms)
     }
 
-    /// Now, in seconds since 1970.
+    /// Now by a replica's wall clock, in seconds since 1970.
     #[must_use]
-    pub fn unix_s(&self) -> u64 {
-        EPOCH_S + self.clock_s + self.now_ms() / 1000
+    pub fn unix_s(&self, id: ReplicaId) -> u64 {
+        EPOCH_S + self.of(id).clock_s + self.now_ms() / 1000
     }
 
     /// Between two steps of the network it is this late.
@@ -319,6 +177,11 @@ impl World {
         }
     }
 
+    /// The same of a replica.
+    pub fn note_at(&mut self, id: ReplicaId, row: &'static str, words: impl FnOnce() -> String) {
+        self.note(row, || format!("{}{}", id.before_words(), words()));
+    }
+
     /// Counts a situation.
     pub fn sometimes(&mut self, what: &'static str) {
         *self.out.sometimes.entry(what).or_insert(0) += 1;
@@ -332,93 +195,71 @@ impl World {
         }
     }
 
-    /// Whether something listens behind a socket of HAProxy's.
-    #[must_use]
-    pub fn listens(&self, port: u16) -> bool {
-        match port {
-            WORKER_PORT => self.site.serving().is_some(),
-            MASTER_PORT => self.site.master.as_ref().is_some_and(|master| !master.busy),
-            _ => false,
-        }
+    /// A promise does not hold at a replica.
+    pub fn broke_at(&mut self, id: ReplicaId, broken: Broken) {
+        let why = format!("{}{}", id.before_words(), broken.why);
+        self.broke(Broken { why, ..broken });
     }
 
     /// HAProxy was reloaded, or refused to be.
-    pub fn reloaded(&mut self) {
-        self.reloaded_ms = self.now_ms();
+    pub fn reloaded(&mut self, id: ReplicaId) {
+        self.at(id).reloaded_ms = self.now_ms();
         if self.still {
-            self.broke(Broken::new("S13", "a reload, and nothing had changed".to_owned()));
+            self.broke_at(id, Broken::new("S13", "a reload, and nothing had changed".to_owned()));
         }
     }
 
     /// HAProxy refuses files that it was to load.
-    pub fn refused_files(&mut self, words: &str) {
+    pub fn refused_files(&mut self, id: ReplicaId, words: &str) {
         let expected = words.contains(REFUSED_BIND) || words.contains("unable to load");
         self.sometimes("HAProxy refused files");
         if !expected {
             let why = format!("the files cannot be loaded: {words}");
-            self.broke(Broken::new("S6", why));
+            self.broke_at(id, Broken::new("S6", why));
         }
     }
 
-    /// A whole list was given, or begun as a stream.
-    pub fn listed(&mut self, place: &Place) {
-        self.listed.insert(place.resource.plural);
-    }
-
-    /// tidegate wrote.
-    pub fn wrote(&mut self, place: &Place) {
-        let what = if place.status { "status" } else { place.resource.plural };
-        *self.out.writes.entry(what).or_insert(0) += 1;
-        if self.still && place.status {
-            let why = "a status was written, and nothing had changed".to_owned();
-            self.broke(Broken::new("S18", why));
-        }
-        if let Err(broken) = self.said_too_early(place) {
-            self.broke(broken);
-        }
+    /// A whole list was given to a replica, or begun as a stream.
+    pub fn listed(&mut self, id: ReplicaId, place: &Place) {
+        self.at(id).listed.insert(place.resource.plural);
     }
 
     /// A command is carried out on a worker.
-    pub fn carry_out(&mut self, pid: u32, command: &RuntimeCommand) -> Reply {
+    pub fn carry_out(&mut self, id: ReplicaId, pid: u32, command: &RuntimeCommand) -> Reply {
+        let now = self.now_ms();
         self.out.commands += 1;
         if self.still {
-            self.broke(Broken::new("S13", format!("nothing had changed, and {command:?}")));
+            let why = format!("nothing had changed, and {command:?}");
+            self.broke_at(id, Broken::new("S13", why));
         }
-        self.note("actions", || format!("{command:?}"));
-        if self.armed.refuse_command && may_be_refused(command) {
-            self.armed.refuse_command = false;
+        self.note_at(id, "actions", || format!("{command:?}"));
+        let replica = self.at(id);
+        if replica.armed.refuse_command && may_be_refused(command) {
+            replica.armed.refuse_command = false;
+            replica.strikes(now, "refuse-command");
             self.sometimes("a command was refused without reason");
-            self.strikes("refuse-command");
             return Reply::Refused(DENIED.to_owned());
         }
-        if matches!(command, RuntimeCommand::DeleteServer { .. }) && self.armed.busy > 0 {
-            self.armed.busy -= 1;
+        if matches!(command, RuntimeCommand::DeleteServer { .. }) && replica.armed.busy > 0 {
+            replica.armed.busy -= 1;
+            replica.strikes(now, "busy");
             self.sometimes("a server still had connections");
-            self.strikes("busy");
             let busy = "Server still has connections attached to it, cannot remove it.";
             return Reply::Refused(busy.to_owned());
         }
-        let Some(worker) = self.site.worker(pid) else {
+        let Some(worker) = replica.site.worker(pid) else {
             return Reply::Refused("no worker".to_owned());
         };
         let old = worker.stopping;
-        if let RuntimeCommand::DeleteCrtListLine { file } = command {
-            let kept = worker.memory.crt_list.iter().zip(&worker.lines);
-            let kept = kept.filter(|((listed, _), _)| **listed != **file).map(|(_, line)| *line);
-            worker.lines = kept.collect();
-        }
-        let reply = worker.memory.answer(command);
+        let reply = worker.carry_out(command);
         let done = !matches!(reply, Reply::Refused(_));
-        if worker.lines.len() < worker.memory.crt_list.len() {
-            worker.lines.push(worker.lines.last().map_or(2, |last| last + 1));
-        }
         if old {
             self.sometimes("an old worker was given commands");
         }
-        if done && let Err(broken) = self.drained(pid, command) {
-            self.broke(broken);
+        if done && let Err(broken) = self.at(id).drained(now, pid, command) {
+            self.broke_at(id, broken);
         }
-        self.look_after(command);
+        self.look_after(id, command);
         reply
     }
 
@@ -445,10 +286,10 @@ impl World {
             }
         }
         self.cluster.tell(now, &object);
-        if self.api.other.is_none() {
+        if !self.api.is_replaced() {
             self.api.changed.notify_waiters();
         }
-        if now < self.blind.1 {
+        if self.replicas.iter().any(|replica| replica.is_blind(now)) {
             self.sometimes("something changed while nothing was told");
         }
     }

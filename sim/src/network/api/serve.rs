@@ -17,7 +17,8 @@ use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use super::http::{self, Answer, Request};
 use super::verbs::{self, Place};
 use super::watch;
-use crate::network::world::{Shared, World, lock};
+use crate::network::replica::ReplicaId;
+use crate::network::world::{Here, Shared, World, lock};
 
 /// Port of the API server.
 pub const PORT: u16 = 6443;
@@ -32,30 +33,37 @@ const BOOKMARK_S: u64 = 55;
 pub async fn run(world: Shared) -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     loop {
-        let (stream, _) = listener.accept().await?;
-        let world = world.clone();
+        let (stream, from) = listener.accept().await?;
+        let who = lock(&world).who(from.ip());
+        let here = Here { world: world.clone(), id: who };
         tokio::task::spawn_local(async move {
             let (mut read, mut write) = stream.into_split();
             // Whoever asked is gone, or a fault cut it.
-            let _ = connection(&world, &mut read, &mut write).await;
+            let _ = connection(&here, &mut read, &mut write).await;
         });
     }
 }
 
+/// A connection of a replica.
 async fn connection(
-    world: &Shared,
+    here: &Here,
     read: &mut OwnedReadHalf,
     write: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
+    let world = &here.world;
     let mut left = Vec::new();
     loop {
         let epoch = lock(world).api.epoch;
         let Some(request) = http::request(read, &mut left).await? else { return Ok(()) };
+        let place = Place::of(&request.path);
+        if let Some(place) = place.as_ref().filter(|_| request.method != "GET") {
+            lock(world).asked_to_write(here.id, place);
+        }
         silence(world).await;
         if lock(world).api.epoch != epoch {
             return Ok(());
         }
-        let Some(place) = Place::of(&request.path) else {
+        let Some(place) = place else {
             write.write_all(&Answer::refused(404, "NotFound", "no such path").bytes()).await?;
             continue;
         };
@@ -72,13 +80,13 @@ async fn connection(
             };
             match begun {
                 Ok((first, revision)) => {
-                    return follow(world, read, write, &place, &request, first, revision).await;
+                    return follow(here, read, write, &place, &request, first, revision).await;
                 }
                 Err(refused) => write.write_all(&refused.bytes()).await?,
             }
             continue;
         }
-        let (bytes, end) = whole(&mut lock(world), &place, &request);
+        let (bytes, end) = whole(&mut lock(world), here.id, &place, &request);
         write.write_all(&bytes).await?;
         if end {
             return Ok(());
@@ -120,7 +128,7 @@ fn refusal(world: &mut World, place: &Place) -> Option<Answer> {
 }
 
 /// A whole answer, and whether the connection ends with it.
-fn whole(world: &mut World, place: &Place, request: &Request) -> (Vec<u8>, bool) {
+fn whole(world: &mut World, from: ReplicaId, place: &Place, request: &Request) -> (Vec<u8>, bool) {
     let page_max = world.api.page_max;
     let before = world.api.store().revision;
     let answer = verbs::answer(world.api.store_mut(), place, request, page_max);
@@ -130,10 +138,10 @@ fn whole(world: &mut World, place: &Place, request: &Request) -> (Vec<u8>, bool)
     let wrote = request.method != "GET";
     let whole = answer.code == 200 && answer.body.pointer("/metadata/continue").is_none();
     if !wrote && place.name.is_none() && whole {
-        world.listed(place);
+        world.listed(from, place);
     }
     if world.api.store().revision != before {
-        world.wrote(place);
+        world.wrote(from, place);
         world.api.changed.notify_waiters();
     }
     let mut bytes = answer.bytes();
@@ -152,7 +160,7 @@ fn whole(world: &mut World, place: &Place, request: &Request) -> (Vec<u8>, bool)
 }
 
 async fn follow(
-    world: &Shared,
+    here: &Here,
     read: &mut OwnedReadHalf,
     write: &mut OwnedWriteHalf,
     place: &Place,
@@ -160,13 +168,14 @@ async fn follow(
     first: Vec<u8>,
     mut at: u64,
 ) -> io::Result<()> {
+    let world = &here.world;
     let seconds = request.parameter("timeoutSeconds").and_then(|text| text.parse().ok());
     let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(300));
     let mut mark = Instant::now() + Duration::from_secs(BOOKMARK_S);
     let (changed, epoch) = {
         let mut world = lock(world);
         if !first.is_empty() {
-            world.listed(place);
+            world.listed(here.id, place);
         }
         (world.api.changed.clone(), world.api.epoch)
     };

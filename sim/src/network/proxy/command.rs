@@ -13,6 +13,7 @@ use tidegate_core::render::crt_list;
 use super::lines::Asked;
 use super::{Version, answers, show};
 use crate::model::haproxy::Reply;
+use crate::network::replica::ReplicaId;
 use crate::network::world::World;
 
 /// Whether a command only looks.
@@ -22,24 +23,24 @@ pub fn only_looks(asked: &Asked) -> bool {
 }
 
 /// Carries out a command on a worker, which may be an old one.
-pub fn run(world: &mut World, pid: u32, asked: &Asked) -> String {
-    let version = world.site.version;
+pub fn run(world: &mut World, id: ReplicaId, pid: u32, asked: &Asked) -> String {
+    let version = world.of(id).site.version;
     let words: Vec<&str> = asked.words.iter().map(String::as_str).collect();
-    let Some(worker) = world.site.worker(pid) else { return String::new() };
+    let Some(worker) = world.at(id).site.worker(pid) else { return String::new() };
     match &words[..] {
         [] => String::new(),
         ["show", rest @ ..] => {
             show::show(version, worker, rest).unwrap_or_else(|| answers::unknown(version, "show"))
         }
-        ["new", "ssl", kind, file] => name(world, pid, kind, file),
-        ["set", "ssl", kind, file] => set(world, pid, kind, file, asked.payload.as_deref()),
-        ["commit", "ssl", kind, file] => commit(world, pid, kind, file),
-        ["abort", "ssl", kind, file] => abort(world, pid, kind, file),
-        ["del", "ssl", "crt-list", list, entry] => delete_line(world, pid, list, entry),
-        ["add", "map", file] => bulk(world, pid, file, asked.payload.as_deref().unwrap_or("")),
+        ["new", "ssl", kind, file] => name(world, id, pid, kind, file),
+        ["set", "ssl", kind, file] => set(world, id, pid, kind, file, asked.payload.as_deref()),
+        ["commit", "ssl", kind, file] => commit(world, id, pid, kind, file),
+        ["abort", "ssl", kind, file] => abort(world, id, pid, kind, file),
+        ["del", "ssl", "crt-list", list, entry] => delete_line(world, id, pid, list, entry),
+        ["add", "map", file] => bulk(world, id, pid, file, asked.payload.as_deref().unwrap_or("")),
         words => match read(words, asked.payload.as_deref()) {
             Some(command) => {
-                let reply = world.carry_out(pid, &command);
+                let reply = world.carry_out(id, pid, &command);
                 answers::of(version, &command, &reply)
             }
             None => answers::unknown(version, words.first().copied().unwrap_or("")),
@@ -123,7 +124,7 @@ fn read(words: &[&str], payload: Option<&str>) -> Option<RuntimeCommand> {
 }
 
 /// Several entries: the first that is refused ends it.
-fn bulk(world: &mut World, pid: u32, file: &str, payload: &str) -> String {
+fn bulk(world: &mut World, id: ReplicaId, pid: u32, file: &str, payload: &str) -> String {
     let Some(map) = MapId::ALL.into_iter().find(|id| id.file() == file) else {
         return "Unknown map identifier. Please use #<id> or <file>.\n".to_owned();
     };
@@ -132,9 +133,9 @@ fn bulk(world: &mut World, pid: u32, file: &str, payload: &str) -> String {
             return format!("Missing value for key '{line}'.\n");
         };
         let command = RuntimeCommand::AddMapEntry { map, key: key.into(), value: value.into() };
-        let reply = world.carry_out(pid, &command);
+        let reply = world.carry_out(id, pid, &command);
         if matches!(reply, Reply::Refused(_)) {
-            return answers::of(world.site.version, &command, &reply);
+            return answers::of(world.of(id).site.version, &command, &reply);
         }
     }
     String::new()
@@ -148,8 +149,8 @@ fn kind_of(kind: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-fn name(world: &mut World, pid: u32, kind: &str, file: &str) -> String {
-    let Some(worker) = world.site.worker(pid) else { return String::new() };
+fn name(world: &mut World, id: ReplicaId, pid: u32, kind: &str, file: &str) -> String {
+    let Some(worker) = world.at(id).site.worker(pid) else { return String::new() };
     let is_certificate = kind == "cert";
     if worker.memory.files.contains(file) || !worker.empty.insert(file.to_owned()) {
         let what = if is_certificate { "Certificate" } else { "CA file" };
@@ -162,10 +163,17 @@ fn name(world: &mut World, pid: u32, kind: &str, file: &str) -> String {
     }
 }
 
-fn set(world: &mut World, pid: u32, kind: &str, file: &str, payload: Option<&str>) -> String {
-    let version = world.site.version;
-    let refused = String::from_utf8_lossy(&world.site.refused_content).trim().to_owned();
-    let Some(worker) = world.site.worker(pid) else { return String::new() };
+fn set(
+    world: &mut World,
+    id: ReplicaId,
+    pid: u32,
+    kind: &str,
+    file: &str,
+    payload: Option<&str>,
+) -> String {
+    let version = world.of(id).site.version;
+    let refused = String::from_utf8_lossy(&world.of(id).site.refused_content).trim().to_owned();
+    let Some(worker) = world.at(id).site.worker(pid) else { return String::new() };
     let Some((kind, words)) = kind_of(kind) else { return answers::unknown(version, "set") };
     let known = worker.memory.files.contains(file) || worker.empty.contains(file);
     if !known && file != crt_list::DEFAULT_FILE {
@@ -199,9 +207,9 @@ fn set(world: &mut World, pid: u32, kind: &str, file: &str, payload: Option<&str
     format!("{transaction} {done} for {words} {file}!\n")
 }
 
-fn commit(world: &mut World, pid: u32, kind: &str, file: &str) -> String {
-    let version = world.site.version;
-    let Some(worker) = world.site.worker(pid) else { return String::new() };
+fn commit(world: &mut World, id: ReplicaId, pid: u32, kind: &str, file: &str) -> String {
+    let version = world.of(id).site.version;
+    let Some(worker) = world.at(id).site.worker(pid) else { return String::new() };
     let Some((kind, _)) = kind_of(kind) else { return answers::unknown(version, "commit") };
     match worker.transactions.get(kind) {
         None => return format!("No ongoing transaction! !\nCan't commit {file}!\n"),
@@ -223,14 +231,14 @@ fn commit(world: &mut World, pid: u32, kind: &str, file: &str) -> String {
         ("cert", _) => RuntimeCommand::InstallCertificate { file: file.into(), digest },
         _ => RuntimeCommand::InstallAuthority { file: file.into(), digest },
     };
-    match world.carry_out(pid, &command) {
+    match world.carry_out(id, pid, &command) {
         Reply::Done | Reply::Needless(_) => format!("Committing {file}.\nSuccess!\n"),
         Reply::Refused(words) => format!("{words}\nCan't commit {file}!\n"),
     }
 }
 
-fn abort(world: &mut World, pid: u32, kind: &str, file: &str) -> String {
-    let Some(worker) = world.site.worker(pid) else { return String::new() };
+fn abort(world: &mut World, id: ReplicaId, pid: u32, kind: &str, file: &str) -> String {
+    let Some(worker) = world.at(id).site.worker(pid) else { return String::new() };
     match (worker.transactions.get(kind), kind_of(kind)) {
         (Some((other, _)), Some((kind, words))) if other == file => {
             worker.transactions.remove(kind);
@@ -241,9 +249,9 @@ fn abort(world: &mut World, pid: u32, kind: &str, file: &str) -> String {
 }
 
 /// `FILE`, or `FILE:LINE` where the file has several lines.
-fn delete_line(world: &mut World, pid: u32, list: &str, entry: &str) -> String {
-    let version = world.site.version;
-    let Some(worker) = world.site.worker(pid) else { return String::new() };
+fn delete_line(world: &mut World, id: ReplicaId, pid: u32, list: &str, entry: &str) -> String {
+    let version = world.of(id).site.version;
+    let Some(worker) = world.at(id).site.worker(pid) else { return String::new() };
     if list != crt_list::FILE {
         return format!("Can't delete the entry: crt-list '{list}' does not exist!\n");
     }
@@ -271,6 +279,6 @@ fn delete_line(world: &mut World, pid: u32, list: &str, entry: &str) -> String {
         );
     }
     let command = RuntimeCommand::DeleteCrtListLine { file: file.into() };
-    let reply = world.carry_out(pid, &command);
+    let reply = world.carry_out(id, pid, &command);
     answers::of(version, &command, &reply)
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate_core::action::MapId;
+use tidegate_core::action::{MapId, RuntimeCommand};
 use tokio::sync::Notify;
 
 use super::{Version, unknown_keyword};
-use crate::model::haproxy::Haproxy;
+use crate::model::haproxy::{Haproxy, Reply};
 use crate::model::load::{self, FOLDER, Generation};
 use crate::network::files::Disk;
 use crate::network::world::REFUSED_BIND;
@@ -38,6 +38,22 @@ pub struct Worker {
     pub gone: Arc<Notify>,
     /// Connections to its socket.
     pub connections: usize,
+}
+
+impl Worker {
+    /// Carries out a command. Lines of the crt-list keep their numbers; new ones come after the last.
+    pub fn carry_out(&mut self, command: &RuntimeCommand) -> Reply {
+        if let RuntimeCommand::DeleteCrtListLine { file } = command {
+            let kept = self.memory.crt_list.iter().zip(&self.lines);
+            let kept = kept.filter(|((listed, _), _)| **listed != **file).map(|(_, line)| *line);
+            self.lines = kept.collect();
+        }
+        let reply = self.memory.answer(command);
+        if self.lines.len() < self.memory.crt_list.len() {
+            self.lines.push(self.lines.last().map_or(2, |last| last + 1));
+        }
+        reply
+    }
 }
 
 /// The master.

@@ -14,8 +14,9 @@ use tokio::time::sleep;
 use turmoil::net::{TcpListener, TcpStream};
 
 use super::lines::{Asked, Reader};
+use super::process::Site;
 use super::{Version, command};
-use crate::network::world::{Shared, lock};
+use crate::network::world::Here;
 
 /// Port of the runtime socket.
 pub const WORKER_PORT: u16 = 1;
@@ -33,12 +34,12 @@ const SAID_MS: u64 = 20;
 #[derive(Debug)]
 pub struct Started(pub u32);
 
-/// Runs HAProxy's side.
+/// Runs HAProxy's side of a replica.
 ///
 /// # Errors
 /// Those of the network.
 pub async fn run(
-    world: Shared,
+    here: Here,
     mut starts: mpsc::UnboundedReceiver<Started>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let workers = TcpListener::bind(("0.0.0.0", WORKER_PORT)).await?;
@@ -48,65 +49,67 @@ pub async fn run(
             biased;
             started = starts.recv() => {
                 let Some(Started(pid)) = started else { return Ok(()) };
-                tokio::task::spawn_local(start(world.clone(), pid));
+                tokio::task::spawn_local(start(here.clone(), pid));
             }
             connection = workers.accept() => {
                 let (stream, _) = connection?;
-                tokio::task::spawn_local(worker(world.clone(), stream));
+                tokio::task::spawn_local(worker(here.clone(), stream));
             }
             connection = masters.accept() => {
                 let (stream, _) = connection?;
-                tokio::task::spawn_local(master(world.clone(), stream));
+                tokio::task::spawn_local(master(here.clone(), stream));
             }
         }
     }
 }
 
 /// A master's first load.
-async fn start(world: Shared, pid: u32) {
-    let slow = std::mem::take(&mut lock(&world).armed.slow_files_ms);
+async fn start(here: Here, pid: u32) {
+    let slow = here.with(|replica| std::mem::take(&mut replica.armed.slow_files_ms));
     sleep(Duration::from_millis(START_MS + slow)).await;
-    let mut world = lock(&world);
-    if world.site.master.as_ref().is_none_or(|master| master.pid != pid) {
+    let (mut world, id) = (here.lock(), here.id);
+    let now_s = world.unix_s(id);
+    let replica = world.at(id);
+    if replica.site.master.as_ref().is_none_or(|master| master.pid != pid) {
         return;
     }
-    let (now_s, refused) = (world.unix_s(), std::mem::take(&mut world.armed.refuse_load));
-    match world.site.load(now_s, refused) {
+    let refused = std::mem::take(&mut replica.armed.refuse_load);
+    match replica.site.load(now_s, refused) {
         Ok(worker) => {
-            if let Some(master) = &mut world.site.master {
+            if let Some(master) = &mut replica.site.master {
                 master.busy = false;
             }
-            world.note("workers", || format!("worker {worker} serves, started"));
-            world.look();
+            world.note_at(id, "workers", || format!("worker {worker} serves, started"));
+            world.look(id);
         }
         Err(words) => {
-            world.site.say("ALERT", &words);
-            world.note("workers", || format!("HAProxy does not start: {words}"));
-            world.refused_files(&words);
-            world.site.die();
+            replica.site.say("ALERT", &words);
+            world.note_at(id, "workers", || format!("HAProxy does not start: {words}"));
+            world.refused_files(id, &words);
+            world.at(id).site.die();
         }
     }
 }
 
-async fn worker(world: Shared, mut stream: TcpStream) {
-    let (pid, gone) = {
-        let mut world = lock(&world);
-        // Nobody listens any more: the connection is closed.
-        let Some(pid) = world.site.serving().map(|worker| worker.pid) else { return };
-        let Some(worker) = world.site.worker(pid) else { return };
+async fn worker(here: Here, mut stream: TcpStream) {
+    let accepted = here.with(|replica| {
+        let pid = replica.site.serving()?.pid;
+        let worker = replica.site.worker(pid)?;
         worker.connections += 1;
-        (pid, worker.gone.clone())
-    };
+        Some((pid, worker.gone.clone()))
+    });
+    // Nobody listens any more: the connection is closed.
+    let Some((pid, gone)) = accepted else { return };
     tokio::select! {
         biased;
         () = gone.notified() => {}
-        _ = converse(&world, pid, &mut stream) => {}
+        _ = converse(&here, pid, &mut stream) => {}
     }
-    lock(&world).site.disconnected(pid);
+    here.with(|replica| replica.site.disconnected(pid));
 }
 
-async fn converse(world: &Shared, pid: u32, stream: &mut TcpStream) -> io::Result<()> {
-    let version = lock(world).site.version;
+async fn converse(here: &Here, pid: u32, stream: &mut TcpStream) -> io::Result<()> {
+    let version = here.with(|replica| replica.site.version);
     let mut reader = Reader::default();
     let mut prompt = false;
     let mut losing: Option<u32> = None;
@@ -116,27 +119,27 @@ async fn converse(world: &Shared, pid: u32, stream: &mut TcpStream) -> io::Resul
         if count == 0 {
             return Ok(());
         }
-        hang(world).await;
+        hang(here).await;
         let mut answer = Vec::new();
         let mut count_asked = 0;
         for line in reader.push(bytes.get(..count).unwrap_or_default()) {
             for asked in &line {
                 count_asked += 1;
                 if losing.is_none() && !command::only_looks(asked) {
-                    losing = lock(world).armed.take_lose_commands();
+                    losing = here.with(|replica| replica.armed.lose_commands.take());
                     if losing.is_some() {
-                        lock(world).strikes("lose-commands");
+                        here.strikes("lose-commands");
                     }
                 }
                 if losing == Some(0) {
                     // What was begun is done, what comes after is not, and nobody hears of it.
-                    lock(world).sometimes("answers of the runtime socket were lost");
+                    here.lock().sometimes("answers of the runtime socket were lost");
                     return Ok(());
                 }
                 if !command::only_looks(asked) {
                     losing = losing.map(|left| left - 1);
                 }
-                answer.extend(one(world, version, pid, asked, &mut prompt));
+                answer.extend(one(here, version, pid, asked, &mut prompt));
             }
             if prompt {
                 answer.extend_from_slice(b"\n> ");
@@ -151,10 +154,11 @@ async fn converse(world: &Shared, pid: u32, stream: &mut TcpStream) -> io::Resul
         }
         // A command takes 21 µs; beyond some dozens it counts.
         sleep(Duration::from_millis(count_asked / 40)).await;
-        let cut = !answer.is_empty() && std::mem::take(&mut lock(world).armed.cut_answer);
+        let cut = !answer.is_empty()
+            && here.with(|replica| std::mem::take(&mut replica.armed.cut_answer));
         if cut {
-            lock(world).sometimes("an answer of the runtime socket was cut");
-            lock(world).strikes("cut-answer");
+            here.lock().sometimes("an answer of the runtime socket was cut");
+            here.strikes("cut-answer");
             answer.truncate(answer.len() / 2);
             stream.write_all(&answer).await?;
             return Ok(());
@@ -163,7 +167,7 @@ async fn converse(world: &Shared, pid: u32, stream: &mut TcpStream) -> io::Resul
     }
 }
 
-fn one(world: &Shared, version: Version, pid: u32, asked: &Asked, prompt: &mut bool) -> Vec<u8> {
+fn one(here: &Here, version: Version, pid: u32, asked: &Asked, prompt: &mut bool) -> Vec<u8> {
     if asked.words.len() == 1 && asked.words.first().is_some_and(|word| word == "prompt") {
         *prompt = !*prompt;
         return Vec::new();
@@ -172,16 +176,16 @@ fn one(world: &Shared, version: Version, pid: u32, asked: &Asked, prompt: &mut b
     if *prompt && version <= Version::V30 {
         answer.extend(b"+ ".repeat(asked.payload_lines));
     }
-    answer.extend(command::run(&mut lock(world), pid, asked).into_bytes());
+    answer.extend(command::run(&mut here.lock(), here.id, pid, asked).into_bytes());
     answer
 }
 
 /// Does not answer while the fault lasts.
-async fn hang(world: &Shared) {
+async fn hang(here: &Here) {
     loop {
         let left = {
-            let world = lock(world);
-            world.armed.hang_until_ms.saturating_sub(world.now_ms())
+            let world = here.lock();
+            world.of(here.id).armed.hang_until_ms.saturating_sub(world.now_ms())
         };
         if left == 0 {
             return;
@@ -190,12 +194,12 @@ async fn hang(world: &Shared) {
     }
 }
 
-async fn master(world: Shared, mut stream: TcpStream) {
+async fn master(here: Here, mut stream: TcpStream) {
     // What cannot be sent any more was asked by somebody who is gone.
-    let _ = ask_master(&world, &mut stream).await;
+    let _ = ask_master(&here, &mut stream).await;
 }
 
-async fn ask_master(world: &Shared, stream: &mut TcpStream) -> io::Result<()> {
+async fn ask_master(here: &Here, stream: &mut TcpStream) -> io::Result<()> {
     let mut reader = Reader::default();
     loop {
         let mut bytes = [0; 4096];
@@ -208,8 +212,8 @@ async fn ask_master(world: &Shared, stream: &mut TcpStream) -> io::Result<()> {
         let words: Vec<String> = line.into_iter().flat_map(|asked| asked.words).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let answer = match &words[..] {
-            ["show", "proc"] => family(world),
-            ["reload"] => reload(world, stream).await?,
+            ["show", "proc"] => here.with(|replica| family(&replica.site)),
+            ["reload"] => reload(here, stream).await?,
             _ => Some("Unknown command.\n\n".to_owned()),
         };
         let Some(answer) = answer else { return Ok(()) };
@@ -217,10 +221,9 @@ async fn ask_master(world: &Shared, stream: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-fn family(world: &Shared) -> Option<String> {
-    let world = lock(world);
-    let master = world.site.master.as_ref()?;
-    let version = world.site.version.full();
+fn family(site: &Site) -> Option<String> {
+    let master = site.master.as_ref()?;
+    let version = site.version.full();
     let failed = match master.failed {
         0 => String::new(),
         count => format!(" [failed: {count}]"),
@@ -233,67 +236,66 @@ fn family(world: &Shared) -> Option<String> {
     let row = |pid: u32, reloads| {
         format!("{pid:<15} worker          {reloads:<15} 0d00h00m01s     {version}\n")
     };
-    text.extend(world.site.workers.iter().filter(|w| !w.stopping).map(|w| row(w.pid, 0)));
+    text.extend(site.workers.iter().filter(|w| !w.stopping).map(|w| row(w.pid, 0)));
     text.push_str("# old workers\n");
-    text.extend(world.site.workers.iter().filter(|w| w.stopping).map(|w| row(w.pid, 1)));
+    text.extend(site.workers.iter().filter(|w| w.stopping).map(|w| row(w.pid, 1)));
     Some(text + "# programs\n\n")
 }
 
 /// `None` for no answer.
-async fn reload(world: &Shared, stream: &mut TcpStream) -> io::Result<Option<String>> {
-    let (pid, version, slow, lost) = {
-        let mut world = lock(world);
-        let slow = std::mem::take(&mut world.armed.slow_files_ms);
-        let lost = std::mem::take(&mut world.armed.lose_reload);
-        let version = world.site.version;
-        let Some(master) = &mut world.site.master else { return Ok(None) };
+async fn reload(here: &Here, stream: &mut TcpStream) -> io::Result<Option<String>> {
+    let asked = here.with(|replica| {
+        let slow = std::mem::take(&mut replica.armed.slow_files_ms);
+        let lost = std::mem::take(&mut replica.armed.lose_reload);
+        let master = replica.site.master.as_mut()?;
         master.busy = true;
-        let pid = master.pid;
-        world.out.reloads += 1;
-        (pid, version, slow, lost)
-    };
+        Some((master.pid, replica.site.version, slow, lost))
+    });
+    let Some((pid, version, slow, lost)) = asked else { return Ok(None) };
+    here.lock().out.reloads += 1;
     if version == Version::V26 || lost {
         // 2.6 says nothing, and its master re-executes itself.
         stream.shutdown().await?;
     }
     sleep(Duration::from_millis(RELOAD_MS + slow)).await;
-    let loaded = {
-        let mut world = lock(world);
-        if world.site.master.as_ref().is_none_or(|master| master.pid != pid) {
-            return Ok(None);
-        }
-        let (now_s, refused) = (world.unix_s(), std::mem::take(&mut world.armed.refuse_load));
-        let loaded = world.site.load(now_s, refused);
-        let worker = loaded.as_ref().ok().copied();
-        if let Some(master) = &mut world.site.master {
-            master.busy = false;
-            master.reloads += 1;
-            master.failed = if loaded.is_ok() { 0 } else { master.failed + 1 };
-        }
-        world.reloaded();
-        match (&loaded, worker) {
-            (Ok(_), Some(worker)) => {
-                world.note("workers", || format!("worker {worker} serves, reloaded"));
-                world.look();
-            }
-            (Err(words), _) => {
-                let words = words.clone();
-                world.refused_files(&words);
-            }
-            (Ok(_), None) => {}
-        }
-        loaded.map_err(|words| world.site.say("ALERT", &words))
-    };
+    let Some(loaded) = load_again(here, pid) else { return Ok(None) };
     sleep(Duration::from_millis(SAID_MS)).await;
     if version == Version::V26 || lost {
         return Ok(None);
     }
     Ok(Some(match loaded {
-        Ok(_) => "Success=1\n--\n[NOTICE]   (1) : New worker forked\n[NOTICE]   (1) : Loading \
+        Ok(()) => "Success=1\n--\n[NOTICE]   (1) : New worker forked\n[NOTICE]   (1) : Loading \
                   success.\n\n"
             .to_owned(),
         Err(log) => format!("Success=0\n--\n{log}\n"),
     }))
+}
+
+/// The master `pid` loads the files anew; HAProxy's words when that fails, and nothing when it is gone.
+fn load_again(here: &Here, pid: u32) -> Option<Result<(), String>> {
+    let (mut world, id) = (here.lock(), here.id);
+    let now_s = world.unix_s(id);
+    let replica = world.at(id);
+    replica.site.master.as_ref().filter(|master| master.pid == pid)?;
+    let refused = std::mem::take(&mut replica.armed.refuse_load);
+    let loaded = replica.site.load(now_s, refused);
+    if let Some(master) = &mut replica.site.master {
+        master.busy = false;
+        master.reloads += 1;
+        master.failed = if loaded.is_ok() { 0 } else { master.failed + 1 };
+    }
+    world.reloaded(id);
+    Some(match loaded {
+        Ok(worker) => {
+            world.note_at(id, "workers", || format!("worker {worker} serves, reloaded"));
+            world.look(id);
+            Ok(())
+        }
+        Err(words) => {
+            world.refused_files(id, &words);
+            Err(world.of(id).site.say("ALERT", &words))
+        }
+    })
 }
 
 /// Where a path of the state folder leads on this network.

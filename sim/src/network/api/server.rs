@@ -1,0 +1,123 @@
+//! The API server: the store that answers, and what is wrong with it.
+//!
+//! Inputs: faults. Outputs: which store answers, and whether and how. Not here: HTTP, connections.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::store::Store;
+
+/// The API server and what is wrong with it.
+pub struct Api {
+    pub(in crate::network) store: Store,
+    /// Another store that answers meanwhile.
+    other: Option<Store>,
+    /// Told of every change.
+    pub changed: Arc<Notify>,
+    /// Counts cuts of all connections.
+    pub epoch: u64,
+    /// Objects of a page at most.
+    pub page_max: usize,
+    /// Whether streaming lists are known.
+    pub streaming: bool,
+    /// Until when nothing is said.
+    pub silent_until_ms: u64,
+    /// Until when everything is 429.
+    pub throttled_until_ms: u64,
+    /// Until when everything is 500.
+    pub unwell_until_ms: u64,
+    /// The kind that is denied.
+    pub denied: Option<&'static str>,
+    /// Until when it is.
+    pub denied_until_ms: u64,
+    /// Writes whose answers are lost.
+    pub lose_writes: u32,
+    /// Lists that are cut.
+    pub cut_lists: u32,
+    /// Copies from some seconds ago, oldest first.
+    copies: Vec<Store>,
+}
+
+impl Api {
+    /// One with an empty store.
+    #[must_use]
+    pub fn new(seed: u64, page_max: usize, streaming: bool) -> Api {
+        Api {
+            store: Store::new(seed & 0xfff, 100_000),
+            other: None,
+            changed: Arc::new(Notify::new()),
+            epoch: 0,
+            page_max,
+            streaming,
+            silent_until_ms: 0,
+            throttled_until_ms: 0,
+            unwell_until_ms: 0,
+            denied: None,
+            denied_until_ms: 0,
+            lose_writes: 0,
+            cut_lists: 0,
+            copies: Vec::new(),
+        }
+    }
+
+    /// The store that answers.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.other.as_ref().unwrap_or(&self.store)
+    }
+
+    /// The store that answers, for a change.
+    pub fn store_mut(&mut self) -> &mut Store {
+        self.other.as_mut().unwrap_or(&mut self.store)
+    }
+
+    /// The store that the truth is in.
+    #[must_use]
+    pub fn true_store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether another store answers than the one that the truth is in.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.other.is_some()
+    }
+
+    /// Ends all connections.
+    pub fn cut(&mut self) {
+        self.epoch += 1;
+        self.changed.notify_waiters();
+    }
+
+    /// Forgets all changes.
+    pub fn compact(&mut self) {
+        self.store_mut().compact();
+    }
+
+    /// An empty store answers from now on.
+    pub fn empty(&mut self) {
+        self.other = Some(Store::new(0xeee, 500));
+        self.cut();
+    }
+
+    /// A copy from some seconds ago answers from now on.
+    pub fn go_back(&mut self) {
+        self.other = self.copies.first().cloned();
+        self.cut();
+    }
+
+    /// The true store answers again.
+    pub fn come_back(&mut self) {
+        self.other = None;
+        self.cut();
+    }
+
+    /// Copies the store now and then.
+    pub fn copy(&mut self) {
+        self.copies.push(self.store.clone());
+        if self.copies.len() > 3 {
+            self.copies.remove(0);
+        }
+    }
+}
