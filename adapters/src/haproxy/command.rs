@@ -290,9 +290,6 @@ fn word(text: &str) -> Result<&str, String> {
 }
 
 fn words(command: &RuntimeCommand) -> Result<Vec<Cow<'_, str>>, String> {
-    let server_of = |backend: &str, server: &str| -> Result<Cow<'_, str>, String> {
-        Ok([word(backend)?, "/", word(server)?].concat().into())
-    };
     Ok(match command {
         RuntimeCommand::AddBackend { backend, profile } => {
             plain(&["add", "backend", word(backend)?, "from", word(profile)?])
@@ -305,15 +302,13 @@ fn words(command: &RuntimeCommand) -> Result<Vec<Cow<'_, str>>, String> {
         }
         RuntimeCommand::DeleteBackend { backend } => plain(&["del", "backend", word(backend)?]),
         RuntimeCommand::AddServer { backend, server, address, keywords } => {
-            let mut words = plain(&["add", "server"]);
-            words.push(server_of(backend, server)?);
+            let mut words = of_server(&["add", "server"], backend, server)?;
             words.push(address.to_string().into());
             words.extend(config_words(keywords)?.into_iter().map(Cow::Owned));
             words
         }
         RuntimeCommand::SetServerAddress { backend, server, address } => {
-            let mut words = plain(&["set", "server"]);
-            words.push(server_of(backend, server)?);
+            let mut words = of_server(&["set", "server"], backend, server)?;
             words.extend(["addr".into(), address.ip().to_string().into()]);
             words.extend(["port".into(), address.port().to_string().into()]);
             words
@@ -324,25 +319,18 @@ fn words(command: &RuntimeCommand) -> Result<Vec<Cow<'_, str>>, String> {
                 ServerState::Drain => "drain",
                 ServerState::Maint => "maint",
             };
-            let mut words = plain(&["set", "server"]);
-            words.push(server_of(backend, server)?);
+            let mut words = of_server(&["set", "server"], backend, server)?;
             words.extend(["state".into(), state.into()]);
             words
         }
         RuntimeCommand::EnableHealth { backend, server } => {
-            let mut words = plain(&["enable", "health"]);
-            words.push(server_of(backend, server)?);
-            words
+            of_server(&["enable", "health"], backend, server)?
         }
         RuntimeCommand::ShutdownSessions { backend, server } => {
-            let mut words = plain(&["shutdown", "sessions", "server"]);
-            words.push(server_of(backend, server)?);
-            words
+            of_server(&["shutdown", "sessions", "server"], backend, server)?
         }
         RuntimeCommand::DeleteServer { backend, server } => {
-            let mut words = plain(&["del", "server"]);
-            words.push(server_of(backend, server)?);
-            words
+            of_server(&["del", "server"], backend, server)?
         }
         RuntimeCommand::AddMapEntry { map, key, value } => entry("add", *map, key, value)?,
         RuntimeCommand::SetMapEntry { map, key, value } => entry("set", *map, key, value)?,
@@ -365,6 +353,17 @@ fn words(command: &RuntimeCommand) -> Result<Vec<Cow<'_, str>>, String> {
 
 fn plain<'a>(words: &[&'a str]) -> Vec<Cow<'a, str>> {
     words.iter().map(|word| Cow::Borrowed(*word)).collect()
+}
+
+/// Words about a server, which is the last of them.
+fn of_server<'a>(
+    words: &[&'a str],
+    backend: &str,
+    server: &str,
+) -> Result<Vec<Cow<'a, str>>, String> {
+    let mut words = plain(words);
+    words.push([word(backend)?, "/", word(server)?].concat().into());
+    Ok(words)
 }
 
 fn entry<'a>(

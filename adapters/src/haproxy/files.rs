@@ -114,7 +114,8 @@ impl Generations {
         let before = self.written.lock().take();
         let mut written = self.write_into(&dir, shared.as_deref(), image, vault, before);
         if let Err(Failure::Changed) = written {
-            tracing::warn!("files of HAProxy were changed by somebody; all are written anew");
+            // By hand, or they went with a generation that HAProxy refused.
+            tracing::info!("the files written last were changed or are gone; all are written anew");
             let _ = self.files.remove_dir_all(&dir);
             written = self.write_into(&dir, shared.as_deref(), image, vault, None);
         }
