@@ -5,8 +5,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::action::MapId;
-use crate::controller::Controller;
+use crate::action::{MapId, RuntimeCommand};
+use crate::controller::{Controller, FilesFlight, RuntimeFlight};
 use crate::desired::{Key, Owned, Table};
 use crate::plan::mark_differences;
 use crate::render::maps;
@@ -22,6 +22,7 @@ pub fn check(controller: &Controller) -> Vec<String> {
     running_routes_are_whole(controller, &mut broken);
     quiet_means_equal(controller, &mut broken);
     entries_are_writable(controller, &mut broken);
+    what_was_added_stays(controller, &mut broken);
     broken
 }
 
@@ -104,6 +105,24 @@ fn entries_are_writable(controller: &Controller, broken: &mut Vec<String>) {
             if !maps::is_writable(key, &entry.value) {
                 broken.push(format!("I13: an entry of {} cannot be written: {key}", map.file()));
             }
+        }
+    }
+}
+
+/// I14: while a reload is under way, nothing is added that the worker it brings would not have.
+fn what_was_added_stays(controller: &Controller, broken: &mut Vec<String>) {
+    let Some(FilesFlight::Reload { id: reload, image }) = &controller.files else { return };
+    let Some(RuntimeFlight::Commands { id, commands }) = &controller.runtime else { return };
+    // One sent before was wanted when the reload was asked for, or is wanted no more.
+    if id < reload {
+        return;
+    }
+    for command in commands {
+        if let RuntimeCommand::AddMapEntry { map, key, value: _ } = &command.command
+            && map.has_records()
+            && image.map(*map).get(key).is_none()
+        {
+            broken.push(format!("I14: {key} is added, and the next worker will not have it"));
         }
     }
 }

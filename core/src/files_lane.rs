@@ -20,8 +20,8 @@ use crate::time::Time;
 use crate::world::Fact;
 
 /// Files that took long to write are written again after so many times as long at the earliest, which
-/// is two percent of the time; but no later than `save_max_ms` allows.
-pub(crate) const SAVE_PAUSE: u64 = 50;
+/// is one percent of the time; but no later than `save_max_ms` allows.
+pub(crate) const SAVE_PAUSE: u64 = 100;
 
 impl Controller {
     pub(crate) fn act_on_files(&mut self, step: &mut Step) {

@@ -12,6 +12,7 @@ use crate::applied::{Admin, RunningBackend, RunningServer};
 use crate::controller::{Controller, FilesFlight, RuntimeFlight};
 use crate::desired::{Image, Skeleton};
 use crate::plan::Trouble;
+use crate::plan::backends::deleted_at;
 use crate::settings::Delays;
 use crate::time::Time;
 
@@ -134,7 +135,7 @@ impl RunningBackend {
         for RunningServer { address, slot, state } in servers.iter() {
             let maintenance = match state {
                 Admin::Ready => None,
-                Admin::Maint(since) => Some(age(now, since, delays.drain_ms)),
+                Admin::Maint(since) => Some(left(now, deleted_at(since, delays))),
             };
             (address, slot, maintenance).hash(hasher);
         }

@@ -81,6 +81,10 @@ impl Controller {
         let skeleton = self.skeleton_digest(&skeleton);
         let capabilities = self.capabilities();
         let Some(running) = &mut self.running else { return Plan::default() };
+        let loading = match &self.files {
+            Some(FilesFlight::Reload { id: _, image }) => Some(&**image),
+            Some(FilesFlight::Save { .. } | FilesFlight::Check { .. }) | None => None,
+        };
         let inputs = Inputs {
             desired: &self.desired,
             running,
@@ -89,6 +93,7 @@ impl Controller {
             settings: &self.world.settings,
             trouble: &self.trouble,
             unserved: &self.unserved,
+            loading,
             loaded: self.loaded.as_deref(),
             now: self.now,
         };

@@ -79,6 +79,9 @@ pub enum Mistake {
     StatusFirst = 35,
     /// An endpoint that goes leaves with the next round of five seconds.
     LeavesInRounds = 36,
+    /// A route is added to a worker that is being replaced by one that does not have it. Was in the
+    /// product once.
+    AddedForMoments = 37,
 }
 
 #[cfg(feature = "sabotage")]

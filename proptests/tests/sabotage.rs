@@ -122,6 +122,7 @@ fn saved_though_restless() -> Verdict {
 /// Mistake, property, its judge, and a seed with which it is caught soon.
 const PLANTED: &[(Mistake, &str, Judge, u64)] = &[
     (Mistake::UnrecordedMiss, "equivalence", Calm(projections::equivalence), 23),
+    (Mistake::AddedForMoments, "plan_reaches_desired", Calm(planner::plan_reaches_desired), 1),
     (Mistake::UnrecordedMiss, "reads_are_complete", Calm(projections::reads_are_complete), 23),
     (Mistake::NameBeforeAge, "plan_reaches_desired", Calm(planner::plan_reaches_desired), 2),
     (Mistake::OpenWithoutUsers, "plan_reaches_desired", Calm(planner::plan_reaches_desired), 13),

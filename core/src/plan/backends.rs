@@ -12,7 +12,12 @@ use crate::applied::{Admin, LEDGER_SPARE, Published, RunningBackend, RunningServ
 use crate::desired::Backend;
 use crate::desired::backend::{server_name, slot_name};
 use crate::sabotage::{Mistake, is_planted};
+use crate::settings::Delays;
 use crate::time::Time;
+
+/// Servers that go are deleted together, at times that are multiples of this: one batch of commands for
+/// those of several changes.
+const COLLECTED_EACH_MS: u64 = 250;
 
 type Commands = Vec<(RuntimeCommand, Option<Arc<str>>)>;
 
@@ -208,6 +213,11 @@ fn free_slots(wanted: &Backend, running: &RunningBackend) -> Vec<u16> {
     slots
 }
 
+/// When a server that went into maintenance then is deleted.
+pub(crate) fn deleted_at(since: Time, delays: &Delays) -> Time {
+    Time(since.plus_ms(delays.drain_ms).0.next_multiple_of(COLLECTED_EACH_MS))
+}
+
 /// Deletes servers that have been in maintenance for long enough. Slots stay.
 fn delete_servers(
     inputs: &Inputs<'_>,
@@ -219,7 +229,7 @@ fn delete_servers(
     let mut earliest: Option<Time> = None;
     for server in spent.filter(|s| s.slot == 0) {
         let Admin::Maint(since) = server.state else { continue };
-        let due = since.plus_ms(inputs.settings.delays.drain_ms);
+        let due = deleted_at(since, &inputs.settings.delays);
         if due > inputs.now {
             earliest = Some(earliest.map_or(due, |e| e.min(due)));
             continue;

@@ -101,6 +101,8 @@ pub struct Inputs<'a> {
     pub trouble: &'a BTreeMap<Key, Trouble>,
     /// New routes that wait for endpoints, and until when.
     pub unserved: &'a BTreeMap<Arc<str>, Time>,
+    /// What HAProxy is being reloaded with.
+    pub loading: Option<&'a Image>,
     /// The static part of the last reload, if known.
     pub loaded: Option<&'a Skeleton>,
     /// Now.

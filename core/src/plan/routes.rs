@@ -70,6 +70,9 @@ pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next
     if map.has_records() && !early && !can_switch(inputs, map, &key, &value) {
         return Next::Wait;
     }
+    if map.has_records() && !present && is_unknown_to_next(inputs, map, &key) {
+        return Next::Wait;
+    }
     if map == MapId::Route
         && !present
         && !is_planted(Mistake::RouteBeforeServer)
@@ -108,6 +111,13 @@ fn remove(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next {
     };
     let command = RuntimeCommand::DeleteMapEntry { map, key: key.clone() };
     Next::Commands(phase, Vec::from([(command, None)]))
+}
+
+/// Whether a reload is under way that brings a worker without this route: added now, it would be gone
+/// for the moment between the first request to that worker and the first command.
+fn is_unknown_to_next(inputs: &Inputs<'_>, map: MapId, key: &str) -> bool {
+    inputs.loading.is_some_and(|image| image.map(map).get(key).is_none())
+        && !is_planted(Mistake::AddedForMoments)
 }
 
 /// Until when a new route waits, if it would answer 503: an Ingress and what it refers to come by
