@@ -82,7 +82,7 @@ pub fn encode(
 ) -> Script {
     let mut script = Script::default();
     // Most lines are shorter.
-    script.text.reserve(80 * commands.len());
+    script.text.reserve(160 * commands.len());
     script.steps.reserve(commands.len());
     let mut at = 0;
     while let Some(command) = commands.get(at) {
@@ -379,6 +379,10 @@ fn entry<'a>(
 /// Escapes one word for the CLI: `;` ends a command, a space a word, `<<` begins a payload, and
 /// `\` takes the meaning of each. (Found to round-trip every printable byte on 2.6 to 3.4.)
 fn escape(word: &str, out: &mut Vec<u8>) -> Result<(), String> {
+    if word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-./:_".contains(&byte)) {
+        out.extend_from_slice(word.as_bytes());
+        return Ok(());
+    }
     for byte in word.bytes() {
         match byte {
             b'\n' | b'\r' | 0 => return Err("tidegate: a line end in a word".into()),

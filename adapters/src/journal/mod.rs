@@ -11,7 +11,8 @@
 //! in the journal by the numbers of its steps.
 //!
 //! A step is handed over before its actions run; it is on disk within a second
-//! ([`Options::sync_ms`]) against power loss, at once against the death of the process only.
+//! ([`Options::sync_ms`]) against power loss, within milliseconds against the death of the process
+//! only.
 //!
 //! Not here: what an event means, when to take a checkpoint, telling anybody about trouble
 //! ([`Journal::status`] is data).

@@ -1,8 +1,8 @@
 //! The side of the journal that owns the files.
 //!
 //! In: messages in order, from [`super::Journal`]. Out: segments `journal-NNNNNNNN.tgj`, each
-//! appended to by one process only. Writes whatever is queued at once, syncs now and then, drops
-//! the oldest segments beyond the bound. After a failure it writes nothing until a message that
+//! appended to by one process only. Writes what comes within a few milliseconds together, syncs now and
+//! then, drops the oldest segments beyond the bound. After a failure it writes nothing until a message that
 //! starts a segment, so a segment never has a hole. Not here: encoding of steps, decisions.
 
 use std::collections::BTreeMap;
@@ -25,6 +25,9 @@ const OWNER_ONLY: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// Bytes gathered before they are written, if more are queued.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Time from the first entry to their writing: the steps of one change follow each other within it, and
+/// the thread is woken for them once.
+const GATHER: Duration = Duration::from_millis(5);
 /// How often the thread looks at the clock when nothing is queued.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -125,7 +128,10 @@ impl Writer {
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
         loop {
             match messages.recv_timeout(TICK) {
-                Ok(message) => self.take(message),
+                Ok(message) => {
+                    self.take(message);
+                    std::thread::sleep(GATHER);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }

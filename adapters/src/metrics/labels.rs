@@ -1,8 +1,42 @@
 //! Names of outcomes, facts and commands in metrics.
 
-use tidegate_core::action::RuntimeCommand;
+use tidegate_core::action::{ActionBody, RuntimeCommand};
 use tidegate_core::event::{Event, Outcome};
+use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::tell::Tell;
+
+/// What was asked for, as far as it is counted.
+pub enum Asked {
+    /// These commands.
+    Commands(Vec<&'static str>),
+    /// A reload, under its first reason.
+    Reload(&'static str),
+    /// Anything else.
+    Other(&'static str),
+}
+
+impl Asked {
+    /// What an action asks for.
+    #[must_use]
+    pub fn of(body: &ActionBody) -> Asked {
+        Asked::Other(match body {
+            ActionBody::Runtime { worker: _, commands } => {
+                return Asked::Commands(commands.iter().map(command_label).collect());
+            }
+            ActionBody::Reload { image: _, reasons } => {
+                return Asked::Reload(reasons.first().map_or("none", ReloadReason::label));
+            }
+            ActionBody::ReadBack { worker: _ } => "read-back",
+            ActionBody::Save { image: _ } => "save",
+            ActionBody::Check { image: _ } => "check",
+            ActionBody::CheckSnippet { snippet: _ } => "check-snippet",
+            ActionBody::ResolveNames { names: _ } => "resolve-names",
+            ActionBody::FollowSecrets { add: _, drop: _ } => "follow-secrets",
+            ActionBody::Relist { kind: _ } => "relist",
+            ActionBody::Tell(tell) => tell_label(tell),
+        })
+    }
+}
 
 /// The name of an outcome in metrics.
 pub(super) fn outcome_label(outcome: &Outcome) -> &'static str {
@@ -38,7 +72,7 @@ pub(super) fn event_label(event: &Event) -> &'static str {
 }
 
 /// The name of a write to the API server in metrics.
-pub(super) fn tell_label(tell: &Tell) -> &'static str {
+fn tell_label(tell: &Tell) -> &'static str {
     match tell {
         Tell::Status { .. } => "write-status",
         Tell::Event(_) => "write-event",

@@ -15,16 +15,14 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
-use tidegate_core::action::ActionBody;
 use tidegate_core::event::{Event, Outcome};
-use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::problem::{Problem, Severity};
 use tidegate_core::world::object::Kind;
 
 use crate::auth;
 use crate::kube::Meters;
-pub use labels::command_label;
-use labels::{event_label, outcome_label, tell_label};
+pub use labels::{Asked, command_label};
+use labels::{event_label, outcome_label};
 
 /// Bounds of the propagation histogram, in seconds.
 const PROPAGATION: [f64; 16] = [
@@ -287,33 +285,31 @@ impl Metrics {
     }
 
     /// An action was answered. Runtime actions count by command.
-    pub fn answered(&self, body: &ActionBody, outcomes: &[Outcome]) {
-        let count = |action, outcome| {
-            let labels = [("action", action), ("outcome", outcome_label(outcome))];
-            self.actions.get_or_create(&labels).inc();
+    pub fn answered(&self, asked: &Asked, outcomes: &[Outcome]) {
+        let count = |action, outcome, times| {
+            let labels = [("action", action), ("outcome", outcome)];
+            self.actions.get_or_create(&labels).inc_by(times);
         };
-        let first = outcomes.first().unwrap_or(&Outcome::Unknown);
-        match body {
-            ActionBody::Runtime { worker: _, commands } => {
-                for (at, command) in commands.iter().enumerate() {
-                    let outcome = outcomes.get(at).unwrap_or(&Outcome::Unknown);
-                    count(command_label(command), outcome);
+        let first = outcome_label(outcomes.first().unwrap_or(&Outcome::Unknown));
+        match asked {
+            Asked::Commands(commands) => {
+                let outcomes = outcomes.iter().chain(std::iter::repeat(&Outcome::Unknown));
+                let mut all = commands.iter().zip(outcomes.map(outcome_label)).peekable();
+                // Most are like the one before them.
+                while let Some(one) = all.next() {
+                    let mut times = 1;
+                    while all.next_if_eq(&one).is_some() {
+                        times += 1;
+                    }
+                    count(one.0, one.1, times);
                 }
             }
-            ActionBody::ReadBack { worker: _ } => count("read-back", first),
-            ActionBody::Save { image: _ } => count("save", first),
-            ActionBody::Reload { image: _, reasons } => {
-                count("reload", first);
-                let reason = reasons.first().map_or("none", ReloadReason::label);
-                let labels = [("reason", reason), ("outcome", outcome_label(first))];
+            Asked::Reload(reason) => {
+                count("reload", first, 1);
+                let labels = [("reason", *reason), ("outcome", first)];
                 self.reloads.get_or_create(&labels).inc();
             }
-            ActionBody::Check { image: _ } => count("check", first),
-            ActionBody::CheckSnippet { snippet: _ } => count("check-snippet", first),
-            ActionBody::ResolveNames { names: _ } => count("resolve-names", first),
-            ActionBody::FollowSecrets { add: _, drop: _ } => count("follow-secrets", first),
-            ActionBody::Relist { kind: _ } => count("relist", first),
-            ActionBody::Tell(tell) => count(tell_label(tell), first),
+            Asked::Other(action) => count(action, first, 1),
         }
     }
 
@@ -434,7 +430,8 @@ fn signed(count: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_core::action::RuntimeCommand;
+    use tidegate_core::action::{ActionBody, RuntimeCommand};
+    use tidegate_core::plan::remedy::ReloadReason;
 
     #[test]
     fn reference_page_is_current() {
@@ -479,7 +476,7 @@ mod tests {
         let worker = tidegate_core::event::WorkerId(1);
         let publish = || RuntimeCommand::PublishBackend { backend: "b".into() };
         let body = ActionBody::Runtime { worker, commands: vec![publish(), publish()] };
-        metrics.answered(&body, &[Outcome::Done]);
+        metrics.answered(&Asked::of(&body), &[Outcome::Done]);
         let text = metrics.text();
         for outcome in ["done", "unknown"] {
             let labels = format!("{{action=\"publish-backend\",outcome=\"{outcome}\"}} 1");

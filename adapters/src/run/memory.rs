@@ -8,7 +8,7 @@
 //! The file is a few seconds old, and up to a minute in a very large cluster. That is enough: lists
 //! tell what is new, and what the file is for is what they lack.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +43,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What one file may make the decoder allocate, in bytes.
 const DECODE_BYTES_MAX: usize = 1 << 30;
+
+/// Bytes written at once.
+const PIECE: usize = 64 * 1024;
 
 /// Holds the bytes of remembered Secrets in the vault until they are in force.
 const OWNER: &str = "known-objects";
@@ -175,10 +178,12 @@ fn store(files: &dyn Files, dir: &Path, number: u64, memory: &Memory) -> io::Res
 }
 
 fn write(out: Box<dyn Write + Send>, memory: &Memory) -> io::Result<()> {
-    let mut out = Summed { out, sum: 0 };
+    // The encoder writes a few bytes at a time.
+    let mut out = BufWriter::with_capacity(PIECE, Summed { out, sum: 0 });
     out.write_all(HEAD.as_bytes())?;
     let config = bincode::config::standard();
     bincode::serde::encode_into_std_write(memory, &mut out, config).map_err(io::Error::other)?;
+    let mut out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     let sum = out.sum.to_le_bytes();
     out.out.write_all(&sum)?;
     out.out.flush()

@@ -14,7 +14,7 @@ use tidegate_core::render::crt_list;
 use crate::admin::{Counts, Readiness, Status};
 use crate::journal::{Journal, State};
 use crate::kube::Standing;
-use crate::metrics::{JournalState, Metrics, Sizes};
+use crate::metrics::{Asked, JournalState, Metrics, Sizes};
 use crate::ports::Ports;
 use crate::vault::Vault;
 
@@ -30,7 +30,7 @@ pub struct Report {
     pub metrics: Arc<Metrics>,
     vault: Arc<Vault>,
     /// Actions that are not acked, for metrics.
-    open: BTreeMap<ActionId, ActionBody>,
+    open: BTreeMap<ActionId, Asked>,
     readiness: Readiness,
 }
 
@@ -101,7 +101,7 @@ impl Report {
                 tracing::debug!(id = id.0, what = crate::journal::text::tell(tell), "tell");
             }
         }
-        self.open.insert(id, body.clone());
+        self.open.insert(id, Asked::of(body));
     }
 
     /// Answers came in.
@@ -109,14 +109,14 @@ impl Report {
         for event in events {
             match event {
                 Event::Acked(Ack { id, outcomes, worker: _ }) => {
-                    let Some(body) = self.open.remove(id) else { continue };
-                    self.metrics.answered(&body, outcomes);
+                    let Some(asked) = self.open.remove(id) else { continue };
+                    self.metrics.answered(&asked, outcomes);
                     for outcome in outcomes {
                         if let Outcome::Refused(why) = outcome {
                             tracing::warn!(id = id.0, %why, "HAProxy refused");
                         }
                     }
-                    if let (ActionBody::Reload { .. }, [Outcome::Done]) = (&body, &**outcomes) {
+                    if let (Asked::Reload(_), [Outcome::Done]) = (&asked, &**outcomes) {
                         tracing::info!(id = id.0, "reload done");
                     }
                 }
