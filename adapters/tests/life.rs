@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::certs::{Authority, Issued};
 use common::client::{self, Connection, Request};
 use common::h2;
-use common::manifest::{app, classes, ingress, secret, service, slice};
+use common::manifest::{app, classes, config_map, ingress, secret, service, slice};
 use common::pods::Pod;
 use common::rig::Rig;
 use common::traffic::Traffic;
@@ -58,6 +58,7 @@ fn life(version: &'static str) {
     scenarios.run("nothing lost in crashes of the controller", || {
         traffic.finish("crashes of the controller");
     });
+    scenarios.run("routes that come during a reload", || added_during_reloads(&rig));
     scenarios.run("the worker is killed", || worker_killed(&rig));
     scenarios.run("a clean stop and a start", || restart(&mut rig));
     scenarios.run("replay", || replay(&mut rig));
@@ -368,6 +369,44 @@ fn away(rig: &mut Rig, traffic: &Traffic) {
 }
 
 /// Right again within a second of its return, also what the files did not have yet.
+/// Whoever was answered by a new route once is not told afterwards that there is none: the worker that
+/// a reload brings does not know what was added since its files were written.
+fn added_during_reloads(rig: &Rig) {
+    let mut before = rig.reload_count();
+    for turn in 0..4 {
+        let patience = format!("{}s", 5 + turn);
+        rig.put("config", &[config_map(&[("timeout-http-request", &patience)])]);
+        let asked = Instant::now();
+        let mut hosts: Vec<(String, bool)> = Vec::new();
+        let mut done = None;
+        while done.is_none_or(|done: Instant| done.elapsed() < Duration::from_millis(500)) {
+            let due = usize::try_from(asked.elapsed().as_millis() / 15).unwrap();
+            if hosts.len() < due.min(20) {
+                let name = format!("during-{turn}-{}", hosts.len());
+                let host = format!("{name}.test");
+                rig.put(&name, &[ingress(&name).all(&host, "blog").into()]);
+                hosts.push((host, false));
+            }
+            for (host, there) in &mut hosts {
+                let status = rig.get(host, "/").unwrap().status;
+                assert!(status == 200 || (status == 404 && !*there), "{host}: {status} after 200");
+                *there = status == 200;
+            }
+            let all = hosts.len() == 20 && hosts.iter().all(|(_, there)| *there);
+            if all && done.is_none() && rig.reload_count() > before {
+                done = Some(Instant::now());
+            }
+            assert!(asked.elapsed() < PATIENCE, "a reload, and then its routes");
+        }
+        before = rig.reload_count();
+        for at in 0..20 {
+            rig.remove(&format!("during-{turn}-{at}"));
+        }
+    }
+    rig.remove("config");
+    wait_settled(rig);
+}
+
 fn worker_killed(rig: &Rig) {
     wait_settled(rig);
     rig.put("late", &[ingress("late").all("late.test", "blog").into()]);

@@ -93,12 +93,10 @@ pub const FAMILY: Family = Family {
             "http-request set-var(txn.av) str(no) if {on:auth} \
              !{ req.fhdr(authorization) -m beg -i basic }",
         ),
-        rule("http-request set-var(txn.ak) {f:auth} if {on:auth}"),
-        // As `EARLY` has it.
-        rule("http-request set-var(txn.ak) var(txn.pol) if {only:auth}"),
+        rule("http-request set-var(txn.au) {f:auth} if {on:auth} !{ var(txn.au) -m found }"),
         rule(
             "http-request set-var(txn.av) str(yes) if {on:auth} !{ var(txn.av) -m found } \
-             { req.fhdr(authorization),concat(:,txn.ak),concat(:,proc.tidegate_auth),sha2(256),\
+             { req.fhdr(authorization),concat(:,txn.au),concat(:,proc.tidegate_auth),sha2(256),\
              in_table(tidegate-auth) -m bool }",
         ),
         rule(
@@ -112,7 +110,7 @@ pub const FAMILY: Family = Family {
         rule("http-request lua.tidegate-auth if {on:auth} !{ var(txn.av) -m found }"),
         rule(
             "http-request track-sc1 \
-             req.fhdr(authorization),concat(:,txn.ak),concat(:,proc.tidegate_auth),sha2(256) table \
+             req.fhdr(authorization),concat(:,txn.au),concat(:,proc.tidegate_auth),sha2(256) table \
              tidegate-auth if {on:auth} { var(txn.av) -m str new }",
         ),
         rule(
@@ -128,12 +126,22 @@ pub const FAMILY: Family = Family {
     ],
 };
 
-/// As soon as the policy is known: a route that uses no other family, and a user who is remembered,
-/// need no more. `{only:auth}` is the condition of the former; the policy then says no more than
-/// the field does, and saves taking it out.
-pub const EARLY: &str = "http-request allow if {only:auth} \
-    { req.fhdr(authorization),concat(:,txn.pol),concat(:,proc.tidegate_auth),sha2(256),\
-    in_table(tidegate-auth) -m bool }";
+/// First letter of the id of a policy that is authentication and nothing else; those of others begin
+/// with `p`. No other part of a route's record has a capital letter.
+pub const ALONE: &str = "A";
+
+/// As soon as the record is known: a route that uses no other family, and a user who is remembered,
+/// need not even the policy. The record says which it is by its digest, and so is what the user is
+/// remembered for; a route without `|` before its backend ends in the rule behind.
+pub const EARLY: [&str; 2] = [
+    "http-request set-var(txn.be) var(txn.be),field(2,|) if { var(txn.be) -m sub |A } \
+     { req.fhdr(authorization),concat(:,txn.be),concat(:,proc.tidegate_auth),sha2(256),\
+     in_table(tidegate-auth) -m bool }",
+    "http-request allow if !{ var(txn.be) -m beg | } { var(txn.be) -m found }",
+];
+
+/// For everybody else: what the record was, before it gives way to the backend.
+pub const KEPT: &str = "http-request set-var(txn.au) var(txn.be) if { var(txn.be) -m sub |A }";
 
 const fn rule(text: &'static str) -> Rule {
     Rule { at: Section::Request, when: has_lua, text: RuleText::Line(text) }

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::value::Network;
-use super::{flag_of, policy_fields};
+use super::{auth, flag_of, policy_fields};
 use crate::action::MapId;
 use crate::desired::{Contribution, HostClients, ServerFile};
 use crate::digest::Digest;
@@ -89,7 +89,9 @@ impl RouteDraft {
             record.push('|');
             record.push_str(self.get(field).unwrap_or(""));
         }
-        let id = format!("p{}", Digest::of(record.as_bytes()).short());
+        let asks_alone = self.fields.len() == 1 && self.fields.contains_key("auth");
+        let kind = if asks_alone { auth::ALONE } else { "p" };
+        let id = format!("{kind}{}", Digest::of(record.as_bytes()).short());
         let mut contributions = Vec::with_capacity(self.entries.len() + 1);
         contributions.push(Contribution::Map(
             MapId::Policy,

@@ -211,14 +211,10 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     quic::handshake(skeleton, out)?;
     quic::before_routing(skeleton, HOST, out)?;
     quic::announce(skeleton, out)?;
-    routing(out)?;
+    routing(skeleton, out)?;
     let policy = "http-request set-var(txn.pol) var(txn.be),field(3,|),map_str(maps/policy.map)";
     writeln!(out, "  {policy}")?;
     let backend = "http-request set-var(txn.be) var(txn.be),field(2,|)";
-    if skeleton.capabilities.lua {
-        writeln!(out, "  {backend} if {}", expand("{only:auth}"))?;
-        writeln!(out, "  {}", expand(auth::EARLY))?;
-    }
     out.write_str(
         "  http-request return status 503 unless { var(txn.pol) -m found }\n\
          \x20 http-request set-var(txn.fl) var(txn.pol),field(1,|)\n",
@@ -235,7 +231,7 @@ fn frontend(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
 /// HAProxy alone to say, on every route: a pod may be reached by more than one. `>` ends the
 /// looked-up path, so it must not be in it; dot segments are refused, as pods may resolve them to
 /// paths with another policy.
-fn routing(out: &mut dyn Write) -> fmt::Result {
+fn routing(skeleton: &Skeleton, out: &mut dyn Write) -> fmt::Result {
     let lookup = "concat(,txn.path,/>),map_beg(maps/route.map)";
     out.write_str(
         "  http-request deny deny_status 400 if METH_CONNECT\n\
@@ -250,6 +246,9 @@ fn routing(out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "  http-request set-var(txn.be) {HOST},{lookup}")?;
     out.write_str("  http-request allow if { var(txn.be) -m found } !{ var(txn.be) -m beg | }\n")?;
     out.write_str("  # A plain route ends here.\n")?;
+    if skeleton.capabilities.lua {
+        auth::EARLY.iter().try_for_each(|rule| writeln!(out, "  {rule}"))?;
+    }
     writeln!(
         out,
         "  http-request set-var(txn.be) \"{HOST},regsub(^[^.]*,*),{lookup}\" \
@@ -260,7 +259,11 @@ fn routing(out: &mut dyn Write) -> fmt::Result {
          var(txn.path),concat(/>),map_beg(maps/route.map,tidegate-404) \
          if !{ var(txn.be) -m found }\n\
          \x20 http-request allow unless { var(txn.be) -m beg | }\n",
-    )
+    )?;
+    if skeleton.capabilities.lua {
+        writeln!(out, "  {}", auth::KEPT)?;
+    }
+    Ok(())
 }
 
 /// Writes the families' rules of one section. Before each family the evaluation ends for routes
@@ -308,7 +311,7 @@ fn lines_of(rules: &[Rule], skeleton: &Skeleton, section: Section) -> Vec<String
     lines
 }
 
-/// Replaces `{f:NAME}`, `{on:NAME}`, `{only:NAME}` and `{host}`.
+/// Replaces `{f:NAME}`, `{on:NAME}` and `{host}`.
 pub(super) fn expand(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
@@ -339,7 +342,6 @@ fn place(name: &str) -> Option<String> {
     let position = field_position(field)?;
     match what {
         "f" => Some(format!("var(txn.pol),field({position},|)")),
-        "only" => Some(format!("{{ var(txn.pol) -m beg {}| }}", flag_of(field))),
         "on" => Some(format!("{{ var(txn.fl) -m sub {} }}", flag_of(field))),
         _ => None,
     }
