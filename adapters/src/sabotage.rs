@@ -26,6 +26,8 @@ pub enum Mistake {
     WaitsForTheDead = 15,
     /// The link is switched to a generation that a power loss may take (B31).
     PointsUnsynced = 16,
+    /// A sync that fails counts as done (B35).
+    FailedSyncIsDone = 17,
 }
 
 #[cfg(feature = "sabotage")]

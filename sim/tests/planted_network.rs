@@ -89,6 +89,13 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         &["S6"],
         "60000 quiet\n61000 pods t1/web 2,4 1\n63000 fault power-cut 1000\n160000 quiet\n",
     ),
+    // The same where the disk refuses the sync.
+    (
+        Adapters(Mistake::FailedSyncIsDone),
+        &["S6"],
+        "60000 quiet\n61000 fault sync-fails 4000\n61100 pods t1/web 2,4 1\n\
+         67000 fault power-cut 1000\n160000 quiet\n",
+    ),
     // Something happens right after the clock was set, so that there is a step.
     (
         Adapters(Mistake::WallClock),

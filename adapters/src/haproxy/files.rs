@@ -120,7 +120,8 @@ impl Generations {
             written = self.write_into(&dir, shared.as_deref(), image, vault, None);
         }
         if !is_planted(Mistake::PointsUnsynced) {
-            written = written.and_then(|all| Ok(self.files.sync(&dir).map(|()| all)?));
+            let sync = || self.files.sync(&dir).or_else(forgiven);
+            written = written.and_then(|all| Ok(sync().map(|()| all)?));
         }
         match written {
             Ok(all) => {
@@ -174,7 +175,7 @@ impl Generations {
     /// Those of the operating system. The link may point to it nevertheless.
     pub fn point(&self, generation: Generation) -> io::Result<()> {
         let target = PathBuf::from(dir_name(generation)).join(CONFIG);
-        self.files.point(&self.config(), &target)
+        self.files.point(&self.config(), &target).or_else(forgiven)
     }
 
     /// Gives an HAProxy that somebody else starts something to start from while there is no
@@ -363,6 +364,11 @@ impl Generations {
     ) -> Result<(), Failure> {
         text::write(&*self.files, path, PUBLIC_MODE, None, render).map(|_| ())
     }
+}
+
+/// An error, unless the mistake is planted that none of them counts.
+fn forgiven(error: io::Error) -> io::Result<()> {
+    if is_planted(Mistake::FailedSyncIsDone) { Ok(()) } else { Err(error) }
 }
 
 fn words(failure: Failure) -> String {

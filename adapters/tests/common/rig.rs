@@ -230,7 +230,8 @@ impl Rig {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(8) {
+        // A soft stop, a stop and a kill of HAProxy take so long together.
+        while begin.elapsed() < Duration::from_secs(15) {
             if matches!(child.try_wait(), Ok(Some(_))) {
                 return;
             }
@@ -443,11 +444,14 @@ impl Drop for Rig {
         let masters = masters(&self.path("state"));
         self.stop();
         for pid in masters {
-            // Gone already when tidegate stopped it.
-            if is_haproxy(pid)
-                && let Some(pid) = Pid::from_raw(pid)
-            {
-                let _ = kill_process(pid, Signal::TERM);
+            // Gone already when tidegate stopped it. A 2.6 master loses signals while it re-executes itself.
+            for turn in 0..25 {
+                if !is_haproxy(pid) {
+                    break;
+                }
+                let signal = if turn < 24 { Signal::TERM } else { Signal::KILL };
+                let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, signal));
+                std::thread::sleep(Duration::from_millis(200));
             }
         }
         if failed || std::env::var_os("TIDEGATE_TEST_LOGS").is_some() {
@@ -493,6 +497,7 @@ fn masters(state: &Path) -> Vec<i32> {
 }
 
 fn is_haproxy(pid: i32) -> bool {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    name.trim().starts_with("haproxy")
+    // PID (NAME) STATE …; one that ended and that nobody took notice of has the state Z.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.contains("(haproxy") && !stat.contains(") Z ")
 }

@@ -70,6 +70,7 @@ fn tcp(version: &'static str) {
     scenarios.run("bad entries", || services::bad_entries(stage));
     scenarios.run("keys of the Service", || services::keys(stage));
     scenarios.run("no reloads", || stage.rig.assert_no_reloads_on_3_4("TCP services"));
+    scenarios.run("lines on connections", || services::logs(stage));
     scenarios.run("ports that are not kept", || services::not_kept(stage));
     scenarios.run("the example of the page", || services::documented(stage));
     scenarios.run("a port of somebody else", || services::of_somebody_else(stage));

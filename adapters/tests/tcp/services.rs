@@ -1,5 +1,7 @@
 //! TCP services: ports from a ConfigMap.
 
+use std::net::{Ipv4Addr, UdpSocket};
+
 use super::*;
 
 pub fn absent(stage: &Stage) {
@@ -190,6 +192,73 @@ pub fn keys(stage: &Stage) {
     wait_service(stage, stage.first, "db");
     stage.rig.remove("keyed");
     lead(stage, &[(stage.first, "test/db:8080")]);
+}
+
+/// The next line that contains a text.
+fn logged(log: &UdpSocket, text: &str) -> Result<String, String> {
+    let mut buffer = [0; 9000];
+    while let Ok(count) = log.recv(&mut buffer) {
+        let line = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        if line.contains(text) {
+            return Ok(line);
+        }
+    }
+    Err(format!("no line with {text}"))
+}
+
+/// `log-format-tcp` is for connections only, `log-format` for requests only; one that HAProxy refuses is
+/// set aside, and only it.
+pub fn logs(stage: &Stage) {
+    let (rig, plain, tls) = (&stage.rig, stage.first, stage.first + 3);
+    lead(stage, &[(plain, "test/db:8080"), (tls, "test/mail:8080:ssl")]);
+    let log = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    log.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let target = format!("address:127.0.0.1, port:{}", log.local_addr().unwrap().port());
+    let configure = |more: &[(&str, &str)]| {
+        let all: Vec<_> =
+            [("log-target", &*target)].into_iter().chain(more.iter().copied()).collect();
+        rig.put("config", &[config_map(&all)]);
+    };
+    let connect = || {
+        let (service, _) = knock_tls(tls, "db.test")?;
+        ensure(service == "mail" && knock(plain)? == "db", || service)
+    };
+    configure(&[]);
+    eventually("lines in HAProxy's form", || {
+        connect()?;
+        // Frontend, backend and server; no request is read.
+        let line = logged(&log, " tidegate-tcp")?;
+        ensure(!line.contains("GET "), || line)
+    });
+    let form = "it's \"tcp\" \\n %{+Q}fp $HOME %ts %%";
+    configure(&[("log-format-tcp", form)]);
+    for port in [plain, tls] {
+        let wanted = format!("it's \"tcp\" \\n \"{port}\" $HOME -- %");
+        eventually(&format!("HAProxy {}: the form holds on {port}", rig.version), || {
+            connect()?;
+            logged(&log, &wanted)
+        });
+    }
+    rig.now("web.test", "/first");
+    let line = logged(&log, "GET /first HTTP/1.1").expect("requests have HAProxy's own form");
+    assert!(!line.contains("it's"), "{line}");
+    let before = rig.reload_count();
+    configure(&[("log-format-tcp", "%nonsense"), ("log-format", "request %r")]);
+    rig.wait_problem(&["Refused", "data.log-format-tcp", "nonsense"]);
+    eventually("the other form holds, and connections have HAProxy's own", || {
+        rig.get("web.test", "/second")?;
+        logged(&log, "request GET /second HTTP/1.1")?;
+        connect()?;
+        let line = logged(&log, " tidegate-tcp")?;
+        ensure(!line.contains("it's") && rig.reload_count() > before, || line)
+    });
+    configure(&[("log-format-tcp", "fine %fp")]);
+    rig.wait_no_problem("data.log-format-tcp");
+    eventually("the mended form holds", || {
+        connect()?;
+        logged(&log, &format!("fine {plain}"))
+    });
+    rig.remove("config");
 }
 
 pub fn not_kept(stage: &Stage) {

@@ -52,6 +52,8 @@ pub enum Fault {
     Tamper,
     /// F27: the disk is full.
     DiskFull(u32),
+    /// F27: what was written does not reach the disk (EIO), and counts as written all the same.
+    SyncFails(u32),
     /// F27: the next work on files takes that much longer.
     SlowDisk(u32),
     /// F29: tidegate is killed, and started again later.
@@ -68,7 +70,7 @@ pub const DENIED: [&str; 4] = ["services", "endpointslices", "ingresses", "secre
 
 impl Fault {
     /// One of each, for those who choose.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 29] = [
         Fault::Partition(0),
         Fault::Delay(0),
         Fault::Cut,
@@ -93,6 +95,7 @@ impl Fault {
         Fault::WorkerDies,
         Fault::Tamper,
         Fault::DiskFull(0),
+        Fault::SyncFails(0),
         Fault::SlowDisk(0),
         Fault::ControllerDies(0),
         Fault::DiesWriting(0),
@@ -127,6 +130,7 @@ impl Fault {
             Fault::WorkerDies => "worker-dies",
             Fault::Tamper => "tamper",
             Fault::DiskFull(_) => "disk-full",
+            Fault::SyncFails(_) => "sync-fails",
             Fault::SlowDisk(_) => "slow-disk",
             Fault::ControllerDies(_) => "controller-dies",
             Fault::DiesWriting(_) => "dies-writing",
@@ -151,6 +155,7 @@ impl Fault {
             | Fault::WorkerDies
             | Fault::Tamper
             | Fault::DiskFull(_)
+            | Fault::SyncFails(_)
             | Fault::SlowDisk(_)
             | Fault::ControllerDies(_)
             | Fault::DiesWriting(_)
@@ -177,6 +182,7 @@ impl Fault {
             Fault::Partition(_)
                 | Fault::Delay(_)
                 | Fault::DiskFull(_)
+                | Fault::SyncFails(_)
                 | Fault::SlowDisk(_)
                 | Fault::ControllerDies(_)
                 | Fault::DiesWriting(_)
@@ -202,6 +208,7 @@ impl Fault {
             | Fault::Busy(n)
             | Fault::SlowReload(n)
             | Fault::DiskFull(n)
+            | Fault::SyncFails(n)
             | Fault::SlowDisk(n)
             | Fault::ControllerDies(n)
             | Fault::DiesWriting(n)
@@ -238,6 +245,7 @@ impl Fault {
             Fault::Busy(_) => Fault::Busy(first),
             Fault::SlowReload(_) => Fault::SlowReload(first),
             Fault::DiskFull(_) => Fault::DiskFull(first),
+            Fault::SyncFails(_) => Fault::SyncFails(first),
             Fault::SlowDisk(_) => Fault::SlowDisk(first),
             Fault::ControllerDies(_) => Fault::ControllerDies(first),
             Fault::DiesWriting(_) => Fault::DiesWriting(first),

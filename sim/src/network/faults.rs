@@ -200,6 +200,11 @@ impl Run {
                 self.due.push((after(ms), Due::DiskIsFree(id)));
                 Shows::plain(after(ms) + 30_000)
             }
+            Fault::SyncFails(ms) => {
+                self.disk(id).set_unsafe(true);
+                self.due.push((after(ms), Due::DiskIsWell(id)));
+                Shows::plain(after(ms) + 30_000)
+            }
             Fault::SlowDisk(ms) => {
                 self.disk(id).slow(u64::from(ms));
                 Shows::plain(after(ms) + SHOWN_MS)

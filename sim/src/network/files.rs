@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate::ports::{Append, BoxFuture, Files, Job, Lock};
 
-use super::power::Content;
+use super::power::{Content, failed};
 use crate::dice::Dice;
 
 /// What a name stands for.
@@ -32,6 +32,8 @@ pub(super) struct State {
     next: u64,
     locks: BTreeSet<PathBuf>,
     full: bool,
+    /// Syncs fail.
+    pub(super) is_unsafe: bool,
     /// Writes that the present process may still make.
     writes_left: Option<u64>,
     /// Who writes now: whoever came before is dead.
@@ -63,6 +65,11 @@ impl Disk {
     /// Whether the disk is full.
     pub fn set_full(&self, full: bool) {
         self.state().full = full;
+    }
+
+    /// Whether syncs fail.
+    pub fn set_unsafe(&self, is_unsafe: bool) {
+        self.state().is_unsafe = is_unsafe;
     }
 
     /// The process that has mounted it dies with its write after so many others.
@@ -252,6 +259,10 @@ impl Files for Mounted {
             // It died before the rename: what was there stays.
             return Err(io::Error::other("this process is dead"));
         }
+        if state.is_unsafe {
+            // Synced before the rename: what was there stays.
+            return Err(failed());
+        }
         let number = state.fresh(path);
         state.contents.entry(number).or_default().append(content);
         state.sync(path);
@@ -277,8 +288,7 @@ impl Files for Mounted {
             return Err(io::Error::other("this process is dead"));
         }
         state.nodes.get(path).ok_or_else(missing)?;
-        state.sync(path);
-        Ok(())
+        state.sync_or_fail(path)
     }
 
     fn append(&self, path: &Path, _: u32) -> io::Result<Box<dyn Append>> {
@@ -332,7 +342,7 @@ impl Files for Mounted {
         let (mut state, _) = self.change(0)?;
         if !state.killed {
             state.nodes.insert(link.to_owned(), Node::Link(target.to_owned()));
-            state.sync(link);
+            state.sync_or_fail(link)?;
         }
         Ok(())
     }
@@ -413,9 +423,14 @@ impl Write for Handle {
 impl Append for Handle {
     fn sync(&mut self) -> io::Result<()> {
         self.store()?;
-        if let Some(content) = self.mounted.alive()?.contents.get_mut(&self.number) {
-            content.sync();
+        let mut state = self.mounted.alive()?;
+        let is_unsafe = state.is_unsafe;
+        let Some(content) = state.contents.get_mut(&self.number) else { return Ok(()) };
+        if is_unsafe {
+            content.lose();
+            return Err(failed());
         }
+        content.sync();
         Ok(())
     }
 }

@@ -57,7 +57,7 @@ fn fault(dice: &mut Dice, kind: Fault) -> Fault {
         Fault::Hang(_) | Fault::SlowReload(_) | Fault::SlowDisk(_) => {
             kind.with(ms(dice, 10, 8_000), 0)
         }
-        Fault::DiskFull(_) => kind.with(ms(dice, 100, 15_000), 0),
+        Fault::DiskFull(_) | Fault::SyncFails(_) => kind.with(ms(dice, 100, 15_000), 0),
         Fault::ControllerDies(_) => kind.with(ms(dice, 10, 5_000), 0),
         Fault::PowerCut(_) => kind.with(ms(dice, 500, 15_000), 0),
         other => other,

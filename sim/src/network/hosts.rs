@@ -143,7 +143,7 @@ async fn live(here: Here, ports: Ports) -> turmoil::Result {
     let (mut world, id) = (here.lock(), here.id);
     let now = world.now_ms();
     world.note_at(id, "faults", || format!("tidegate ended: {why}"));
-    if !world.of(id).is_shaken(now, &["disk-full", "dies-writing"]) {
+    if !world.of(id).is_shaken(now, &["disk-full", "sync-fails", "dies-writing"]) {
         world.broke_at(id, Broken::new("L3", format!("tidegate ended by itself: {why}")));
     }
     world.sometimes("tidegate ended by itself");

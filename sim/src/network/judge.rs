@@ -37,6 +37,7 @@ const DELAYING: &[&str] = &[
     "worker-dies",
     "tamper",
     "disk-full",
+    "sync-fails",
     "slow-disk",
     "controller-dies",
     "dies-writing",

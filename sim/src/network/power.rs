@@ -7,6 +7,7 @@
 //! not happen, a folder that was removed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::files::{Node, State};
@@ -20,13 +21,15 @@ pub struct Content {
     synced: usize,
     /// What is on the disk of a file that was cut since.
     before: Option<Vec<u8>>,
+    /// A sync failed: the system takes what it was for as written, and does not try again.
+    lost: bool,
 }
 
 impl Content {
     /// A content that is on the disk, whatever happens.
     #[must_use]
     pub fn safe(bytes: &[u8]) -> Content {
-        Content { bytes: bytes.to_vec(), synced: bytes.len(), before: None }
+        Content { bytes: bytes.to_vec(), synced: bytes.len(), before: None, lost: false }
     }
 
     /// As processes see it.
@@ -48,10 +51,23 @@ impl Content {
             self.synced = length;
         }
         self.bytes.resize(length, 0);
+        self.lost &= length > 0;
     }
 
-    /// It is on the disk from now on.
+    /// It is on the disk from now on, unless it was to be before, in vain.
     pub fn sync(&mut self) {
+        if !self.lost {
+            self.settle();
+        }
+    }
+
+    /// It was to be on the disk from now on, and is not.
+    pub fn lose(&mut self) {
+        self.lost |= self.synced < self.bytes.len() || self.before.is_some();
+    }
+
+    fn settle(&mut self) {
+        self.lost = false;
         self.before = None;
         self.synced = self.bytes.len();
     }
@@ -60,7 +76,7 @@ impl Content {
     fn cut_power(&mut self, dice: &mut Dice, chance: u64) {
         let is_safe = self.before.is_none() && self.synced == self.bytes.len();
         if is_safe || !dice.percent(chance) {
-            return self.sync();
+            return self.settle();
         }
         let between = |dice: &mut Dice, low: usize, high: usize| {
             usize::try_from(dice.between(low as u64, high as u64)).unwrap_or(low)
@@ -75,11 +91,26 @@ impl Content {
                 self.bytes.get_mut(from..).unwrap_or_default().fill(0);
             }
         }
-        self.sync();
+        self.settle();
     }
 }
 
+/// What a sync says that fails.
+pub(super) fn failed() -> io::Error {
+    io::Error::other("input/output error")
+}
+
 impl State {
+    /// Syncs as long as the disk is well.
+    pub(super) fn sync_or_fail(&mut self, path: &Path) -> io::Result<()> {
+        if self.is_unsafe {
+            self.lose(path);
+            return Err(failed());
+        }
+        self.sync(path);
+        Ok(())
+    }
+
     /// A file, or a folder with everything in it, survives from now on, and so do all names beside it.
     /// Files with a second name are passed over: they were to be synced under that one.
     pub(super) fn sync(&mut self, path: &Path) {
@@ -105,6 +136,15 @@ impl State {
         self.safe.retain(|name, _| !is_in(name));
         let now = self.nodes.iter().filter(|(name, _)| is_in(name));
         self.safe.extend(now.map(|(name, node)| (name.clone(), node.clone())));
+    }
+
+    /// A sync of a file, or of a folder with everything in it, fails.
+    pub(super) fn lose(&mut self, path: &Path) {
+        for (name, node) in &self.nodes {
+            if let (Node::File(number), true) = (node, name.starts_with(path)) {
+                self.contents.entry(*number).or_default().lose();
+            }
+        }
     }
 
     /// The power fails. How much of what was not synced is lost differs from time to time.

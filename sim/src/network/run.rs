@@ -43,6 +43,7 @@ pub(super) enum Due {
     ApiReturns,
     ComeBack,
     DiskIsFree(ReplicaId),
+    DiskIsWell(ReplicaId),
     ControllerReturns(ReplicaId),
 }
 
@@ -213,6 +214,7 @@ impl Run {
                     world.store_replaced();
                 }
                 Due::DiskIsFree(id) => self.disk(id).set_full(false),
+                Due::DiskIsWell(id) => self.disk(id).set_unsafe(false),
                 Due::ControllerReturns(id) => self.sim.bounce(id.host()),
             }
         }
