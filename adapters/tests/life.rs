@@ -27,7 +27,7 @@ const BAD_REGEX: &str = "/[z-a]/(.*) /\\1";
 fn life(version: &'static str) {
     let shop = Pod::several("shop", 4);
     let blog = Pod::several("blog", 1);
-    let mut rig = Rig::new(version);
+    let mut rig = Rig::new(version).arguments(&["--stop-within", "10s"]);
     let mut objects = classes();
     objects.extend(app("shop", &[&shop[0], &shop[1]]));
     objects.extend(app("blog", &[&blog[0]]));
@@ -319,8 +319,11 @@ fn wait_settled(rig: &Rig) {
         }
         let state: Value = serde_json::from_str(&rig.admin("/debug/state").unwrap().body).unwrap();
         let quiet = state["counts"]["quiet"] == true && state["counts"]["unsettled"] == 0;
+        let saved = rig.metric("tidegate_unsaved_seconds").values().all(|seconds| *seconds == 0.0);
         // Longer than the time for removed servers and the quiet time before a save.
-        ensure(quiet && since.elapsed() > Duration::from_millis(2_200), || format!("{state}"))
+        ensure(quiet && saved && since.elapsed() > Duration::from_millis(2_200), || {
+            format!("{state}")
+        })
     });
 }
 
@@ -434,7 +437,10 @@ fn worker_killed(rig: &Rig) {
 }
 
 fn restart(rig: &mut Rig) {
+    let begin = Instant::now();
     rig.stop();
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(5), "nothing was open, and the stop took {took:?}");
     assert!(Connection::plain(rig.http).is_err(), "HAProxy ended with tidegate");
     let begin = Instant::now();
     rig.start();

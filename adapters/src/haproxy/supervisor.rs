@@ -311,6 +311,9 @@ impl Supervisor {
         if self.options.mode != Mode::Spawn {
             return false;
         }
+        // A worker does not end while anybody is connected to its socket: with our own connection each soft
+        // stop would take all of the time there is.
+        let _ = self.control.send(Control::Lost);
         // A 2.6 master loses a signal while it re-executes itself after loading its files; it does
         // not answer then either.
         if let Some(endpoint) = self.options.master_endpoint()

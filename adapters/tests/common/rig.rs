@@ -441,18 +441,18 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
-        let masters = masters(&self.path("state"));
         self.stop();
-        for pid in masters {
-            // Gone already when tidegate stopped it. A 2.6 master loses signals while it re-executes itself.
-            for turn in 0..25 {
-                if !is_haproxy(pid) {
-                    break;
-                }
-                let signal = if turn < 24 { Signal::TERM } else { Signal::KILL };
-                let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, signal));
-                std::thread::sleep(Duration::from_millis(200));
+        for turn in 0..25 {
+            // None when tidegate stopped it. A 2.6 master loses signals while it re-executes itself.
+            let left = haproxies_of(&self.path("state"));
+            if left.is_empty() {
+                break;
             }
+            let signal = if turn < 20 { Signal::TERM } else { Signal::KILL };
+            for pid in left {
+                let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, signal));
+            }
+            std::thread::sleep(Duration::from_millis(200));
         }
         if failed || std::env::var_os("TIDEGATE_TEST_LOGS").is_some() {
             println!("HAProxy {}, end of the log:\n{}", self.version, self.tail());
@@ -485,19 +485,17 @@ fn converse(socket: &Path, command: &str) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// The process ids of the masters and workers that serve a state folder.
-fn masters(state: &Path) -> Vec<i32> {
-    let Ok(text) = converse(&state.join("run/master.sock"), "show proc") else { return Vec::new() };
-    let pid = |line: &str| {
-        let mut words = line.split_whitespace();
-        let pid = words.next()?.parse::<i32>().ok()?;
-        matches!(words.next()?, "master" | "worker").then_some(pid)
+/// The processes of HAProxy that were started with the files of a state folder.
+fn haproxies_of(state: &Path) -> Vec<i32> {
+    let folder = state.to_string_lossy();
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_ours = |pid: &i32| {
+        // Empty for one that ended and that nobody took notice of.
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.split('\0').next().is_some_and(|program| program.ends_with("haproxy"))
+            && line.contains(&*folder)
     };
-    text.lines().filter_map(pid).collect()
-}
-
-fn is_haproxy(pid: i32) -> bool {
-    // PID (NAME) STATE …; one that ended and that nobody took notice of has the state Z.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.contains("(haproxy") && !stat.contains(") Z ")
+    pids.filter(is_ours).collect()
 }

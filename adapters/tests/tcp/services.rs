@@ -196,14 +196,14 @@ pub fn keys(stage: &Stage) {
 
 /// The next line that contains a text.
 fn logged(log: &UdpSocket, text: &str) -> Result<String, String> {
-    let mut buffer = [0; 9000];
+    let (mut buffer, mut last) = ([0; 9000], String::new());
     while let Ok(count) = log.recv(&mut buffer) {
-        let line = String::from_utf8_lossy(&buffer[..count]).into_owned();
-        if line.contains(text) {
-            return Ok(line);
+        last = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        if last.contains(text) {
+            return Ok(last);
         }
     }
-    Err(format!("no line with {text}"))
+    Err(format!("no line with {text}, the last is {last}"))
 }
 
 /// `log-format-tcp` is for connections only, `log-format` for requests only; one that HAProxy refuses is
@@ -230,13 +230,14 @@ pub fn logs(stage: &Stage) {
         let line = logged(&log, " tidegate-tcp")?;
         ensure(!line.contains("GET "), || line)
     });
-    let form = "it's \"tcp\" \\n %{+Q}fp $HOME %ts %%";
+    let form = "it's \"tcp\" \\n %fp $HOME %ts %%";
     configure(&[("log-format-tcp", form)]);
     for port in [plain, tls] {
-        let wanted = format!("it's \"tcp\" \\n \"{port}\" $HOME -- %");
+        let wanted = format!("it's \"tcp\" \\n {port} $HOME ");
         eventually(&format!("HAProxy {}: the form holds on {port}", rig.version), || {
             connect()?;
-            logged(&log, &wanted)
+            let line = logged(&log, &wanted)?;
+            ensure(line.trim_end().ends_with(" %"), || line)
         });
     }
     rig.now("web.test", "/first");
