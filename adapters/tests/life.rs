@@ -440,7 +440,8 @@ fn restart(rig: &mut Rig) {
     let begin = Instant::now();
     rig.stop();
     let took = begin.elapsed();
-    assert!(took < Duration::from_secs(5), "nothing was open, and the stop took {took:?}");
+    // HAProxy 3.4 offers its tables to a successor for five seconds.
+    assert!(took < Duration::from_secs(8), "nothing was open, and the stop took {took:?}");
     assert!(Connection::plain(rig.http).is_err(), "HAProxy ended with tidegate");
     let begin = Instant::now();
     rig.start();
