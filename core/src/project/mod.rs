@@ -368,8 +368,7 @@ impl Projections {
     }
 }
 
-/// Desired and problems computed from nothing: the cold start, the audit, and the oracle of the
-/// tests.
+/// Desired and problems computed from nothing: cold start, audit, and the oracle of the tests.
 #[must_use]
 pub fn from_scratch(world: &World, registry: &Registry) -> (Desired, Projections) {
     let mut desired = Desired::new(Arc::new(Skeleton::initial(world)));
