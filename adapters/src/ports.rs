@@ -150,11 +150,11 @@ pub trait Files: Send + Sync {
 /// How to start HAProxy's master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Executable.
+    /// Executable: its absolute path, or a name that `PATH` leads to.
     pub binary: PathBuf,
-    /// Configuration file.
+    /// Configuration file; an absolute path, as HAProxy works in the root folder.
     pub config: PathBuf,
-    /// Path of the master socket.
+    /// Absolute path of the master socket.
     pub master_socket: PathBuf,
     /// Where standard error goes, appended; standard output too unless inherited.
     pub log: PathBuf,

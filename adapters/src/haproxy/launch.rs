@@ -139,9 +139,17 @@ impl Supervisor {
         generation: Generation,
         reply: oneshot::Sender<Reloaded>,
     ) -> Result<(), Ended> {
-        if let Err(text) = self.point(generation).await {
-            let _ = reply.send(Reloaded::NotPointed(text));
-            return Ok(());
+        match self.point_for_what_runs(generation).await {
+            Ok(true) => {}
+            Ok(false) => {
+                // What runs comes first; then there are files for it.
+                let _ = reply.send(Reloaded::Unknown);
+                return self.check().await;
+            }
+            Err(text) => {
+                let _ = reply.send(Reloaded::NotPointed(text));
+                return Ok(());
+            }
         }
         match self.look().await {
             Presence::Serving(previous) => self.reload_running(Some(previous), reply).await,
@@ -170,6 +178,34 @@ impl Supervisor {
                 Ok(())
             }
         }
+    }
+
+    /// Points to files that were made for the HAProxy that was announced; `false` if another one
+    /// may read them. An attached HAProxy may have been exchanged since. Or it is away, and who
+    /// starts it went back to the bootstrap, since it refuses what there was: such files must not
+    /// come between its look at them and its start.
+    async fn point_for_what_runs(&self, generation: Generation) -> Result<bool, String> {
+        let Mode::Attach { master, worker: _ } = &self.options.mode else {
+            return self.point(generation).await.map(|()| true);
+        };
+        let starts = match self.look().await {
+            Presence::Serving(now) | Presence::Waiting(now) => {
+                if self.state.announced.as_ref().is_some_and(|known| *known.version != *now.version)
+                {
+                    return Ok(false);
+                }
+                false
+            }
+            Presence::Absent => master.is_some(),
+            Presence::Mute => false,
+        };
+        let point = move |generations: &Generations| {
+            if starts && generations.current().is_none() {
+                return Ok(false);
+            }
+            generations.point(generation).map(|()| true).map_err(|error| error.to_string())
+        };
+        self.generations.off(point).await
     }
 
     /// A worker that our reload brought: its ack announces it.

@@ -75,7 +75,7 @@ pub(super) struct State {
     serving_since: Option<Instant>,
     workers_seen: u64,
     pub(super) master: Option<u32>,
-    announced: Option<Capabilities>,
+    pub(super) announced: Option<Capabilities>,
     /// One that waits for its first files, if that was seen last.
     waiting: Option<Identity>,
     pub(super) pause: Option<Duration>,

@@ -80,7 +80,10 @@ impl Processes for OsProcesses {
         Box::pin(async move {
             let log = OpenOptions::new().append(true).create(true).open(&start.log)?;
             let mut command = Command::new(&start.binary);
-            command.arg("-W").arg("-f").arg(&start.config).arg("-S").arg(&start.master_socket);
+            // Up to 3.0 a master stays in the folder of files it refused. Once that folder is gone it
+            // refuses everything, unless it is told where to go first (manual, "-C").
+            command.arg("-C").arg("/").arg("-W").arg("-f").arg(&start.config);
+            command.arg("-S").arg(&start.master_socket);
             command.stdin(Stdio::null()).stderr(log.try_clone()?);
             if start.inherit_stdout {
                 command.stdout(Stdio::inherit());

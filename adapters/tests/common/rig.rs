@@ -456,6 +456,10 @@ impl Drop for Rig {
         }
         if failed || std::env::var_os("TIDEGATE_TEST_LOGS").is_some() {
             println!("HAProxy {}, end of the log:\n{}", self.version, self.tail());
+            // Where the test runs HAProxy, as a sidecar or a service.
+            if let Ok(words) = fs::read_to_string(self.path("sidecar")) {
+                println!("HAProxy's own words:\n{words}");
+            }
             if std::env::var_os("TIDEGATE_TEST_KEEP").is_some() {
                 self.root.disable_cleanup(true);
                 println!("kept {}", self.root.path().display());

@@ -126,7 +126,8 @@ spec:
           until [ -e $state/haproxy.cfg ]; do sleep 0.1; done
           # Files that this HAProxy refuses were made for another version: tidegate makes new ones.
           $haproxy -c -f $state/haproxy.cfg >/dev/null 2>&1 || ln -sfn bootstrap/haproxy.cfg $state/haproxy.cfg
-          exec $haproxy -W -f $state/haproxy.cfg -S $state/run/master.sock,mode,600
+          # Without `-C /` one up to 3.0 loads nothing any more once it has refused files that are gone now.
+          exec $haproxy -C / -W -f $state/haproxy.cfg -S $state/run/master.sock,mode,600
       ports:
         {{- include "tidegate.trafficPorts" . | nindent 8 }}
       readinessProbe:

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::slice;
 use std::sync::Arc;
 
 use tidegate_core::action::{ActionBody, MapId};
@@ -41,67 +42,39 @@ pub struct Writing {
     pub name: String,
 }
 
-impl Writing {
-    /// How many texts stand in how many fields: [`case_of`] writes each annotation in an Ingress, a
-    /// Service and the ConfigMap, the host three times, the path twice and the name five times.
-    #[must_use]
-    pub fn texts(&self) -> usize {
-        3 * self.annotations.len() + 3 + 2 + 5
-    }
+/// Of how many writings of one world the annotations stand in the ConfigMap too: few enough that
+/// what they say for everybody does not put the others out of the way.
+const IN_CONFIG_MAP: usize = 5;
+
+/// How many texts stand in how many fields: [`case_of`] writes each annotation in an Ingress and a
+/// Service, and those of the first ones in the ConfigMap, the host three times, the path twice and
+/// the name five times.
+#[must_use]
+pub fn texts(writings: &[Writing]) -> usize {
+    let annotated = |all: &[Writing]| all.iter().map(|w| w.annotations.len()).sum::<usize>();
+    let first = &writings[..writings.len().min(IN_CONFIG_MAP)];
+    2 * annotated(writings) + annotated(first) + (3 + 2 + 5) * writings.len()
 }
 
-/// What a tenant wrote goes into every field of an Ingress, a Service and the ConfigMap, next to a
-/// cluster that works.
+/// What tenants wrote goes into every field of an Ingress and a Service of each, and of the
+/// ConfigMap, next to a cluster that works. HAProxy is of the tier that the first one says.
 #[must_use]
-pub fn case_of(writing: &Writing) -> Case {
-    let Writing { tier, annotations, host, path, name } = writing;
+pub fn case_of(writings: &[Writing]) -> Case {
     let mut initial = Vec::new();
-    let meta = objects::meta("a", "i3", 0, annotations.clone());
-    let rule = |host: &str, path: &str, path_type| Rule {
-        host: host.into(),
-        paths: vec![Path {
-            path: path.into(),
-            path_type,
-            backend: BackendRef::Service { name: "db".into(), port: PortRef::Number(80) },
-        }],
-    };
-    initial.push(Object::Ingress(Arc::new(Ingress {
-        meta,
-        class: Some("ours".into()),
-        default_backend: Some(BackendRef::Service {
-            name: name.as_str().into(),
-            port: PortRef::Name(name.as_str().into()),
-        }),
-        rules: vec![
-            rule(host, path, PathType::Prefix),
-            rule("h.org", path, PathType::Exact),
-            rule(host, "/h", PathType::ImplementationSpecific),
-            rule("h.org", "/h", PathType::Prefix),
-        ],
-        tls: vec![Tls { hosts: vec![host.as_str().into()], secret: Some("tls".into()) }],
-        status: Vec::new(),
-    })));
-    let port = ServicePort {
-        name: name.as_str().into(),
-        port: 80,
-        app_protocol: Some(name.as_str().into()),
-        node_port: None,
-    };
-    initial.push(Object::Service(Arc::new(Service {
-        meta: objects::meta("a", "db", 0, annotations.clone()),
-        source: ServiceSource::ExternalName(name.as_str().into()),
-        ports: vec![port],
-        local_traffic: false,
-        addresses: Vec::new(),
-    })));
-    let data = annotations
-        .iter()
-        .map(|(k, v)| (k.trim_start_matches("tidegate.io/").into(), v.as_str().into()))
-        .collect();
+    let mut data = BTreeMap::new();
+    for (number, writing) in writings.iter().enumerate() {
+        initial.extend(objects_of(number, writing));
+        if number < IN_CONFIG_MAP {
+            let said = writing.annotations.iter();
+            data.extend(
+                said.map(|(k, v)| (k.replace("tidegate.io/", "").into(), v.as_str().into())),
+            );
+        }
+    }
     let meta = objects::meta("a", "config", 0, BTreeMap::new());
     initial.push(Object::ConfigMap(Arc::new(ConfigMap { meta, data })));
     let setup = Setup {
-        tier: *tier,
+        tier: writings.first().map_or(Tier::A, |writing| writing.tier),
         default_backend: false,
         default_certificate: false,
         classless: false,
@@ -110,12 +83,65 @@ pub fn case_of(writing: &Writing) -> Case {
     Case { setup, furnished: true, initial, acts: Vec::new() }
 }
 
-/// A controller that was told, and whose external Service has an address.
-fn told(writing: &Writing) -> Controller {
-    let mut controller = projections::told(&case_of(writing));
+/// An Ingress and a Service with what a tenant wrote in all their fields. The first has a host in
+/// common with the cluster that works, each other one a host of its own.
+fn objects_of(number: usize, writing: &Writing) -> [Object; 2] {
+    let Writing { tier: _, annotations, host, path, name } = writing;
+    let (ingress, service, own) = match number {
+        0 => ("i3".to_owned(), "db".to_owned(), "h.org".to_owned()),
+        n => (format!("i3-{n}"), format!("db-{n}"), format!("h{n}.org")),
+    };
+    let meta = objects::meta("a", &ingress, 0, annotations.clone());
+    let rule = |host: &str, path: &str, path_type| Rule {
+        host: host.into(),
+        paths: vec![Path {
+            path: path.into(),
+            path_type,
+            backend: BackendRef::Service {
+                name: service.as_str().into(),
+                port: PortRef::Number(80),
+            },
+        }],
+    };
+    let ingress = Object::Ingress(Arc::new(Ingress {
+        meta,
+        class: Some("ours".into()),
+        default_backend: Some(BackendRef::Service {
+            name: name.as_str().into(),
+            port: PortRef::Name(name.as_str().into()),
+        }),
+        rules: vec![
+            rule(host, path, PathType::Prefix),
+            rule(&own, path, PathType::Exact),
+            rule(host, "/h", PathType::ImplementationSpecific),
+            rule(&own, "/h", PathType::Prefix),
+        ],
+        tls: vec![Tls { hosts: vec![host.as_str().into()], secret: Some("tls".into()) }],
+        status: Vec::new(),
+    }));
+    let port = ServicePort {
+        name: name.as_str().into(),
+        port: 80,
+        app_protocol: Some(name.as_str().into()),
+        node_port: None,
+    };
+    let service = Object::Service(Arc::new(Service {
+        meta: objects::meta("a", &service, 0, annotations.clone()),
+        source: ServiceSource::ExternalName(name.as_str().into()),
+        ports: vec![port],
+        local_traffic: false,
+        addresses: Vec::new(),
+    }));
+    [ingress, service]
+}
+
+/// A controller that was told, and whose external Services have an address.
+fn told(writings: &[Writing]) -> Controller {
+    let mut controller = projections::told(&case_of(writings));
     let addresses = vec![IpAddr::from([10, 0, 0, 1])];
-    let name = writing.name.as_str().into();
-    let _ = controller.step(Time(1), vec![Event::Resolved { name, addresses }]);
+    let names: BTreeSet<&str> = writings.iter().map(|writing| writing.name.as_str()).collect();
+    let resolved = |name: &str| Event::Resolved { name: name.into(), addresses: addresses.clone() };
+    let _ = controller.step(Time(1), names.into_iter().map(resolved).collect());
     controller
 }
 
@@ -125,7 +151,7 @@ fn told(writing: &Writing) -> Controller {
 /// # Errors
 /// A broken invariant.
 pub fn parsers_are_total(writing: &Writing) -> Verdict {
-    let controller = told(writing);
+    let controller = told(slice::from_ref(writing));
     let broken = check::check(&controller);
     if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
 }
@@ -135,7 +161,7 @@ pub fn parsers_are_total(writing: &Writing) -> Verdict {
 /// # Errors
 /// What broke out of its place.
 pub fn writing_is_contained(writing: &Writing) -> Verdict {
-    let controller = told(writing);
+    let controller = told(slice::from_ref(writing));
     is_contained(controller.desired().image())
 }
 
@@ -416,9 +442,13 @@ fn map_is_as_wanted(image: &Image, id: MapId, text: &str) -> Verdict {
     Ok(())
 }
 
-/// The text of a whole generation for one writing, for HAProxy itself to judge.
-#[must_use]
-pub fn generation_of(writing: &Writing) -> load::Generation {
-    let controller = told(writing);
-    load::generation(controller.desired().image())
+/// The text of a whole generation for what tenants wrote, for HAProxy itself to judge.
+///
+/// # Errors
+/// What broke out of its place.
+pub fn generation_of(writings: &[Writing]) -> Result<load::Generation, String> {
+    let controller = told(writings);
+    let image = controller.desired().image();
+    is_contained(image)?;
+    Ok(load::generation(image))
 }

@@ -145,7 +145,9 @@ impl RunArgs {
         };
         let found = haproxy.or_else(crate::cli::places::haproxy);
         let haproxy = match (found, &mode) {
-            (Some(path), _) => path,
+            // HAProxy works in the root folder, and executes itself again from there.
+            (Some(path), _) if path.components().count() > 1 => std::path::absolute(path)?,
+            (Some(name), _) => name,
             (None, Mode::Attach { .. }) => PathBuf::from("haproxy"),
             (None, Mode::Spawn) => anyhow::bail!(
                 "no HAProxy found; install one (deploy/haproxy/install.sh) or name it with --haproxy"
