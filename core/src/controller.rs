@@ -326,10 +326,12 @@ impl Controller {
                         }
                     }
                     let running = Running::observed(worker, &state, &self.capabilities(), self.now);
+                    let known = audit.then(|| self.desired.all_open());
                     self.take_running(running);
-                    if audit {
+                    if let Some(known) = known {
                         self.settle();
-                        step.audit = Some(self.desired.dirty().len() as u64);
+                        let found = self.desired.dirty().difference(&known).count();
+                        step.audit = Some(found as u64);
                     }
                 }
             }
@@ -419,13 +421,11 @@ impl Controller {
                 ask(self.reload_trouble.retry_at, WakeReason::Retry);
             }
         }
-        let audit = self.world.settings.delays.audit_ms;
         if self.doubt && self.runtime.is_none() {
             ask(self.doubt_until, WakeReason::Retry);
         }
-        let audit_at = self.audited_at.plus_ms(audit);
-        if audit > 0 && self.running.is_some() && (audit_at > self.now || self.is_quiet()) {
-            ask(audit_at, WakeReason::Audit);
+        if let Some(at) = self.audit_at().filter(|at| *at > self.now || self.is_quiet()) {
+            ask(at, WakeReason::Audit);
         }
         if let Some(at) = self.judged_at().filter(|at| *at > self.now) {
             ask(at, WakeReason::Retry);

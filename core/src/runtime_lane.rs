@@ -15,8 +15,13 @@ use crate::files_lane::SAVE_PAUSE;
 use crate::plan::{self, Command, Inputs, Plan, mark_differences};
 use crate::render;
 use crate::sabotage::{Mistake, is_planted};
+use crate::time::Time;
 use crate::world::Fact;
 
+/// While something is under way, HAProxy's memory is read back after so many milliseconds for each backend
+/// at the earliest: with 10,000 that takes some 150 ms, in which changes wait, so one part in 2,000
+/// of the time.
+const AUDIT_EACH_MS: u64 = 30;
 /// Pause between a read-back that failed and the next, in milliseconds.
 const DOUBT_PAUSE_MS: u64 = 100;
 
@@ -122,15 +127,10 @@ impl Controller {
     pub(crate) fn act_on_runtime(&mut self, step: &mut Step) {
         self.desired.wake(self.now);
         let Some(worker) = self.worker.filter(|_| self.runtime.is_none()) else { return };
-        let audit = self.world.settings.delays.audit_ms;
-        let audit_due = audit > 0 && self.now >= self.audited_at.plus_ms(audit);
-        if self.doubt && self.now < self.doubt_until {
-            return;
-        }
-        if self.doubt || (audit_due && self.is_quiet()) {
-            let audit = !self.doubt;
-            let id = self.emit(ActionBody::ReadBack { worker }, step);
-            self.runtime = Some(RuntimeFlight::ReadBack { id, audit });
+        if self.doubt {
+            if self.now >= self.doubt_until {
+                self.read_back(worker, false, step);
+            }
             return;
         }
         if !self.world.is_synced() || self.world.capabilities.is_none() {
@@ -142,12 +142,32 @@ impl Controller {
         step.effective = effective && plan.reasons.is_empty();
         step.effective_but_static = effective && !plan.waits;
         if plan.commands.is_empty() {
+            let reloads = matches!(self.files, Some(FilesFlight::Reload { .. }));
+            let busy = is_planted(Mistake::AuditsAtRest) && !self.is_quiet();
+            if !reloads && !busy && self.audit_at().is_some_and(|at| self.now >= at) {
+                self.read_back(worker, true, step);
+            }
             return;
         }
         let commands = plan.commands.iter().map(|c| c.command.clone()).collect();
         let id = self.emit(ActionBody::Runtime { worker, commands }, step);
         step.trace.commands = plan.commands.clone();
         self.runtime = Some(RuntimeFlight::Commands { id, commands: plan.commands });
+    }
+
+    fn read_back(&mut self, worker: WorkerId, audit: bool, step: &mut Step) {
+        let id = self.emit(ActionBody::ReadBack { worker }, step);
+        self.runtime = Some(RuntimeFlight::ReadBack { id, audit });
+    }
+
+    /// When HAProxy's memory is next read back though nothing seems to be wrong with it. Something may
+    /// be under way for as long as anybody has a connection to a pod that left.
+    pub(crate) fn audit_at(&self) -> Option<Time> {
+        let audit = self.world.settings.delays.audit_ms;
+        self.running.as_ref().filter(|_| audit > 0)?;
+        let backends = self.desired.image().backends.len() as u64;
+        let least = if self.is_quiet() { 0 } else { backends * AUDIT_EACH_MS };
+        Some(self.audited_at.plus_ms(audit.max(least)))
     }
 
     pub(crate) fn acked(&mut self, ack: Ack, changed: &mut BTreeSet<Fact>) {

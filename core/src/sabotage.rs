@@ -82,6 +82,10 @@ pub enum Mistake {
     /// A route is added to a worker that is being replaced by one that does not have it. Was in the
     /// product once.
     AddedForMoments = 37,
+    /// What a server that is to be deleted still does is cut.
+    CutsToDelete = 38,
+    /// HAProxy's memory is read back only while nothing is under way. Was in the product once.
+    AuditsAtRest = 39,
 }
 
 #[cfg(feature = "sabotage")]

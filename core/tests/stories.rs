@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use tidegate_core::action::{MapId, RuntimeCommand};
+use tidegate_core::action::{MapId, RuntimeCommand, ServerState};
 use tidegate_core::capability::Capabilities;
 use tidegate_core::event::Event;
 use tidegate_core::problem::{Problem, Reason};
@@ -79,6 +79,40 @@ fn an_endpoint_that_goes_leaves_at_once() {
     else {
         panic!("{:#?}", driven.commands)
     };
+}
+
+/// L2: a flood of new applications takes many batches of commands; an endpoint that goes meanwhile
+/// comes first in the next one, on every tier.
+#[test]
+fn an_endpoint_that_goes_overtakes_a_flood() {
+    for capabilities in [Capabilities::tier_a(), Capabilities::tier_b(), Capabilities::tier_c()] {
+        let makes_backends = capabilities.dynamic_backends;
+        let mut driven = Driven::new(capabilities, shop());
+        let flood = (0..1_000).flat_map(|number| {
+            let (name, host) = (format!("flood-{number}"), format!("{number}.example.com"));
+            let route = [(&*host, "/", PathType::Prefix, &*name)];
+            [service(&name), slice(&name, &["10.0.9.9"]), ingress(&name, &[], &route)]
+        });
+        // Where no backends are made at run time, the new routes of a backend that is there.
+        let routes = (0..5_000).map(|number| {
+            let (name, host) = (format!("route-{number}"), format!("{number}.example.org"));
+            ingress(&name, &[], &[(&*host, "/", PathType::Prefix, "plain")])
+        });
+        let objects: Vec<Object> = if makes_backends { flood.collect() } else { routes.collect() };
+        let flood = objects.into_iter().map(Event::Upserted).collect();
+        let first = driven.begin(flood);
+        assert!(first.len() >= 1_000, "{} commands are no flood", first.len());
+        assert!(driven.begin(vec![Event::Upserted(slice("plain", &["fd00::3"]))]).is_empty());
+        let second = driven.go_on();
+        let [RuntimeCommand::SetServerState { backend, state: ServerState::Maint, .. }, ..] =
+            second.as_slice()
+        else {
+            panic!("{:?}", second.first())
+        };
+        assert!(backend.contains("plain"), "{backend}");
+        let third = driven.go_on();
+        assert!(third.len() >= 1_000, "the flood goes on: {} commands", third.len());
+    }
 }
 
 /// Where servers have slots, all endpoints of a Service may be replaced at once, also when they fill

@@ -41,7 +41,7 @@ fn every_version_serves_what_is_wanted_and_rests() {
 }
 
 /// What the simulator has found in tidegate, each in a few lines.
-const FOUND: [(&str, &str); 8] = [
+const FOUND: [(&str, &str); 9] = [
     (
         "the certificate of a Secret that nothing served for a while was gone from the vault, and \
          the host that came to need it never got it",
@@ -100,6 +100,13 @@ const FOUND: [(&str, &str); 8] = [
         "haproxy 3.0\nseed 1000237\ntick 5\n0 service t1/api\n0 ingress t1/i1 a.example api\n60000 quiet\n\
          61761 ingress t1/i1 c.example web tls=tls\n61952 pods t1/api 6,8 -\n61971 fault hang 5368\n\
          61989 ingress t1/i2 b.example api\n63330 pods t1/api - -\n63371 fault hang 3856\n160000 quiet\n",
+    ),
+    (
+        "there were no audits while anybody had a connection to a pod that had left, so that a route which \
+         somebody had deleted from HAProxy's memory stayed away for as long",
+        "haproxy 3.4\n0 service t1/web\n0 pods t1/web 1,2 -\n0 ingress t1/a a.example web\n\
+         60000 quiet\n61000 stream a.example 200000\n61000 stream a.example 200000\n\
+         61100 pods t1/web 3,4 -\n64000 fault tamper\n400000 quiet\n",
     ),
 ];
 

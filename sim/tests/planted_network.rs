@@ -103,6 +103,20 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         "60000 quiet\n61000 pods t1/web 2 -\n61500 clock 3600\n61600 pods t1/api 3,4 -\n\
          160000 quiet\n",
     ),
+    // Both pods are replaced while each has a client that goes on.
+    (
+        Core(core::Mistake::CutsToDelete),
+        &["S3"],
+        "60000 quiet\n61000 stream a.example 30000\n61000 stream a.example 30000\n\
+         61100 pods t1/web 4,5 -\n160000 quiet\n",
+    ),
+    // The same, and a route is lost meanwhile.
+    (
+        Core(core::Mistake::AuditsAtRest),
+        &["S1"],
+        "60000 quiet\n61000 stream a.example 200000\n61000 stream a.example 200000\n\
+         61100 pods t1/web 4,5 -\n64000 fault tamper\n400000 quiet\n",
+    ),
     // The free slot with the lowest number gets the highest address.
     (
         Core(core::Mistake::UnsortedSlots),

@@ -141,6 +141,11 @@ impl Desired {
         self.dirty.is_empty() && self.parked.is_empty()
     }
 
+    /// Everything that differs from what runs as far as is known, also what is set aside.
+    pub(crate) fn all_open(&self) -> BTreeSet<Key> {
+        self.dirty.iter().chain(self.parked.keys()).cloned().collect()
+    }
+
     /// Sets a key aside until a time, or until it is marked again.
     pub fn park(&mut self, key: Key, until: Time) {
         self.dirty.remove(&key);

@@ -235,6 +235,10 @@ fn delete_servers(
             continue;
         }
         let (backend, server) = (running.physical.clone(), server.name());
+        if is_planted(Mistake::CutsToDelete) {
+            let (backend, server) = (backend.clone(), server.clone());
+            push(&mut commands, name, RuntimeCommand::ShutdownSessions { backend, server });
+        }
         push(&mut commands, name, RuntimeCommand::DeleteServer { backend, server });
     }
     match (commands.is_empty(), earliest) {

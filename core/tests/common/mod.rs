@@ -126,6 +126,7 @@ pub struct Driven {
     pub reloads: Vec<Vec<ReloadReason>>,
     pub last_image: Option<Arc<tidegate_core::desired::Image>>,
     worker: u64,
+    begun: Vec<Step>,
 }
 
 impl Driven {
@@ -144,6 +145,7 @@ impl Driven {
             reloads: Vec::new(),
             last_image: None,
             worker: 0,
+            begun: Vec::new(),
         };
         let mut events = vec![Event::ProxyFound(capabilities)];
         for kind in Kind::ALL {
@@ -172,6 +174,26 @@ impl Driven {
         let end = self.now + ms;
         self.step_until(end, events);
         self.now = end;
+    }
+
+    /// Steps, and answers nothing: the runtime commands that are to be carried out.
+    pub fn begin(&mut self, events: Vec<Event>) -> Vec<RuntimeCommand> {
+        self.now += 1;
+        let step = self.controller.step(Time(self.now), events);
+        let commands = step.actions.iter().flat_map(|action| match &action.body {
+            ActionBody::Runtime { commands, .. } => commands.clone(),
+            _ => Vec::new(),
+        });
+        let commands = commands.collect();
+        self.begun.push(step);
+        commands
+    }
+
+    /// Answers what was begun: the commands that come next.
+    pub fn go_on(&mut self) -> Vec<RuntimeCommand> {
+        let begun = std::mem::take(&mut self.begun);
+        let acks = begun.iter().flat_map(|step| self.answer(step)).collect();
+        self.begin(acks)
     }
 
     fn step_until(&mut self, end: u64, events: Vec<Event>) {

@@ -60,6 +60,16 @@ impl Haproxy {
         }
     }
 
+    /// The backend that the route of a request names.
+    #[must_use]
+    pub fn backend_of(&self, host: &str, path: &str) -> Option<&str> {
+        let record = self.record(host, path)?;
+        match record.strip_prefix('|') {
+            Some(fields) => fields.split('|').next(),
+            None => Some(record),
+        }
+    }
+
     /// Where a connection to a port of TCP services goes; `None` when it is refused.
     #[must_use]
     pub fn tcp(&self, port: u16) -> Option<Answer> {

@@ -50,6 +50,9 @@ impl Run {
             Happens::Change(what) => lock(&self.world).change(what),
             Happens::Quiet => lock(&self.world).quiet(),
             Happens::Still => lock(&self.world).still = true,
+            Happens::Stream(host, ms) => {
+                lock(&self.world).begin_streams(host, now + u64::from(*ms))
+            }
             Happens::Clock(s, id) => lock(&self.world).at(*id).clock_s += u64::from(*s),
             Happens::Accept => {
                 for disk in &self.disks {

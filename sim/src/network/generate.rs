@@ -8,7 +8,7 @@ use super::proxy::Version;
 use super::replica::ReplicaId;
 use super::schedule::{Entry, Happens, Schedule};
 use crate::dice::Dice;
-use crate::swarm::changes::Changes;
+use crate::swarm::changes::{Changes, HOSTS};
 
 /// An address is not given away again for so long, in milliseconds.
 const REUSE_MS: u64 = 1_500;
@@ -19,6 +19,10 @@ const REST_MS: u64 = 220_000;
 const ACCEPT_MS: u64 = 150_000;
 /// The same when no fault was near.
 const CALM_MS: u64 = 70_000;
+
+/// A request lasts for so long at most, in milliseconds: it ends, and what waited for it is deleted,
+/// before all is to be quiet.
+const STREAM_MS: u64 = 120_000;
 
 /// Longer than the term of a Lease, in milliseconds.
 const LONG_MS: u32 = 20_000;
@@ -92,6 +96,7 @@ pub fn schedule(seed: u64) -> Schedule {
     let mut plan = Plan { now: 0, entries: Vec::new() };
     let mut faults = Dice::new(seed, "faults");
     let mut replicas = Dice::new(seed, "replicas");
+    let mut streams = Dice::new(seed, "streams");
     if replicas.percent(25) {
         schedule.replicas = 2;
         // Each costs as much as one alone.
@@ -118,6 +123,11 @@ pub fn schedule(seed: u64) -> Schedule {
                 let what = fault(&mut faults, kind);
                 plan.put(somewhere(&mut replicas, schedule.replicas, what));
                 plan.now += faults.below(20);
+            }
+            if streams.percent(25) {
+                let host = streams.pick(HOSTS).copied().unwrap_or("a.example");
+                let most = streams.pick(&[1_000, 10_000, STREAM_MS]).copied().unwrap_or(STREAM_MS);
+                plan.put(Happens::Stream(host.to_owned(), streams.between(1, most) as u32));
             }
             plan.put(Happens::Change(changes.any(plan.now, shrink)));
         }

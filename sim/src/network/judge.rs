@@ -79,6 +79,7 @@ impl World {
     fn judged(&mut self, id: ReplicaId) -> Result<(), Broken> {
         let now = self.now_ms();
         let replica = self.at(id);
+        replica.finished(now)?;
         if replica.site.serving().is_some() || replica.is_shaken(now, HOLDING) {
             replica.served_ms = now;
         }
@@ -266,6 +267,15 @@ impl Replica {
             return Ok(());
         }
         Err(Broken::new("L3", format!("HAProxy is gone for {absent} ms")))
+    }
+
+    /// S3: a request that lasts comes to its end, unless a fault took its worker.
+    fn finished(&mut self, now: u64) -> Result<(), Broken> {
+        let cut = std::mem::take(&mut self.site.cut);
+        match cut.first().filter(|_| !self.is_shaken(now, DESTROYING)) {
+            Some(cut) => Err(Broken::new("S3", format!("cut: {cut:?}"))),
+            None => Ok(()),
+        }
     }
 
     /// S3: a server is not deleted before it has been in maintenance for long enough for requests

@@ -136,6 +136,7 @@ impl Run {
             self.ends(now);
             let mut world = lock(&self.world);
             if now >= look_at {
+                world.end_streams();
                 world.ids().for_each(|id| world.look(id));
                 world.pass(LOOK_MS);
                 look_at = now + LOOK_MS;

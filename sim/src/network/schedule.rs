@@ -50,6 +50,8 @@ pub enum Happens {
     Still,
     /// An operator says that what is no longer listed is gone.
     Accept,
+    /// Clients begin a request to a host that lasts for so many milliseconds, one at each replica.
+    Stream(String, u32),
     /// F18: the wall clock of a replica is set forward, by so many seconds.
     Clock(u32, ReplicaId),
 }
@@ -76,6 +78,7 @@ impl fmt::Display for Entry {
             Happens::Quiet => write!(f, "{at_ms} quiet"),
             Happens::Still => write!(f, "{at_ms} still"),
             Happens::Accept => write!(f, "{at_ms} accept"),
+            Happens::Stream(host, ms) => write!(f, "{at_ms} stream {host} {ms}"),
             Happens::Clock(s, id) => write!(f, "{at_ms} clock {s}{}", Suffix(*id)),
             Happens::Fault(fault, id) => {
                 write!(f, "{at_ms} fault {}", fault.name())?;
@@ -114,6 +117,9 @@ impl FromStr for Entry {
                 (at_ms, Happens::Fault(fault.with(number(0), number(1)), id))
             }
             _ if id != ReplicaId(0) => return Err(bad()),
+            (Some(at_ms), ["stream", host, ms]) => {
+                (at_ms, Happens::Stream((*host).to_owned(), ms.parse().map_err(|_| bad())?))
+            }
             (Some(at_ms), ["quiet"]) => (at_ms, Happens::Quiet),
             (Some(at_ms), ["still"]) => (at_ms, Happens::Still),
             (Some(at_ms), ["accept"]) => (at_ms, Happens::Accept),
@@ -225,6 +231,7 @@ mod tests {
         let others = [
             Happens::Clock(60, ReplicaId(1)),
             Happens::Change(What::Service("t1/web".to_owned(), true)),
+            Happens::Stream("a.example".to_owned(), 30_000),
             Happens::Still,
             Happens::Accept,
             Happens::Quiet,

@@ -89,6 +89,8 @@ pub struct World {
     pub canary: bool,
     /// Who may write to the API server, and what was written.
     pub(super) writers: Writers,
+    /// How many times clients began requests that last.
+    begun: usize,
     traces: bool,
     stored_ms: u64,
     vault: Vault,
@@ -122,6 +124,7 @@ impl World {
             still: false,
             canary: false,
             writers: Writers::default(),
+            begun: 0,
             traces,
             stored_ms: 0,
             vault,
@@ -244,23 +247,50 @@ impl World {
             replica.armed.busy -= 1;
             replica.strikes(now, "busy");
             self.sometimes("a server still had connections");
-            let busy = "Server still has connections attached to it, cannot remove it.";
-            return Reply::Refused(busy.to_owned());
+            return Reply::Refused(BUSY.to_owned());
         }
         let Some(worker) = replica.site.worker(pid) else {
             return Reply::Refused("no worker".to_owned());
         };
+        if let RuntimeCommand::DeleteServer { backend, server } = command
+            && worker.streams_on(backend, server)
+        {
+            self.sometimes("a server that is to go had a request that lasts");
+            return Reply::Refused(BUSY.to_owned());
+        }
         let old = worker.stopping;
         let reply = worker.carry_out(command);
         let done = !matches!(reply, Reply::Refused(_));
         if old {
             self.sometimes("an old worker was given commands");
         }
+        if let RuntimeCommand::ShutdownSessions { backend, server } = command {
+            self.at(id).site.cut_streams(pid, backend, server);
+        }
         if done && let Err(broken) = self.at(id).drained(now, pid, command) {
             self.broke_at(id, broken);
         }
         self.look_after(id, command);
         reply
+    }
+
+    /// Clients begin a request that lasts, one at each replica.
+    pub fn begin_streams(&mut self, host: &str, until_ms: u64) {
+        self.begun += 1;
+        for id in self.ids() {
+            let turn = self.begun;
+            if self.at(id).site.begin_stream(host, until_ms, turn) {
+                self.sometimes("a request that lasts began");
+            }
+        }
+    }
+
+    /// Those that have enough go.
+    pub fn end_streams(&mut self) {
+        let now = self.now_ms();
+        for replica in &mut self.replicas {
+            replica.site.end_streams(now);
+        }
     }
 
     /// The cluster changes, and everybody who watches is told.
@@ -331,6 +361,9 @@ fn refused(vault: &Vault) -> Option<Digest> {
         _ => None,
     }
 }
+
+/// HAProxy's words when a server cannot be deleted yet.
+const BUSY: &str = "Server still has connections attached to it, cannot remove it.";
 
 /// HAProxy's words when a port is taken.
 pub const REFUSED_BIND: &str = "cannot bind socket";

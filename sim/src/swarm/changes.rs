@@ -10,7 +10,8 @@ use super::schedule::What;
 use crate::dice::Dice;
 
 const SERVICES: &[&str] = &["t1/web", "t1/api", "t2/web", "t2/api"];
-const HOSTS: &[&str] = &["a.example", "b.example", "c.example", "d.example"];
+/// Hosts of Ingresses.
+pub const HOSTS: &[&str] = &["a.example", "b.example", "c.example", "d.example"];
 const INGRESSES: &[&str] = &["t1/i1", "t1/i2", "t2/i1", "t2/i2"];
 const SECRETS: &[&str] = &["t1/tls", "t2/tls"];
 /// Addresses of pods.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tidegate_core::action::{MapId, RuntimeCommand};
 use tokio::sync::Notify;
 
+use super::streams::Stream;
 use super::{Version, unknown_keyword};
 use crate::model::haproxy::{Haproxy, Reply};
 use crate::model::load::{self, FOLDER, Generation};
@@ -38,6 +39,8 @@ pub struct Worker {
     pub gone: Arc<Notify>,
     /// Connections to its socket.
     pub connections: usize,
+    /// Requests under way that last.
+    pub streams: Vec<Stream>,
 }
 
 impl Worker {
@@ -85,6 +88,8 @@ pub struct Site {
     pub workers: Vec<Worker>,
     /// Content that OpenSSL refuses.
     pub refused_content: Vec<u8>,
+    /// Streams that ended before their clients had enough.
+    pub cut: Vec<Stream>,
     next_pid: u32,
 }
 
@@ -98,6 +103,7 @@ impl Site {
             master: None,
             workers: Vec::new(),
             refused_content: Vec::new(),
+            cut: Vec::new(),
             next_pid: 100,
         }
     }
@@ -142,15 +148,24 @@ impl Site {
         }
         let config = self.master.as_ref().map(|master| master.config.clone()).unwrap_or_default();
         let memory = read(self, &config)?;
+        let pid = self.serve(memory);
+        if let Some(worker) = self.worker(pid) {
+            worker.start_s = now_s;
+        }
+        Ok(pid)
+    }
+
+    /// A new worker with this memory takes the connections from now on.
+    pub(super) fn serve(&mut self, memory: Haproxy) -> u32 {
         let pid = self.pid();
         for worker in &mut self.workers {
             worker.stopping = true;
         }
-        self.workers.retain(|worker| worker.connections > 0);
+        self.workers.retain(Worker::is_needed);
         let lines = (2..).take(memory.crt_list.len()).collect();
         self.workers.push(Worker {
             pid,
-            start_s: now_s,
+            start_s: 0,
             memory,
             stopping: false,
             empty: BTreeSet::new(),
@@ -158,8 +173,9 @@ impl Site {
             lines,
             gone: Arc::new(Notify::new()),
             connections: 0,
+            streams: Vec::new(),
         });
-        Ok(pid)
+        pid
     }
 
     /// A connection ended: an old worker without any ends too.
@@ -167,13 +183,14 @@ impl Site {
         if let Some(worker) = self.worker(pid) {
             worker.connections = worker.connections.saturating_sub(1);
         }
-        self.workers.retain(|worker| !worker.stopping || worker.connections > 0);
+        self.workers.retain(|worker| !worker.stopping || worker.is_needed());
     }
 
     /// A worker dies, and the master with it and all others (as of 2.6, unless told otherwise).
     pub fn die(&mut self) {
         self.master = None;
-        for worker in self.workers.drain(..) {
+        for mut worker in self.workers.drain(..) {
+            self.cut.append(&mut worker.streams);
             worker.gone.notify_waiters();
         }
     }
