@@ -221,6 +221,15 @@ fn judge_address(answer: &str) -> Outcome {
     if moved { Outcome::Done } else { otherwise(answer) }
 }
 
+/// Whether notices of other commands took the place of the answer. HAProxy 3.4 gathers what changes
+/// of servers have to say, a kilobyte at most, until a backend is deleted; the answer to that comes
+/// after it, if there is room.
+#[must_use]
+pub fn is_drowned(command: &RuntimeCommand, answer: &str) -> bool {
+    let first = answer.lines().map(str::trim).find(|line| !line.is_empty());
+    matches!(command, RuntimeCommand::DeleteBackend { .. }) && first.is_some_and(is_notice)
+}
+
 /// Done if the last line is one of `equal` or ends with one of `ends`.
 fn expect(answer: &str, equal: &[&str], ends: &[&str]) -> Outcome {
     let last = last_line(answer);

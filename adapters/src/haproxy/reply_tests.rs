@@ -224,3 +224,20 @@ fn what_nobody_has_seen_is_unknown() {
     }
     assert_eq!(judge(&map("set"), "Quite so."), Outcome::Unknown);
 }
+
+#[test]
+fn notices_may_leave_no_room_for_an_answer() {
+    let notices = "Server d/127.0.0.8:8 is UP/READY (leaving forced maintenance).\nServer d/127.0.0.9:9 is \
+                   going DOWN for maintenance. 18 active and 0 backup servers left. 0 sessions active, 0 \
+                   requeued, 0 remaini\n";
+    assert_eq!(judge(&backend("del"), notices), Outcome::Unknown);
+    assert!(is_drowned(&backend("del"), notices));
+    for (command, answer) in [
+        (backend("del"), ""),
+        (backend("del"), "Permission denied\n"),
+        (backend("publish"), notices),
+        (server("del"), notices),
+    ] {
+        assert!(!is_drowned(&command, answer), "{command:?}: {answer:?}");
+    }
+}

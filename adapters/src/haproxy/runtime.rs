@@ -261,6 +261,8 @@ enum FollowUp {
     Blocked { command: usize, other: String },
     /// A file was named, but its content was refused: forget the name.
     Discard { command: usize },
+    /// Notices of other commands took the place of the answer.
+    Drowned { command: usize },
     /// The file has several lines in the crt-list.
     Lines { command: usize, lines: Vec<u64> },
 }
@@ -280,6 +282,10 @@ impl Batch<'_> {
                         command::installed_file(&self.commands[command]).unwrap_or(("cert", ""));
                     connection.ask(&format!("abort ssl {kind} {other}")).await?;
                     // Still blocked: somebody else is at work. Core tries again.
+                    self.send(connection, command, command + 1).await?;
+                }
+                FollowUp::Drowned { command } => {
+                    // What was to go is gone now, or is asked to go again; the notices are over.
                     self.send(connection, command, command + 1).await?;
                 }
                 FollowUp::Discard { command } => {
@@ -326,7 +332,11 @@ impl Batch<'_> {
                 let command = &commands[step.first];
                 match step.part {
                     Part::Whole => {
-                        outcomes[step.first] = reply::judge(command, answer);
+                        let outcome = reply::judge(command, answer);
+                        if outcome == Outcome::Unknown && reply::is_drowned(command, answer) {
+                            follow_ups.push(FollowUp::Drowned { command: step.first });
+                        }
+                        outcomes[step.first] = outcome;
                         let lines = reply::duplicate_lines(answer);
                         if !lines.is_empty() {
                             follow_ups.push(FollowUp::Lines { command: step.first, lines });

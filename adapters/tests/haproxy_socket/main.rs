@@ -219,6 +219,41 @@ fn backends_come_and_go_where_haproxy_can() -> Result {
     })
 }
 
+/// What changes of servers have to say is in HAProxy's answer to the next deletion of a backend, and
+/// nothing else is when there is much of it.
+#[test]
+fn a_backend_that_goes_after_many_servers_is_known_to_be_gone() -> Result {
+    on_each(|_, binary| async move {
+        let mut bench = Bench::start(binary).await?;
+        let (capabilities, worker) = bench.serve().await?;
+        if !capabilities.dynamic_backends {
+            return bench.end().await;
+        }
+        let backend: Arc<str> = "d_large_80".into();
+        let profile = profile::DEFAULT.into();
+        let mut commands = vec![RuntimeCommand::AddBackend { backend: backend.clone(), profile }];
+        let servers: Vec<String> = (1..=20).map(|n| format!("127.0.0.{n}:{n}")).collect();
+        for server in &servers {
+            commands.push(add_server(&backend, server)?);
+            commands.push(state(&backend, server, ServerState::Ready));
+        }
+        all_done(&bench.run(worker, commands).await?);
+        let all = servers.iter();
+        let mut commands: Vec<_> =
+            all.map(|server| state(&backend, server, ServerState::Maint)).collect();
+        commands.extend(servers.iter().map(|server| RuntimeCommand::DeleteServer {
+            backend: backend.clone(),
+            server: server.as_str().into(),
+        }));
+        all_done(&bench.run(worker, commands).await?);
+        let delete = RuntimeCommand::DeleteBackend { backend: backend.clone() };
+        all_done(&bench.run(worker, vec![delete]).await?);
+        let observed = bench.read_back(worker).await?;
+        assert!(observed.backends.iter().all(|b| *b.name != *backend), "it is still there");
+        bench.end().await
+    })
+}
+
 #[test]
 fn certificates_are_installed_listed_and_removed() -> Result {
     on_each(|_, binary| async move {

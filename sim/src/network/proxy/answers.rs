@@ -3,7 +3,7 @@
 //! Inputs: the command, and what the model says of it. Outputs: the text. They were given by the
 //! real versions; not here: what a command does.
 
-use tidegate_core::action::RuntimeCommand;
+use tidegate_core::action::{RuntimeCommand, ServerState};
 use tidegate_core::render::crt_list;
 
 use super::Version;
@@ -121,6 +121,43 @@ pub fn of(version: Version, command: &RuntimeCommand, reply: &Reply) -> String {
         | RuntimeCommand::ReplaceDefaultCertificate { .. } => String::new(),
     };
     if text.is_empty() { text } else { text + "\n" }
+}
+
+/// Bytes of notices, at most; what does not fit is cut. All of it is ASCII.
+const NOTICES_MAX: usize = 1_011;
+
+/// From 3.4 on changes of servers leave notices, which are told with the answer to the next deletion of
+/// a backend, before it, as far as there is room for both.
+#[must_use]
+pub fn with_notices(
+    command: &RuntimeCommand,
+    reply: &Reply,
+    answer: String,
+    notices: &mut String,
+) -> String {
+    let done = *reply == Reply::Done;
+    match command {
+        RuntimeCommand::SetServerState { backend, server, state } if done => {
+            let words = match state {
+                ServerState::Ready => "UP/READY (leaving forced maintenance).",
+                ServerState::Maint => {
+                    "going DOWN for maintenance. 1 active and 0 backup servers left. 0 sessions \
+                     active, 0 requeued, 0 remaining in queue."
+                }
+                ServerState::Drain => return answer,
+            };
+            notices.push_str(&format!("Server {backend}/{server} is {words}\n"));
+        }
+        RuntimeCommand::DeleteServer { .. } if done => notices.push_str(&answer),
+        RuntimeCommand::DeleteBackend { .. } => {
+            let mut all = std::mem::take(notices) + answer.as_str();
+            all.truncate(NOTICES_MAX);
+            return if all.ends_with('\n') { all } else { all + "\n" };
+        }
+        _ => {}
+    }
+    notices.truncate(NOTICES_MAX);
+    answer
 }
 
 /// HAProxy names nothing in most refusals; the model does.

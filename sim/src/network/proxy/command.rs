@@ -41,7 +41,13 @@ pub fn run(world: &mut World, id: ReplicaId, pid: u32, asked: &Asked) -> String 
         words => match read(words, asked.payload.as_deref()) {
             Some(command) => {
                 let reply = world.carry_out(id, pid, &command);
-                answers::of(version, &command, &reply)
+                let answer = answers::of(version, &command, &reply);
+                match world.at(id).site.worker(pid) {
+                    Some(worker) if version >= Version::V34 => {
+                        answers::with_notices(&command, &reply, answer, &mut worker.notices)
+                    }
+                    Some(_) | None => answer,
+                }
             }
             None => answers::unknown(version, words.first().copied().unwrap_or("")),
         },

@@ -41,6 +41,8 @@ pub struct Worker {
     pub connections: usize,
     /// Requests under way that last.
     pub streams: Vec<Stream>,
+    /// What changes of servers had to say and no answer has told yet.
+    pub notices: String,
 }
 
 impl Worker {
@@ -174,6 +176,7 @@ impl Site {
             gone: Arc::new(Notify::new()),
             connections: 0,
             streams: Vec::new(),
+            notices: String::new(),
         });
         pid
     }
