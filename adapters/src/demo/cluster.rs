@@ -42,26 +42,25 @@ impl Folder {
         Ok(Folder { dir })
     }
 
-    /// Puts a file in place at once. Returns the moment just before.
+    /// Puts a file in place at once. Returns the moment at which it was there.
     ///
     /// # Errors
     /// Those of the operating system.
     pub fn put(&self, name: &str, text: &str) -> anyhow::Result<Instant> {
         let hidden = self.dir.join(format!(".{name}.new"));
         fs::write(&hidden, text)?;
-        let begin = Instant::now();
+        // A disk that others keep busy may take a while.
         fs::rename(hidden, self.dir.join(name))?;
-        Ok(begin)
+        Ok(Instant::now())
     }
 
-    /// Removes a file.
+    /// Removes a file. Returns the moment at which it was gone.
     ///
     /// # Errors
     /// Those of the operating system.
     pub fn remove(&self, name: &str) -> anyhow::Result<Instant> {
-        let begin = Instant::now();
         fs::remove_file(self.dir.join(name))?;
-        Ok(begin)
+        Ok(Instant::now())
     }
 
     /// Writes the EndpointSlice of a Service.
