@@ -18,9 +18,9 @@ use crate::sabotage::{Mistake, is_planted};
 use crate::time::Time;
 use crate::world::Fact;
 
-/// While something is under way, HAProxy's memory is read back after so many milliseconds for each backend
-/// at the earliest: with 10,000 that takes 50 to 250 ms, in which changes wait, so less than one part
-/// in 1,000 of the time.
+/// While something is under way, HAProxy's memory is read back after so many milliseconds for each
+/// backend at the earliest: with 10,000 that takes 50 to 250 ms, in which changes wait, so less than
+/// one part in 1,000 of the time.
 const AUDIT_EACH_MS: u64 = 30;
 /// Pause between a read-back that failed and the next, in milliseconds.
 const DOUBT_PAUSE_MS: u64 = 100;

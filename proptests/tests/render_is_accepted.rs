@@ -22,7 +22,7 @@ const WORTHLESS: &str = include_str!("data/worthless.pem");
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
-/// How many writings are checked at once. HAProxy takes half a second for them, and a sixth for one.
+/// How many writings are checked at once.
 const MANY: usize = 300;
 
 /// Branches and what tidegate makes of them.

@@ -1,10 +1,10 @@
 //! A simulated HAProxy that is talked to in text: the runtime and the master CLI of 2.6, 3.0, 3.2
 //! and 3.4 over sockets, on the model of its memory ([`crate::model`]).
 //!
-//! [`process`] has master and workers, [`streams`] what they do for a while, [`serve`] the sockets, [`lines`] the framing, [`command`]
-//! carries a line out, [`answers`] and [`show`] have HAProxy's words. Texts and framing are those
-//! measured on the real versions; written from them and the manual, never from the adapter that
-//! reads them.
+//! [`process`] has master and workers, [`streams`] what they do for a while, [`serve`] the sockets,
+//! [`lines`] the framing, [`command`] carries a line out, [`answers`] and [`show`] have HAProxy's
+//! words. Texts and framing are those measured on the real versions; written from them and the
+//! manual, never from the adapter that reads them.
 
 pub mod answers;
 pub mod command;
