@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate::haproxy::{Mode, ProxyOptions, reload};
 use tidegate::ports::{Endpoint, Signal};
@@ -66,8 +66,8 @@ impl Attached {
         let mut bench = Bench::over(options, Arc::new(Vault::new([7; 32]))).await?;
         bench.folder = Some(folder);
         let mut attached = Attached { bench, running: None };
-        attached.run(binary)?;
-        let found = attached.bench.capabilities().await?;
+        attached.run(binary).await?;
+        let found = attached.found().await?;
         Ok((attached, found))
     }
 
@@ -80,8 +80,13 @@ impl Attached {
         Ok(self.bench.ports.files.pointee(&self.config())?)
     }
 
-    /// Starts one as the units do.
-    fn run(&mut self, binary: &Path) -> Result {
+    /// Starts one as the units do, which try until there are files to start from.
+    async fn run(&mut self, binary: &Path) -> Result {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.config().exists() {
+            assert!(Instant::now() < deadline, "no bootstrap was written");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let log = std::fs::File::create(self.bench.options.state_dir.join("run/words"))?;
         let mut command = std::process::Command::new(binary);
         command.args(["-C", "/", "-W", "-f"]).arg(self.config()).arg("-S");
@@ -89,6 +94,14 @@ impl Attached {
         command.stdout(log.try_clone()?).stderr(log);
         self.running = Some(command.spawn()?);
         Ok(())
+    }
+
+    /// What runs, when the adapter says so; otherwise what HAProxy itself said.
+    async fn found(&mut self) -> Result<Capabilities> {
+        let words = self.bench.options.state_dir.join("run/words");
+        self.bench.capabilities().await.map_err(|error| {
+            format!("{error}; {}", std::fs::read_to_string(words).unwrap_or_default()).into()
+        })
     }
 
     async fn kill(&mut self, worker: WorkerId) -> Result {
@@ -161,8 +174,8 @@ fn files_for_the_one_before_are_not_given_to_another() -> Result {
         let ack = attached.bench.reload(image.clone()).await?;
         assert_eq!((&ack.outcomes[..], &*attached.link()?), (&[Outcome::Unknown][..], bootstrap));
 
-        attached.run(&another)?;
-        let now = attached.bench.capabilities().await?;
+        attached.run(&another).await?;
+        let now = attached.found().await?;
         assert_ne!((&now.version, now.tier()), (&found.version, found.tier()));
         let ack = attached.bench.reload(attached.bench.image(&now, &[])).await?;
         assert_eq!(ack.outcomes, [Outcome::Done]);
