@@ -28,6 +28,8 @@ pub enum Mistake {
     PointsUnsynced = 16,
     /// A sync that fails counts as done (B35).
     FailedSyncIsDone = 17,
+    /// The journal is written when there is enough of it (B39).
+    JournalWaits = 18,
 }
 
 #[cfg(feature = "sabotage")]

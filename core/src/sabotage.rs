@@ -86,6 +86,8 @@ pub enum Mistake {
     CutsToDelete = 38,
     /// HAProxy's memory is read back only while nothing is under way. Was in the product once.
     AuditsAtRest = 39,
+    /// Old workers may take as long as they want (B38).
+    NoHardStop = 41,
 }
 
 #[cfg(feature = "sabotage")]

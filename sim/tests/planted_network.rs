@@ -145,6 +145,19 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         "60000 quiet\n61000 service t2/web\n61001 pods t2/web 7 -\n\
          61002 ingress t2/c c.example web\n160000 quiet\n",
     ),
+    // A new backend makes a reload, and the old worker has a request that lasts.
+    (
+        Core(core::Mistake::NoHardStop),
+        &["L5"],
+        "haproxy 2.6\nhard-stop 10\n0 service t2/api\n60000 quiet\n\
+         61000 stream a.example 100000\n62000 ingress t2/c c.example api\n200000 quiet\n",
+    ),
+    // What HAProxy was sent it runs when tidegate is dead.
+    (
+        Adapters(Mistake::JournalWaits),
+        &["L8"],
+        "60000 quiet\n61000 pods t1/web 2,4 1\n120000 quiet\n",
+    ),
 ];
 
 /// One after the other: a mistake is planted in the whole process.

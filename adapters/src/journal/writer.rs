@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use super::codec::{self, Header, RestoredV1};
 use super::{Options, State, Status};
 use crate::ports::{Append, Clock, Files};
+use crate::sabotage::{Mistake, is_planted};
 
 /// Mode of segments: they name hosts and addresses, though no secrets.
 const OWNER_ONLY: u32 = 0o600;
@@ -186,7 +187,8 @@ impl Writer {
 
     /// Writes what was gathered.
     pub(super) fn flush(&mut self) {
-        if self.batch.is_empty() {
+        let waits = is_planted(Mistake::JournalWaits) && self.batch.len() < BATCH_BYTES;
+        if self.batch.is_empty() || waits {
             return;
         }
         let batch = std::mem::take(&mut self.batch);

@@ -19,6 +19,7 @@ use crate::applied::LEDGER_EPOCH;
 use crate::desired::Skeleton;
 use crate::render::profile::SharedRules;
 use crate::render::{answer, quic};
+use crate::sabotage::{Mistake, is_planted};
 use crate::snippet::Place;
 
 /// The host of a request as routes are keyed: lower case, without port and final dot. What comes after a slash
@@ -86,7 +87,9 @@ fn global(skeleton: &Skeleton, dir: &str, digest: &str, out: &mut dyn Write) -> 
         None => number,
     };
     let hard_stop_after_s = option(process::HARD_STOP_OPTION, listen.hard_stop_after_s);
-    writeln!(out, "  hard-stop-after {hard_stop_after_s}s")?;
+    if !is_planted(Mistake::NoHardStop) {
+        writeln!(out, "  hard-stop-after {hard_stop_after_s}s")?;
+    }
     writeln!(out, "  localpeer {}", local_peer(skeleton))?;
     let threads = option(process::THREADS_OPTION, listen.threads.into());
     if threads > 0 {

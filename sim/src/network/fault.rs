@@ -24,6 +24,18 @@ pub enum Fault {
     Unwell(u32),
     /// F14: 403 for one kind.
     Deny(u8, u32),
+    /// F4, F5: of one kind nothing is said.
+    Lag(u8, u32),
+    /// F9: so many lines of watches come twice.
+    Twice(u32),
+    /// F6, F11: the server forgets the next lists between two of their pages.
+    ExpirePages(u32),
+    /// F15: watches get no bookmarks.
+    NoMarks(u32),
+    /// F16: all watches end with an error of the server.
+    WatchErrors,
+    /// F17: the next writes are refused, as somebody else wrote meanwhile.
+    Conflicts(u32),
     /// F17: the next writes are done and their answers lost.
     LoseWrites(u32),
     /// F12: another store answers, with nothing in it.
@@ -46,6 +58,10 @@ pub enum Fault {
     SlowReload(u32),
     /// F25: the next start or reload fails.
     RefuseLoad,
+    /// F22: the master's socket takes connections and says nothing.
+    MuteMaster(u32),
+    /// F25: somebody else makes HAProxy reload.
+    ForeignReload,
     /// F20, F21: HAProxy dies.
     WorkerDies,
     /// L6: somebody deletes a route from HAProxy's memory.
@@ -65,12 +81,12 @@ pub enum Fault {
     PowerCut(u32),
 }
 
-/// Kinds that can be denied.
-pub const DENIED: [&str; 4] = ["services", "endpointslices", "ingresses", "secrets"];
+/// Kinds that can be denied, or lag.
+pub const KINDS: [&str; 4] = ["services", "endpointslices", "ingresses", "secrets"];
 
 impl Fault {
     /// One of each, for those who choose.
-    pub const ALL: [Fault; 29] = [
+    pub const ALL: [Fault; 37] = [
         Fault::Partition(0),
         Fault::Delay(0),
         Fault::Cut,
@@ -81,6 +97,12 @@ impl Fault {
         Fault::Throttle(0),
         Fault::Unwell(0),
         Fault::Deny(0, 0),
+        Fault::Lag(0, 0),
+        Fault::Twice(0),
+        Fault::ExpirePages(0),
+        Fault::NoMarks(0),
+        Fault::WatchErrors,
+        Fault::Conflicts(0),
         Fault::LoseWrites(0),
         Fault::Emptied(0),
         Fault::Stale(0),
@@ -92,6 +114,8 @@ impl Fault {
         Fault::LoseReload,
         Fault::SlowReload(0),
         Fault::RefuseLoad,
+        Fault::MuteMaster(0),
+        Fault::ForeignReload,
         Fault::WorkerDies,
         Fault::Tamper,
         Fault::DiskFull(0),
@@ -116,6 +140,12 @@ impl Fault {
             Fault::Throttle(_) => "throttle",
             Fault::Unwell(_) => "unwell",
             Fault::Deny(..) => "deny",
+            Fault::Lag(..) => "lag",
+            Fault::Twice(_) => "twice",
+            Fault::ExpirePages(_) => "expire-pages",
+            Fault::NoMarks(_) => "no-marks",
+            Fault::WatchErrors => "watch-errors",
+            Fault::Conflicts(_) => "conflicts",
             Fault::LoseWrites(_) => "lose-writes",
             Fault::Emptied(_) => "emptied",
             Fault::Stale(_) => "stale",
@@ -127,6 +157,8 @@ impl Fault {
             Fault::LoseReload => "lose-reload",
             Fault::SlowReload(_) => "slow-reload",
             Fault::RefuseLoad => "refuse-load",
+            Fault::MuteMaster(_) => "mute-master",
+            Fault::ForeignReload => "foreign-reload",
             Fault::WorkerDies => "worker-dies",
             Fault::Tamper => "tamper",
             Fault::DiskFull(_) => "disk-full",
@@ -152,6 +184,8 @@ impl Fault {
             | Fault::LoseReload
             | Fault::SlowReload(_)
             | Fault::RefuseLoad
+            | Fault::MuteMaster(_)
+            | Fault::ForeignReload
             | Fault::WorkerDies
             | Fault::Tamper
             | Fault::DiskFull(_)
@@ -168,6 +202,12 @@ impl Fault {
             | Fault::Throttle(_)
             | Fault::Unwell(_)
             | Fault::Deny(..)
+            | Fault::Lag(..)
+            | Fault::Twice(_)
+            | Fault::ExpirePages(_)
+            | Fault::NoMarks(_)
+            | Fault::WatchErrors
+            | Fault::Conflicts(_)
             | Fault::LoseWrites(_)
             | Fault::Emptied(_)
             | Fault::Stale(_) => false,
@@ -200,6 +240,10 @@ impl Fault {
             | Fault::Silent(n)
             | Fault::Throttle(n)
             | Fault::Unwell(n)
+            | Fault::Twice(n)
+            | Fault::ExpirePages(n)
+            | Fault::NoMarks(n)
+            | Fault::Conflicts(n)
             | Fault::LoseWrites(n)
             | Fault::Emptied(n)
             | Fault::Stale(n)
@@ -207,19 +251,22 @@ impl Fault {
             | Fault::Hang(n)
             | Fault::Busy(n)
             | Fault::SlowReload(n)
+            | Fault::MuteMaster(n)
             | Fault::DiskFull(n)
             | Fault::SyncFails(n)
             | Fault::SlowDisk(n)
             | Fault::ControllerDies(n)
             | Fault::DiesWriting(n)
             | Fault::PowerCut(n) => vec![n],
-            Fault::Deny(kind, n) => vec![u32::from(kind), n],
+            Fault::Deny(kind, n) | Fault::Lag(kind, n) => vec![u32::from(kind), n],
             Fault::Cut
             | Fault::Expire
+            | Fault::WatchErrors
             | Fault::CutAnswer
             | Fault::RefuseCommand
             | Fault::LoseReload
             | Fault::RefuseLoad
+            | Fault::ForeignReload
             | Fault::WorkerDies
             | Fault::Tamper => Vec::new(),
         }
@@ -237,6 +284,11 @@ impl Fault {
             Fault::Throttle(_) => Fault::Throttle(first),
             Fault::Unwell(_) => Fault::Unwell(first),
             Fault::Deny(..) => Fault::Deny((first % 4) as u8, second),
+            Fault::Lag(..) => Fault::Lag((first % 4) as u8, second),
+            Fault::Twice(_) => Fault::Twice(first),
+            Fault::ExpirePages(_) => Fault::ExpirePages(first),
+            Fault::NoMarks(_) => Fault::NoMarks(first),
+            Fault::Conflicts(_) => Fault::Conflicts(first),
             Fault::LoseWrites(_) => Fault::LoseWrites(first),
             Fault::Emptied(_) => Fault::Emptied(first),
             Fault::Stale(_) => Fault::Stale(first),
@@ -244,6 +296,7 @@ impl Fault {
             Fault::Hang(_) => Fault::Hang(first),
             Fault::Busy(_) => Fault::Busy(first),
             Fault::SlowReload(_) => Fault::SlowReload(first),
+            Fault::MuteMaster(_) => Fault::MuteMaster(first),
             Fault::DiskFull(_) => Fault::DiskFull(first),
             Fault::SyncFails(_) => Fault::SyncFails(first),
             Fault::SlowDisk(_) => Fault::SlowDisk(first),
@@ -252,10 +305,12 @@ impl Fault {
             Fault::PowerCut(_) => Fault::PowerCut(first),
             Fault::Cut
             | Fault::Expire
+            | Fault::WatchErrors
             | Fault::CutAnswer
             | Fault::RefuseCommand
             | Fault::LoseReload
             | Fault::RefuseLoad
+            | Fault::ForeignReload
             | Fault::WorkerDies
             | Fault::Tamper => self,
         }

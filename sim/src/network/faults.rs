@@ -10,11 +10,12 @@ use tidegate::run::order::ACCEPT_DELETIONS;
 use tidegate_core::action::MapId;
 
 use super::STATE_DIR;
-use super::fault::{DENIED, Fault};
+use super::fault::{Fault, KINDS};
+use super::proxy::serve;
 use super::replica::{Replica, ReplicaId};
 use super::run::{AUDIT_MS, COPY_MS, Due, Run};
 use super::schedule::Happens;
-use super::world::lock;
+use super::world::{Here, lock};
 use crate::swarm::schedule::What;
 
 /// From when a held link is let go to when the last that it held has arrived, in milliseconds.
@@ -129,7 +130,7 @@ impl Run {
                 after(ms) + 20_000
             }
             Fault::Deny(kind, ms) => {
-                world.api.denied = DENIED.get(usize::from(kind)).copied();
+                world.api.denied = KINDS.get(usize::from(kind)).copied();
                 world.api.denied_until_ms = after(ms);
                 world.api.cut();
                 after(ms) + 20_000
@@ -150,6 +151,34 @@ impl Run {
                 self.due.push((after(ms), Due::ComeBack));
                 // What was deleted meanwhile is held until an operator says that it is gone.
                 after(ms) + 180_000
+            }
+            Fault::Lag(kind, ms) => {
+                world.api.lagging = KINDS.get(usize::from(kind)).copied();
+                world.api.lagging_until_ms = after(ms);
+                after(ms) + 10_000
+            }
+            Fault::ExpirePages(count) => {
+                world.api.expire_pages += count;
+                world.api.compact();
+                world.api.cut();
+                now + 30_000
+            }
+            Fault::WatchErrors => {
+                world.api.fail_watches();
+                now + 10_000
+            }
+            Fault::NoMarks(ms) => {
+                world.api.no_marks_until_ms = after(ms);
+                // A watch on which nothing comes is given up, and begun again.
+                after(ms) + SHOWN_MS
+            }
+            Fault::Twice(count) => {
+                world.api.twice += count;
+                return Shows::plain(now + SHOWN_MS);
+            }
+            Fault::Conflicts(count) => {
+                world.api.conflicts += count;
+                return Shows::plain(now + SHOWN_MS);
             }
             Fault::LoseWrites(count) => {
                 world.api.lose_writes += count;
@@ -222,6 +251,10 @@ impl Run {
 
     /// Faults of a replica's HAProxy.
     fn at_proxy(&mut self, fault: Fault, id: ReplicaId, now: u64) -> Shows {
+        if fault == Fault::ForeignReload {
+            serve::reloaded_by_others(&Here { world: self.world.clone(), id });
+            return Shows::plain(now + SHOWN_MS);
+        }
         let mut world = lock(&self.world);
         let Replica { armed, site, .. } = world.at(id);
         let mut until_ms = now + SHOWN_MS;
@@ -243,6 +276,10 @@ impl Run {
                 until_ms += u64::from(ms);
             }
             Fault::RefuseLoad => armed.refuse_load = true,
+            Fault::MuteMaster(ms) => {
+                armed.mute_until_ms = now + u64::from(ms);
+                until_ms += u64::from(ms) + 60_000;
+            }
             Fault::WorkerDies => {
                 site.die();
                 world.note_at(id, "workers", || "HAProxy died".to_owned());

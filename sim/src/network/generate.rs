@@ -49,16 +49,21 @@ fn fault(dice: &mut Dice, kind: Fault) -> Fault {
     match kind {
         Fault::Partition(_) | Fault::Silent(_) => kind.with(ms(dice, 100, 30_000), 0),
         Fault::Delay(_) | Fault::ApiDies(_) => kind.with(ms(dice, 10, 15_000), 0),
-        Fault::Deny(..) => kind.with(dice.below(4) as u32, ms(dice, 100, 20_000)),
+        Fault::Deny(..) | Fault::Lag(..) => kind.with(dice.below(4) as u32, ms(dice, 100, 20_000)),
+        // Longer than without bookmarks a watch is believed in.
+        Fault::NoMarks(_) => kind.with(ms(dice, 60_000, 150_000), 0),
         Fault::Throttle(_) | Fault::Unwell(_) | Fault::Emptied(_) | Fault::Stale(_) => {
             kind.with(ms(dice, 100, 20_000), 0)
         }
-        Fault::CutLists(_) | Fault::LoseWrites(_) | Fault::Busy(_) => {
-            kind.with(dice.between(1, 4) as u32, 0)
-        }
+        Fault::CutLists(_)
+        | Fault::ExpirePages(_)
+        | Fault::LoseWrites(_)
+        | Fault::Conflicts(_)
+        | Fault::Busy(_) => kind.with(dice.between(1, 4) as u32, 0),
+        Fault::Twice(_) => kind.with(dice.between(1, 30) as u32, 0),
         Fault::LoseCommands(_) => kind.with(dice.below(6) as u32, 0),
         Fault::DiesWriting(_) => kind.with(dice.below(30) as u32, 0),
-        Fault::Hang(_) | Fault::SlowReload(_) | Fault::SlowDisk(_) => {
+        Fault::Hang(_) | Fault::MuteMaster(_) | Fault::SlowReload(_) | Fault::SlowDisk(_) => {
             kind.with(ms(dice, 10, 8_000), 0)
         }
         Fault::DiskFull(_) | Fault::SyncFails(_) => kind.with(ms(dice, 100, 15_000), 0),
@@ -97,6 +102,11 @@ pub fn schedule(seed: u64) -> Schedule {
     let mut faults = Dice::new(seed, "faults");
     let mut replicas = Dice::new(seed, "replicas");
     let mut streams = Dice::new(seed, "streams");
+    let mut stops = Dice::new(seed, "stops");
+    if stops.percent(40) {
+        // Streams last for longer than old workers may.
+        schedule.hard_stop_s = stops.between(5, 60) as u32;
+    }
     if replicas.percent(25) {
         schedule.replicas = 2;
         // Each costs as much as one alone.

@@ -32,10 +32,12 @@ pub const JOURNAL_DIR: &str = "/journal";
 pub const TERM_MS: u64 = 15_000;
 const ADMIN_PORT: u16 = 8405;
 
-/// Settings of a replica in every run.
+/// Settings of a replica, whose old workers end after so many seconds; the rest is the same in every
+/// run.
 #[must_use]
-pub fn settings(id: ReplicaId) -> Settings {
+pub fn settings(id: ReplicaId, hard_stop_s: u32) -> Settings {
     let mut settings = Settings::documented(STATE_DIR);
+    settings.listen.hard_stop_after_s = hard_stop_s;
     settings.limits.backends_per_plan_max = 100;
     settings.scope = Scope {
         nodes: false,
@@ -60,12 +62,12 @@ pub fn settings(id: ReplicaId) -> Settings {
     settings
 }
 
-fn options(id: ReplicaId) -> RunOptions {
+fn options(id: ReplicaId, hard_stop_s: u32) -> RunOptions {
     let mut config = kube::Config::new(http::Uri::from_static("http://api:6443"));
     // No certificates are read from the machine.
     config.accept_invalid_certs = true;
     RunOptions {
-        settings: settings(id),
+        settings: settings(id, hard_stop_s),
         source: Source::Cluster(Server::Given(Box::new(config))),
         haproxy: PathBuf::from("/usr/sbin/haproxy"),
         mode: Mode::Spawn,
@@ -98,14 +100,14 @@ pub fn network(schedule: &Schedule, world: &Shared, disks: &[Disk]) -> turmoil::
     sim.host("api", move || api::serve::run(shared.clone()));
     for (number, disk) in disks.iter().enumerate() {
         let here = Here { world: world.clone(), id: ReplicaId(number) };
-        replica(&mut sim, &here, disk, schedule.seed);
+        replica(&mut sim, &here, disk, schedule);
     }
     sim
 }
 
 /// A replica's two hosts.
-fn replica(sim: &mut turmoil::Sim<'static>, here: &Here, disk: &Disk, seed: u64) {
-    let id = here.id;
+fn replica(sim: &mut turmoil::Sim<'static>, here: &Here, disk: &Disk, schedule: &Schedule) {
+    let (id, hard_stop_s) = (here.id, schedule.hard_stop_s);
     let (starts, started) = mpsc::unbounded_channel();
     let started = Arc::new(Mutex::new(Some(started)));
     let proxy = here.clone();
@@ -121,24 +123,24 @@ fn replica(sim: &mut turmoil::Sim<'static>, here: &Here, disk: &Disk, seed: u64)
     });
     let (tidegate, disk) = (here.clone(), disk.clone());
     // Replicas do not try again in step.
-    let seed = seed.wrapping_add(id.0 as u64 * 1_000_003);
+    let seed = schedule.seed.wrapping_add(id.0 as u64 * 1_000_003);
     sim.host(id.host(), move || {
         let here = tidegate.clone();
         here.lock().out.lives += 1;
         here.with(|replica| replica.listed.clear());
         let ports = ports::ports(&here, disk.mount(), starts.clone(), seed);
-        live(here, ports)
+        live(here, hard_stop_s, ports)
     });
     let address = sim.lookup(id.host());
     here.with(|replica| replica.address = Some(address));
 }
 
 /// One life of tidegate.
-async fn live(here: Here, ports: Ports) -> turmoil::Result {
+async fn live(here: Here, hard_stop_s: u32, ports: Ports) -> turmoil::Result {
     // Nobody asks it to stop.
     let (_stop, stopped) = watch::channel(false);
     tokio::task::spawn_local(ask_readiness(here.clone()));
-    let ended = tidegate::run::run(options(here.id), ports, stopped).await;
+    let ended = tidegate::run::run(options(here.id, hard_stop_s), ports, stopped).await;
     let why = ended.err().map_or_else(|| "without a word".into(), |e| format!("{e:#}"));
     let (mut world, id) = (here.lock(), here.id);
     let now = world.now_ms();

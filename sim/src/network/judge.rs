@@ -34,6 +34,8 @@ const DELAYING: &[&str] = &[
     "lose-reload",
     "slow-reload",
     "refuse-load",
+    "mute-master",
+    "foreign-reload",
     "worker-dies",
     "tamper",
     "disk-full",
@@ -43,6 +45,8 @@ const DELAYING: &[&str] = &[
     "dies-writing",
     "power-cut",
 ];
+/// From when an old worker should have ended to when that is noticed at the latest, in milliseconds.
+const ENDS_MS: u64 = 1_000;
 /// Without HAProxy for longer, in milliseconds, when nothing keeps it from starting.
 const ABSENT_MS: u64 = 10_000;
 /// Faults that keep HAProxy from starting, or tidegate from starting it.
@@ -58,7 +62,7 @@ const HOLDING: &[&str] = &[
 /// Faults that may take away what a request needs.
 const DESTROYING: &[&str] = &["worker-dies", "tamper", "power-cut"];
 /// Faults after which a worker has what the files say, which may be some seconds old.
-const RETURNING: &[&str] = &["worker-dies", "power-cut"];
+const RETURNING: &[&str] = &["worker-dies", "power-cut", "foreign-reload"];
 
 impl World {
     /// Judges what requests to a replica meet now.
@@ -77,9 +81,10 @@ impl World {
     }
 
     fn judged(&mut self, id: ReplicaId) -> Result<(), Broken> {
-        let now = self.now_ms();
+        let (now, hard_stop_ms) = (self.now_ms(), self.hard_stop_ms);
         let replica = self.at(id);
         replica.finished(now)?;
+        replica.old_workers_end(now, hard_stop_ms)?;
         if replica.site.serving().is_some() || replica.is_shaken(now, HOLDING) {
             replica.served_ms = now;
         }
@@ -274,6 +279,20 @@ impl Replica {
         let cut = std::mem::take(&mut self.site.cut);
         match cut.first().filter(|_| !self.is_shaken(now, DESTROYING)) {
             Some(cut) => Err(Broken::new("S3", format!("cut: {cut:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// L5: an old worker ends when its time is over, whatever its clients do.
+    fn old_workers_end(&self, now: u64, hard_stop_ms: u64) -> Result<(), Broken> {
+        let most = hard_stop_ms + ENDS_MS;
+        let is_late = |since: u64| now > since + most;
+        let stays = self.site.workers.iter().find(|w| w.stopping_since_ms.is_some_and(is_late));
+        match stays {
+            Some(worker) => {
+                let why = format!("worker {} was told to finish {most} ms ago", worker.pid);
+                Err(Broken::new("L5", why))
+            }
             None => Ok(()),
         }
     }

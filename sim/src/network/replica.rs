@@ -68,6 +68,8 @@ pub struct Armed {
     pub slow_files_ms: u64,
     /// The next start or reload fails.
     pub refuse_load: bool,
+    /// Until when the master says nothing.
+    pub mute_until_ms: u64,
 }
 
 /// A replica and what is its own.
@@ -101,6 +103,8 @@ pub struct Replica {
     /// Whether tidegate was ready with everything listed, in this life or before: what HAProxy then
     /// serves from its files counts as well.
     pub was_ready: bool,
+    /// How many times HAProxy carried out each command that changes it, in words.
+    pub carried_out: BTreeMap<String, u64>,
     /// Since when servers are in maintenance, by worker, backend and name.
     pub(super) left: BTreeMap<(u32, Arc<str>, Arc<str>), u64>,
 }
@@ -124,6 +128,7 @@ impl Replica {
             clock_s: 0,
             listed: BTreeSet::new(),
             was_ready: false,
+            carried_out: BTreeMap::new(),
             left: BTreeMap::new(),
         }
     }

@@ -5,19 +5,22 @@
 //! the network's, chance is the schedule's seed, and tokio's numbers of tasks are lined up, as they
 //! decide in which order a runtime that is shut down drops its tasks.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tidegate::journal::replay::{ReplayOptions, replay};
 use tidegate::ports::Files as _;
+use tidegate_core::action::{ActionBody, RuntimeCommand};
 
+use super::fault::Fault;
 use super::files::Disk;
 use super::hosts::{JOURNAL_DIR, network, settings};
 use super::outcomes::Outcomes;
 use super::replica::ReplicaId;
 use super::schedule::{Entry, Happens, Schedule};
-use super::world::{Shared, VAULT_KEY, World, lock};
+use super::world::{Shared, VAULT_KEY, World, as_heard, lock};
 use super::{STATE_DIR, manifest};
 use crate::dice::Dice;
 use crate::hash::Hash128;
@@ -54,7 +57,7 @@ pub fn run(schedule: &Schedule, traces: bool) -> Outcomes {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     line_up();
     let disks: Vec<Disk> = (0..schedule.replicas).map(|_| disk()).collect();
-    let settings = settings(ReplicaId::default());
+    let settings = settings(ReplicaId::default(), schedule.hard_stop_s);
     let world: Shared = Arc::new(Mutex::new(World::new(schedule, &settings, &disks, traces)));
     let mut run = Run {
         sim: network(schedule, &world, &disks),
@@ -70,7 +73,7 @@ pub fn run(schedule: &Schedule, traces: bool) -> Outcomes {
     let mut world = lock(&world);
     let ended = world.out.simulated_ms;
     world.set_now(ended);
-    replayed(&mut world, &disks);
+    replayed(&mut world, &disks, loses_steps(schedule));
     world.kept_secret(&disks);
     std::mem::take(&mut world.out)
 }
@@ -222,25 +225,69 @@ impl Run {
     }
 }
 
-/// S21: the journals of every replica replay to the actions that were taken.
-fn replayed(world: &mut World, disks: &[Disk]) {
+/// Whether steps may be lost of the journal that had effect: the disk did not take them.
+fn loses_steps(schedule: &Schedule) -> bool {
+    let of_disk = |fault: Fault| matches!(fault.name(), "disk-full" | "sync-fails" | "power-cut");
+    schedule.entries.iter().any(|entry| match entry.what {
+        Happens::Fault(fault, _) => of_disk(fault),
+        _ => false,
+    })
+}
+
+/// What a command may take back when HAProxy refuses its content: the file that has a name by then.
+fn takes_back(command: &RuntimeCommand) -> Option<String> {
+    let removal = match command {
+        RuntimeCommand::InstallCertificate { file, .. } => {
+            RuntimeCommand::DeleteCertificate { file: file.clone() }
+        }
+        RuntimeCommand::InstallAuthority { file, .. } => {
+            RuntimeCommand::DeleteAuthority { file: file.clone() }
+        }
+        _ => return None,
+    };
+    Some(as_heard(&removal))
+}
+
+/// S21: the journals of every replica replay to the actions that were taken. L8: HAProxy was told
+/// nothing but what follows from them, unless steps may be lost.
+fn replayed(world: &mut World, disks: &[Disk], loses_steps: bool) {
     let mut hasher = Hash128::default();
     for (number, disk) in disks.iter().enumerate() {
         let files = disk.mount();
+        let mut decided: BTreeMap<String, u64> = BTreeMap::new();
         let told = replay(&files, Path::new(JOURNAL_DIR), &ReplayOptions::default(), &mut |step| {
             let text = format!("{:?} {:?}", step.input, step.computed);
             hasher.write(text.as_bytes());
+            for action in &step.step.actions {
+                if let ActionBody::Runtime { commands, .. } = &action.body {
+                    let also = commands.iter().filter_map(takes_back);
+                    for command in commands.iter().map(as_heard).chain(also) {
+                        *decided.entry(command).or_insert(0) += 1;
+                    }
+                }
+            }
             Ok(())
         });
-        let why = match told {
+        let id = ReplicaId(number);
+        match told {
             Ok(report) => {
                 world.out.steps += report.steps;
-                report.difference.map(|other| format!("a journal replays otherwise: {other:?}"))
+                if let Some(other) = report.difference {
+                    let why = format!("a journal replays otherwise: {other:?}");
+                    world.broke_at(id, Broken::new("S21", why));
+                }
             }
-            Err(error) => Some(format!("a journal does not replay: {error}")),
-        };
-        if let Some(why) = why {
-            world.broke_at(ReplicaId(number), Broken::new("S21", why));
+            Err(error) => {
+                let why = format!("a journal does not replay: {error}");
+                world.broke_at(id, Broken::new("S21", why));
+            }
+        }
+        let carried_out = std::mem::take(&mut world.at(id).carried_out);
+        let more = carried_out.iter().find(|(what, count)| decided.get(*what) < Some(*count));
+        if let Some((what, count)) = more.filter(|_| !loses_steps) {
+            let known = decided.get(what).copied().unwrap_or(0);
+            let why = format!("HAProxy was told {count} times, by the journal {known}: {what}");
+            world.broke_at(id, Broken::new("L8", why));
         }
     }
     world.out.chain = hasher.finish128();

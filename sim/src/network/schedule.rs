@@ -9,6 +9,9 @@ use super::proxy::Version;
 use super::replica::{REPLICAS_MAX, ReplicaId};
 use crate::swarm::schedule::{self as tier0, What};
 
+/// An old worker ends at the latest after so many seconds, where a schedule says nothing.
+const HARD_STOP_S: u32 = 1_800;
+
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
@@ -24,6 +27,8 @@ pub struct Schedule {
     pub page_max: usize,
     /// Whether the API server knows streaming lists.
     pub streaming: bool,
+    /// An old worker ends at the latest after so many seconds (`--hard-stop-after`).
+    pub hard_stop_s: u32,
     /// What happens.
     pub entries: Vec<Entry>,
 }
@@ -143,6 +148,7 @@ impl Schedule {
             tick_ms: 2,
             page_max: 500,
             streaming: true,
+            hard_stop_s: HARD_STOP_S,
             entries: Vec::new(),
         }
     }
@@ -150,7 +156,16 @@ impl Schedule {
     /// Its text, with words about it as comments before.
     #[must_use]
     pub fn to_text(&self, about: &str) -> String {
-        let Schedule { version, replicas, seed, tick_ms, page_max, streaming, entries } = self;
+        let Schedule {
+            version,
+            replicas,
+            seed,
+            tick_ms,
+            page_max,
+            streaming,
+            hard_stop_s,
+            entries,
+        } = self;
         let mut text = String::new();
         for line in about.lines() {
             // Writing to a String cannot fail.
@@ -164,6 +179,9 @@ impl Schedule {
         );
         if *replicas > 1 {
             let _ = writeln!(text, "replicas {replicas}");
+        }
+        if *hard_stop_s != HARD_STOP_S {
+            let _ = writeln!(text, "hard-stop {hard_stop_s}");
         }
         for entry in entries {
             let _ = writeln!(text, "{entry}");
@@ -201,6 +219,9 @@ impl Schedule {
                 Some(("pages", text)) => {
                     schedule.page_max = usize::try_from(number(text)?).unwrap_or(1);
                 }
+                Some(("hard-stop", text)) => {
+                    schedule.hard_stop_s = text.parse().map_err(|_| bad())?;
+                }
                 Some(("streaming", text)) => schedule.streaming = number(text)? > 0,
                 _ => schedule.entries.push(line.parse()?),
             }
@@ -223,7 +244,12 @@ mod tests {
 
     #[test]
     fn text_and_schedule_are_the_same_thing() {
-        let mut schedule = Schedule { page_max: 2, replicas: 2, ..Schedule::new(Version::V26, 9) };
+        let mut schedule = Schedule {
+            page_max: 2,
+            replicas: 2,
+            hard_stop_s: 30,
+            ..Schedule::new(Version::V26, 9)
+        };
         let faults = Fault::ALL.into_iter().map(|fault| {
             let id = ReplicaId(usize::from(fault.is_of_one()));
             Happens::Fault(fault.with(3, 40), id)

@@ -93,6 +93,8 @@ pub struct World {
     begun: usize,
     traces: bool,
     stored_ms: u64,
+    /// An old worker ends at the latest after so long, in milliseconds.
+    pub(super) hard_stop_ms: u64,
     vault: Vault,
 }
 
@@ -127,6 +129,7 @@ impl World {
             begun: 0,
             traces,
             stored_ms: 0,
+            hard_stop_ms: u64::from(schedule.hard_stop_s) * 1000,
             vault,
         }
     }
@@ -237,6 +240,10 @@ impl World {
         }
         self.note_at(id, "actions", || format!("{command:?}"));
         let replica = self.at(id);
+        let times = replica.carried_out.entry(as_heard(command)).or_insert(0);
+        // Asked for again where notices cut the answer off.
+        let is_asked_again = matches!(command, RuntimeCommand::DeleteBackend { .. });
+        *times = if is_asked_again { 1 } else { *times + 1 };
         if replica.armed.refuse_command && may_be_refused(command) {
             replica.armed.refuse_command = false;
             replica.strikes(now, "refuse-command");
@@ -285,11 +292,16 @@ impl World {
         }
     }
 
-    /// Those that have enough go.
+    /// Those that have enough go, and old workers that take too long.
     pub fn end_streams(&mut self) {
         let now = self.now_ms();
+        let mut late = 0;
         for replica in &mut self.replicas {
             replica.site.end_streams(now);
+            late += replica.site.end_old_workers(now);
+        }
+        for _ in 0..late {
+            self.sometimes("an old worker took too long, and its connections were cut");
         }
     }
 
@@ -359,6 +371,17 @@ fn refused(vault: &Vault) -> Option<Digest> {
     match decoded(&manifest::secret("refused", "refused", manifest::REFUSED), vault)? {
         Object::Secret(secret) => Some(secret.certificate.as_ref()?.as_ref().ok()?.digest),
         _ => None,
+    }
+}
+
+/// A command in words, as far as they can be heard: of certificates that is the file.
+#[must_use]
+pub fn as_heard(command: &RuntimeCommand) -> String {
+    match command {
+        RuntimeCommand::InstallCertificate { file, .. } => format!("install certificate {file}"),
+        RuntimeCommand::InstallAuthority { file, .. } => format!("install authority {file}"),
+        RuntimeCommand::ReplaceDefaultCertificate { .. } => "replace the default".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 

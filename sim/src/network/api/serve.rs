@@ -59,7 +59,7 @@ async fn connection(
         if let Some(place) = place.as_ref().filter(|_| request.method != "GET") {
             lock(world).asked_to_write(here.id, place);
         }
-        silence(world).await;
+        silence(world, place.as_ref()).await;
         if lock(world).api.epoch != epoch {
             return Ok(());
         }
@@ -94,12 +94,13 @@ async fn connection(
     }
 }
 
-/// Nothing is said while the fault lasts.
-async fn silence(world: &Shared) {
+/// Nothing is said while the fault lasts, about everything or about a place.
+async fn silence(world: &Shared, place: Option<&Place>) {
+    let plural = place.map_or("", |place| place.resource.plural);
     loop {
         let left = {
             let world = lock(world);
-            world.api.silent_until_ms.saturating_sub(world.now_ms())
+            world.api.silent_about(plural).saturating_sub(world.now_ms())
         };
         if left == 0 {
             return;
@@ -131,11 +132,14 @@ fn refusal(world: &mut World, place: &Place) -> Option<Answer> {
 fn whole(world: &mut World, from: ReplicaId, place: &Place, request: &Request) -> (Vec<u8>, bool) {
     let page_max = world.api.page_max;
     let before = world.api.store().revision;
+    let wrote = request.method != "GET";
+    if let Some(refused) = refused_once(world, request) {
+        return (refused.bytes(), false);
+    }
     let answer = verbs::answer(world.api.store_mut(), place, request, page_max);
     if request.parameter("continue").is_some() {
         world.sometimes("a list had several pages");
     }
-    let wrote = request.method != "GET";
     let whole = answer.code == 200 && answer.body.pointer("/metadata/continue").is_none();
     if !wrote && place.name.is_none() && whole {
         world.listed(from, place);
@@ -159,6 +163,23 @@ fn whole(world: &mut World, from: ReplicaId, place: &Place, request: &Request) -
     (bytes, false)
 }
 
+/// What is refused a few times: further pages of lists, and writes.
+fn refused_once(world: &mut World, request: &Request) -> Option<Answer> {
+    let api = &mut world.api;
+    if request.method != "GET" && api.conflicts > 0 {
+        api.conflicts -= 1;
+        world.sometimes("a write met another one");
+        return Some(Answer::refused(409, "Conflict", "the object has been modified"));
+    }
+    if request.parameter("continue").is_some() && api.expire_pages > 0 {
+        api.expire_pages -= 1;
+        world.sometimes("a list was forgotten between two pages");
+        let words = "The provided continue parameter is too old to display a consistent list";
+        return Some(Answer::refused(410, "Expired", words));
+    }
+    None
+}
+
 async fn follow(
     here: &Here,
     read: &mut OwnedReadHalf,
@@ -172,12 +193,12 @@ async fn follow(
     let seconds = request.parameter("timeoutSeconds").and_then(|text| text.parse().ok());
     let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(300));
     let mut mark = Instant::now() + Duration::from_secs(BOOKMARK_S);
-    let (changed, epoch) = {
+    let (changed, epoch, errors) = {
         let mut world = lock(world);
         if !first.is_empty() {
             world.listed(here.id, place);
         }
-        (world.api.changed.clone(), world.api.epoch)
+        (world.api.changed.clone(), world.api.epoch, world.api.watch_errors)
     };
     http::begin(write).await?;
     let mut due = first;
@@ -185,11 +206,12 @@ async fn follow(
         let notified = changed.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
-        silence(world).await;
+        silence(world, Some(place)).await;
         let more = {
-            let world = lock(world);
+            let mut world = lock(world);
             if world.api.epoch == epoch {
-                Some(watch::next(world.api.store(), place, request, &mut at))
+                let told = watch::next(world.api.store(), place, request, &mut at);
+                Some(told.map(|lines| twice(&mut world, lines)))
             } else {
                 None
             }
@@ -209,6 +231,12 @@ async fn follow(
             }
             Some(Ok(lines)) => due.extend(lines),
         }
+        if lock(world).api.watch_errors != errors {
+            lock(world).sometimes("a watch ended with an error of the server");
+            due.extend(watch::failed());
+            write.write_all(&http::chunk(&due)).await?;
+            return write.write_all(&http::chunk(b"")).await;
+        }
         if !due.is_empty() {
             write.write_all(&http::chunk(&std::mem::take(&mut due))).await?;
         }
@@ -221,6 +249,9 @@ async fn follow(
             () = sleep_until(mark) => {
                 mark = Instant::now() + Duration::from_secs(BOOKMARK_S);
                 let world = lock(world);
+                if world.now_ms() < world.api.no_marks_until_ms {
+                    continue;
+                }
                 // A bookmark says that nothing before it is missing.
                 let store = world.api.store();
                 due.extend(watch::next(store, place, request, &mut at).unwrap_or_default());
@@ -232,4 +263,13 @@ async fn follow(
             }
         }
     }
+}
+
+/// Some lines come twice while the fault lasts.
+fn twice(world: &mut World, lines: Vec<u8>) -> Vec<u8> {
+    if world.api.twice == 0 || lines.is_empty() {
+        return lines;
+    }
+    world.sometimes("an event came twice");
+    watch::doubled(&lines, &mut world.api.twice)
 }

@@ -31,6 +31,20 @@ pub struct Api {
     pub denied: Option<&'static str>,
     /// Until when it is.
     pub denied_until_ms: u64,
+    /// The kind of which nothing is said.
+    pub lagging: Option<&'static str>,
+    /// Until when nothing is.
+    pub lagging_until_ms: u64,
+    /// Lines of watches that come twice.
+    pub twice: u32,
+    /// Lists that are forgotten between two pages.
+    pub expire_pages: u32,
+    /// Until when there are no bookmarks.
+    pub no_marks_until_ms: u64,
+    /// Counts the ends of all watches by an error.
+    pub watch_errors: u64,
+    /// Writes that are refused, as somebody else wrote.
+    pub conflicts: u32,
     /// Writes whose answers are lost.
     pub lose_writes: u32,
     /// Lists that are cut.
@@ -55,6 +69,13 @@ impl Api {
             unwell_until_ms: 0,
             denied: None,
             denied_until_ms: 0,
+            lagging: None,
+            lagging_until_ms: 0,
+            twice: 0,
+            expire_pages: 0,
+            no_marks_until_ms: 0,
+            watch_errors: 0,
+            conflicts: 0,
             lose_writes: 0,
             cut_lists: 0,
             copies: Vec::new(),
@@ -88,6 +109,19 @@ impl Api {
     pub fn cut(&mut self) {
         self.epoch += 1;
         self.changed.notify_waiters();
+    }
+
+    /// Ends all watches with an error.
+    pub fn fail_watches(&mut self) {
+        self.watch_errors += 1;
+        self.changed.notify_waiters();
+    }
+
+    /// Until when nothing is said about a resource.
+    #[must_use]
+    pub fn silent_about(&self, plural: &str) -> u64 {
+        let lags = self.lagging == Some(plural);
+        self.silent_until_ms.max(if lags { self.lagging_until_ms } else { 0 })
     }
 
     /// Forgets all changes.

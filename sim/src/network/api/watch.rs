@@ -57,6 +57,26 @@ pub fn bookmark(place: &Place, slim: bool, revision: u64, complete: bool) -> Vec
     line("BOOKMARK", &json!({ "apiVersion": group, "kind": kind, "metadata": metadata }))
 }
 
+/// The last line of a watch that the server cannot go on with.
+#[must_use]
+pub fn failed() -> Vec<u8> {
+    line("ERROR", &http::status(500, "InternalError", "etcdserver: leader changed"))
+}
+
+/// Lines of a watch, the first `count` of them twice; `count` is what is left.
+#[must_use]
+pub fn doubled(lines: &[u8], count: &mut u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        out.extend(line);
+        if *count > 0 {
+            *count -= 1;
+            out.extend(line);
+        }
+    }
+    out
+}
+
 /// The next lines of a watch.
 ///
 /// # Errors
@@ -83,4 +103,16 @@ pub fn next(
         }
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_twice_as_long_as_that_is_wanted() {
+        let mut count = 2;
+        assert_eq!(doubled(b"a\nb\nc\n", &mut count), b"a\na\nb\nb\nc\n");
+        assert_eq!((doubled(b"d\n", &mut count), count), (b"d\n".to_vec(), 0));
+    }
 }

@@ -29,6 +29,10 @@ pub struct Worker {
     pub memory: Haproxy,
     /// Whether it only finishes its connections.
     pub stopping: bool,
+    /// When it was told to finish, in milliseconds since the beginning, once that was seen.
+    pub stopping_since_ms: Option<u64>,
+    /// How long it may take to finish, in milliseconds, if its files say so.
+    pub hard_stop_ms: Option<u64>,
     /// Files of certificates that are named and have no content.
     pub empty: BTreeSet<String>,
     /// The open transaction on a certificate, and on authorities: file and content.
@@ -150,9 +154,11 @@ impl Site {
         }
         let config = self.master.as_ref().map(|master| master.config.clone()).unwrap_or_default();
         let memory = read(self, &config)?;
+        let hard_stop_ms = hard_stop_ms(self, &config);
         let pid = self.serve(memory);
         if let Some(worker) = self.worker(pid) {
             worker.start_s = now_s;
+            worker.hard_stop_ms = hard_stop_ms;
         }
         Ok(pid)
     }
@@ -170,6 +176,8 @@ impl Site {
             start_s: 0,
             memory,
             stopping: false,
+            stopping_since_ms: None,
+            hard_stop_ms: None,
             empty: BTreeSet::new(),
             transactions: BTreeMap::new(),
             lines,
@@ -207,6 +215,15 @@ impl Site {
         }
         line
     }
+}
+
+/// How long a worker with this configuration may take to finish (manual 3.1 "hard-stop-after").
+fn hard_stop_ms(site: &Site, config: &Path) -> Option<u64> {
+    let bytes = site.disk.read(&site.disk.resolve(config))?;
+    let text = String::from_utf8(bytes).ok()?;
+    let word = text.lines().find_map(|line| line.trim().strip_prefix("hard-stop-after "))?;
+    let seconds: u64 = word.strip_suffix('s')?.parse().ok()?;
+    Some(seconds * 1000)
 }
 
 /// What a worker has in memory that has loaded a configuration.

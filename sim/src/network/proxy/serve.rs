@@ -211,6 +211,9 @@ async fn ask_master(here: &Here, stream: &mut TcpStream) -> io::Result<()> {
         let Some(line) = lines.into_iter().next() else { continue };
         let words: Vec<String> = line.into_iter().flat_map(|asked| asked.words).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if !master_speaks(here).await {
+            return Ok(());
+        }
         let answer = match &words[..] {
             ["show", "proc"] => here.with(|replica| family(&replica.site)),
             ["reload"] => reload(here, stream).await?,
@@ -218,6 +221,35 @@ async fn ask_master(here: &Here, stream: &mut TcpStream) -> io::Result<()> {
         };
         let Some(answer) = answer else { return Ok(()) };
         return stream.write_all(answer.as_bytes()).await;
+    }
+}
+
+/// Waits while the master says nothing; whether it is still there then.
+async fn master_speaks(here: &Here) -> bool {
+    let pid = |here: &Here| here.with(|replica| replica.site.master.as_ref().map(|m| m.pid));
+    let first = pid(here);
+    loop {
+        let left = {
+            let world = here.lock();
+            world.of(here.id).armed.mute_until_ms.saturating_sub(world.now_ms())
+        };
+        if left == 0 || pid(here) != first {
+            return first.is_some() && pid(here) == first;
+        }
+        here.lock().sometimes("the master said nothing");
+        sleep(Duration::from_millis(left.min(100))).await;
+    }
+}
+
+/// Somebody else makes HAProxy load its files again, unless it just does.
+pub fn reloaded_by_others(here: &Here) {
+    let master = here.with(|replica| {
+        let master = replica.site.master.as_ref().filter(|master| !master.busy);
+        master.map(|master| master.pid)
+    });
+    let Some(pid) = master else { return };
+    if load_again(here, pid).is_some() {
+        here.lock().sometimes("somebody else made HAProxy reload");
     }
 }
 

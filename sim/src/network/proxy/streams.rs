@@ -56,6 +56,20 @@ impl Site {
         self.workers.retain(|worker| !worker.stopping || worker.is_needed());
     }
 
+    /// Old workers that took too long to finish end, and their streams with them. How many did.
+    pub fn end_old_workers(&mut self, now_ms: u64) -> usize {
+        let mut late = Vec::new();
+        for worker in self.workers.iter_mut().filter(|worker| worker.stopping) {
+            let since = *worker.stopping_since_ms.get_or_insert(now_ms);
+            if worker.hard_stop_ms.is_some_and(|most| now_ms >= since + most) {
+                late.push(worker.pid);
+                worker.gone.notify_waiters();
+            }
+        }
+        self.workers.retain(|worker| !late.contains(&worker.pid));
+        late.len()
+    }
+
     /// The streams on a server are ended by a command.
     pub fn cut_streams(&mut self, pid: u32, backend: &str, server: &str) {
         let Some(worker) = self.worker(pid) else { return };
@@ -130,5 +144,21 @@ mod tests {
         assert!(site.begin_stream("a.example", 9_000, 0));
         site.die();
         assert_eq!(site.cut.len(), 2);
+    }
+
+    #[test]
+    fn an_old_worker_ends_when_its_time_is_over() {
+        let version = Version::V34;
+        let mut site = Site::new(version, Disk::default());
+        site.serve(Haproxy::empty(version.capabilities()));
+        for worker in &mut site.workers {
+            worker.connections = 1;
+            worker.hard_stop_ms = Some(5_000);
+        }
+        site.serve(Haproxy::empty(version.capabilities()));
+        assert_eq!(site.end_old_workers(1_000), 0, "from here on it counts");
+        assert_eq!((site.end_old_workers(5_999), site.workers.len()), (0, 2));
+        assert_eq!((site.end_old_workers(6_000), site.workers.len()), (1, 1));
+        assert!(site.serving().is_some());
     }
 }
