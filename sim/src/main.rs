@@ -12,6 +12,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand, ValueEnum};
 use tidegate_core::capability::Capabilities;
 use tidegate_sim::network;
+use tidegate_sim::regressions;
 use tidegate_sim::small::explore::{Plan, Report, explore};
 use tidegate_sim::small::moves::Budget;
 use tidegate_sim::swarm::run::{Outcomes, named_chain, run, try_alarm};
@@ -390,8 +391,8 @@ fn swarm(
     for ((seed, name), text) in &sum.failed {
         let store = || -> std::io::Result<()> {
             std::fs::create_dir_all(failures)?;
-            let file = failures.join(format!("seed-{seed}-{name}"));
-            std::fs::write(file.with_extension("schedule"), text)?;
+            let file = regressions::file(failures, &format!("seed-{seed}-{name}"));
+            std::fs::write(&file, text)?;
             if let (Ok((of, entries)), Ok(capabilities)) =
                 (from_text(text), tier(&name.to_string()))
             {
@@ -403,11 +404,11 @@ fn swarm(
         };
         store().map_err(|e| format!("{}: {e}", failures.display()))?;
     }
-    tell(output, &sum, begin.elapsed().as_secs_f64());
+    tell(output, &sum, failures, begin.elapsed().as_secs_f64());
     Ok(sum.failed.is_empty())
 }
 
-fn tell(output: Output, sum: &Sum, seconds: f64) {
+fn tell(output: Output, sum: &Sum, failures: &Path, seconds: f64) {
     let hours = sum.simulated_ms as f64 / 3_600_000.0;
     let judged = 100.0 * sum.judged.0 as f64 / sum.judged.1.max(1) as f64;
     if output == Output::Json {
@@ -424,7 +425,8 @@ fn tell(output: Output, sum: &Sum, seconds: f64) {
         return;
     }
     for ((seed, name), text) in &sum.failed {
-        println!("seed {seed}, tier {name}:\n{text}");
+        let file = regressions::file(failures, &format!("seed-{seed}-{name}"));
+        println!("seed {seed}, tier {name}:\n{text}{}\n", regressions::stored(&file));
     }
     println!("{:>8} runs, {} failed", sum.runs, sum.failed.len());
     println!("{hours:>8.1} simulated hours in {seconds:.1} s");

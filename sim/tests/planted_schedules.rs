@@ -1,21 +1,23 @@
 //! Tier 0 on trial: each mistake that is planted makes the schedule fail that is for it, by the
 //! promise named, and without it the same schedule holds. Several schedules are those of known
-//! failures of other controllers, with their mistake put back.
+//! failures of other controllers, and of what failed here once, with their mistake put back.
 //!
 //! `cargo test -p tidegate-sim --features sabotage --test planted_schedules`
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tidegate_core::sabotage::{Mistake, plant};
+use tidegate_sim::regressions;
 use tidegate_sim::swarm::run::{Outcomes, run};
 use tidegate_sim::swarm::scenario::SCENARIOS;
 use tidegate_sim::swarm::schedule::from_text;
 use tidegate_sim::swarm::{generate, tier};
 
-/// Mistake, promises of which one must find it, and a schedule or the name of a known failure.
+/// Mistake, promises of which one must find it, and a schedule or the name of a known failure: a
+/// scenario, or a file of `proptests/regressions`.
 const PLANTED: &[(Mistake, &[&str], &str)] = &[
     (Mistake::KeepRemoved, &["L1", "S2", "S4"], OUTAGE),
     (Mistake::RefusedIsDone, &["S2"], REFUSED),
@@ -26,8 +28,8 @@ const PLANTED: &[(Mistake, &[&str], &str)] = &[
     (Mistake::NoRetry, &["S1", "L1"], "M29"),
     (Mistake::SavedAtWrite, &["S28"], SLOW_SAVE),
     (Mistake::SavedBeforeWrite, &["S28"], FULL),
-    (Mistake::AdoptUnsaved, &["S28"], "own-adopted"),
-    (Mistake::UnpublishFirst, &["S1"], "own-unpublished"),
+    (Mistake::AdoptUnsaved, &["S28"], "adopted"),
+    (Mistake::UnpublishFirst, &["S1"], "unpublished"),
     (Mistake::LeavesInRounds, &["S4"], REUSED),
 ];
 
@@ -69,9 +71,16 @@ const REUSED: &str = "0 service t1/web\n0 pods t1/web 1,2 -\n0 service t2/api\n\
     26000 fault outage 1000\n26001 pods t1/web 2 -\n26002 pods t2/api 9,1 -\n\
     28000 pods t2/api 1,9 8\n240000 quiet\n";
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 fn outcomes(schedule: &str) -> Outcomes {
-    let known = SCENARIOS.iter().find(|(name, ..)| *name == schedule);
-    let (of, entries) = from_text(known.map_or(schedule, |(_, _, text)| text)).unwrap();
+    let file = regressions::file(&root().join(regressions::FOLDER), schedule);
+    let scenario = SCENARIOS.iter().find(|(name, ..)| *name == schedule);
+    let known = scenario.map(|(_, _, text)| (*text).to_owned());
+    let known = known.or_else(|| fs::read_to_string(file).ok());
+    let (of, entries) = from_text(known.as_deref().unwrap_or(schedule)).unwrap();
     run(&entries, &tier(&of).unwrap(), false)
 }
 
@@ -137,7 +146,7 @@ fn truth_follows_actions() -> Option<String> {
 /// which `deploy/test.sh` runs.
 #[test]
 fn the_table_says_where() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let page = fs::read_to_string(root.join("docs/simulator.md")).unwrap();
     let script = fs::read_to_string(root.join("deploy/test.sh")).unwrap();
     // `schedules` runs with all other tests.

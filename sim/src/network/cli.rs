@@ -5,7 +5,7 @@
 //! through it; more processors are used by more processes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use super::outcomes::Outcomes;
 use super::run::{run, try_alarm};
 use super::schedule::Schedule;
 use super::shrink::shrink;
+use crate::regressions;
 use crate::swarm::timeline;
 
 /// What several runs amount to.
@@ -217,7 +218,7 @@ pub fn swarm(
             })
         );
     } else {
-        print!("{}", words(&sum, seconds));
+        print!("{}", words(&sum, failures, seconds));
     }
     Ok(sum.failed.is_empty())
 }
@@ -239,19 +240,25 @@ fn here(quiet: bool, from: u64, seeds: u64, failures: &Path) -> Result<Sum, Stri
     for (seed, text) in &sum.failed {
         let store = || -> std::io::Result<()> {
             std::fs::create_dir_all(failures)?;
-            std::fs::write(failures.join(format!("network-{seed}.schedule")), text)
+            std::fs::write(stored(failures, *seed), text)
         };
         store().map_err(|e| format!("{}: {e}", failures.display()))?;
     }
     Ok(sum)
 }
 
-/// The sum for people.
+/// The file of a seed that failed.
+fn stored(failures: &Path, seed: u64) -> PathBuf {
+    regressions::file(failures, &format!("network-{seed}"))
+}
+
+/// The sum for people; failures were stored in that folder.
 #[must_use]
-pub fn words(sum: &Sum, seconds: f64) -> String {
+pub fn words(sum: &Sum, failures: &Path, seconds: f64) -> String {
     let mut text = String::new();
     for (seed, schedule) in &sum.failed {
-        text.push_str(&format!("seed {seed}:\n{schedule}"));
+        let stored = regressions::stored(&stored(failures, *seed));
+        text.push_str(&format!("seed {seed}:\n{schedule}{stored}\n"));
     }
     text.push_str(&format!(
         "{:>8} runs, {} failed\n{:>8.1} simulated hours in {seconds:.1} s: {:.0} simulated seconds \
