@@ -10,6 +10,7 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::applied::Running;
+use crate::budget::ReloadBudget;
 use crate::capability::Capabilities;
 use crate::controller::Controller;
 use crate::desired::{Key, Skeleton};
@@ -49,6 +50,7 @@ pub struct Checkpoint {
     unserved: BTreeMap<Arc<str>, Time>,
     repairs: BTreeMap<Key, Box<str>>,
     reload_trouble: Trouble,
+    reload_budget: ReloadBudget,
     loaded: Option<Skeleton>,
     unsaved_since: Option<Time>,
     saved: Option<Digest>,
@@ -90,6 +92,7 @@ impl Controller {
             unserved: self.unserved.clone(),
             repairs: self.repairs.clone(),
             reload_trouble: self.reload_trouble.clone(),
+            reload_budget: self.reload_budget.clone(),
             loaded: self.loaded.as_deref().cloned(),
             unsaved_since: self.unsaved_since,
             saved: self.saved,
@@ -135,6 +138,7 @@ impl Checkpoint {
             unserved,
             repairs,
             reload_trouble,
+            reload_budget,
             loaded,
             unsaved_since,
             saved,
@@ -182,6 +186,7 @@ impl Checkpoint {
         controller.unserved = unserved;
         controller.repairs = repairs;
         controller.reload_trouble = reload_trouble;
+        controller.reload_budget = reload_budget;
         controller.loaded = loaded.map(Arc::new);
         // The names were asked for before.
         let _ = controller.desired.take_resolve_names();

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use crate::action::{Action, ActionBody, ActionId};
 use crate::annotations::Registry;
 use crate::applied::Running;
+use crate::budget::ReloadBudget;
 use crate::capability::Capabilities;
 use crate::desired::{Desired, Image, Key, Skeleton};
 use crate::digest::Digest;
@@ -103,6 +104,7 @@ pub struct Controller {
     pub(crate) repairs: BTreeMap<Key, Box<str>>,
     /// Refusals of reloads in a row, and when the next may be tried.
     pub(crate) reload_trouble: Trouble,
+    pub(crate) reload_budget: ReloadBudget,
     /// Why a reload is needed, as of the last plan.
     pub(crate) reasons: BTreeSet<ReloadReason>,
     pub(crate) search: Option<Search>,
@@ -155,6 +157,7 @@ impl Controller {
             unserved: BTreeMap::new(),
             repairs: BTreeMap::new(),
             reload_trouble: Trouble::default(),
+            reload_budget: ReloadBudget::default(),
             reasons: BTreeSet::new(),
             search: None,
             unsaved_since: None,
@@ -261,6 +264,15 @@ impl Controller {
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         self.doubt
+    }
+
+    /// Why a reload is needed that waits for its turn (`--reloads-per-minute`), and until when.
+    #[must_use]
+    pub fn held_reload(&self) -> Option<(Vec<ReloadReason>, Time)> {
+        let reasons = self.reload_reasons();
+        let at = self.reload_at(&reasons);
+        let waits = self.files.is_none() && at > self.now && at > self.reload_trouble.retry_at;
+        waits.then_some((reasons, at))
     }
 
     /// Milliseconds for which the files have been behind at a time; 0 when they are not.
@@ -409,8 +421,9 @@ impl Controller {
             if let Some(at) = self.unserved.values().filter(|at| **at > self.now).min() {
                 ask(*at, WakeReason::Unserved);
             }
-            if !self.reload_reasons().is_empty() && self.files.is_none() {
-                ask(self.reload_trouble.retry_at, WakeReason::Retry);
+            let reasons = self.reload_reasons();
+            if !reasons.is_empty() && self.files.is_none() {
+                ask(self.reload_at(&reasons), WakeReason::Retry);
             }
         }
         if self.files.is_none() {

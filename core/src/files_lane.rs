@@ -35,7 +35,9 @@ impl Controller {
             return;
         }
         let reasons = self.reload_reasons();
-        if !reasons.is_empty() && self.now >= self.reload_trouble.retry_at {
+        if !reasons.is_empty() && self.now >= self.reload_at(&reasons) {
+            let per_minute = self.world.settings.limits.reloads_per_minute;
+            self.reload_budget.spend(&owners(&reasons), per_minute, self.now);
             let image = Arc::new(self.desired.image().clone());
             let body = ActionBody::Reload { image: image.clone(), reasons };
             let id = self.emit(body, step);
@@ -67,6 +69,13 @@ impl Controller {
             reasons.extend(self.repairs.values().cloned().map(ReloadReason::Refused));
         }
         reasons.into_iter().collect()
+    }
+
+    /// When a reload for these reasons may begin.
+    pub(crate) fn reload_at(&self, reasons: &[ReloadReason]) -> Time {
+        let per_minute = self.world.settings.limits.reloads_per_minute;
+        let free_at = self.reload_budget.free_at(&owners(reasons), per_minute);
+        free_at.max(self.reload_trouble.retry_at)
     }
 
     /// When the files must be written. Not while something HAProxy might refuse waits for its
@@ -185,4 +194,10 @@ impl Controller {
             self.reload_trouble.retry_at = Time(u64::MAX);
         }
     }
+}
+
+/// Whose budget a reload is of; nobody's where HAProxy only starts.
+fn owners(reasons: &[ReloadReason]) -> BTreeSet<&str> {
+    let reloads = reasons.iter().filter(|reason| **reason != ReloadReason::FirstStart);
+    reloads.map(ReloadReason::owner).collect()
 }

@@ -40,6 +40,7 @@ impl Controller {
             unserved,
             repairs,
             reload_trouble,
+            reload_budget,
             reasons,
             search,
             unsaved_since,
@@ -101,6 +102,9 @@ impl Controller {
         hasher.write_u8(0xfd);
         repairs.hash(hasher);
         hash_trouble(reload_trouble, now, hasher);
+        if world.settings.limits.reloads_per_minute > 0 {
+            reload_budget.fingerprint(now, hasher);
+        }
         reasons.hash(hasher);
         search.hash(hasher);
         unsaved_since.map(|since| age(now, since, delays.save_max_ms)).hash(hasher);

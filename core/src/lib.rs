@@ -45,6 +45,7 @@ extern crate std;
 pub mod action;
 pub mod annotations;
 pub mod applied;
+mod budget;
 pub mod capability;
 pub mod check;
 pub mod checkpoint;

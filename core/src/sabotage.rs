@@ -88,6 +88,10 @@ pub enum Mistake {
     AuditsAtRest = 39,
     /// Old workers may take as long as they want (B38).
     NoHardStop = 41,
+    /// Changes may cause as many reloads as they like (B40).
+    NoReloadBudget = 42,
+    /// Whoever uses up its reloads holds up everybody (B41).
+    OneReloadBudget = 43,
 }
 
 #[cfg(feature = "sabotage")]

@@ -237,6 +237,8 @@ pub struct Limits {
     pub commands_per_action_max: u32,
     /// New backends in one plan beyond which a reload is cheaper for the traffic.
     pub backends_per_plan_max: u32,
+    /// Reloads in a minute, of which a namespace may cause a third; 0 for no bound.
+    pub reloads_per_minute: u32,
 }
 
 /// Delays, in milliseconds.
@@ -313,6 +315,7 @@ impl Settings {
                 path_bytes_max: 4_096,
                 commands_per_action_max: 2_000,
                 backends_per_plan_max: 4_000,
+                reloads_per_minute: 60,
             },
             delays: Delays {
                 save_quiet_ms: 500,

@@ -56,6 +56,21 @@ fn a_disk_that_takes_seconds_holds_up_no_runtime_command() {
     }
 }
 
+/// What a namespace beyond its share of reloads wants waits; what others want does not (S12, L10 are
+/// judged in the run).
+#[test]
+fn a_namespace_that_floods_delays_only_itself() {
+    let text = include_str!("data/flood.schedule");
+    let out = run(&Schedule::from_text(text).unwrap(), false);
+    assert!(out.broken.is_none(), "{}", out.broken.unwrap());
+    // Six in a minute: two of the flood and then one each half minute, and those of the other namespace.
+    assert!((4..=9).contains(&out.reloads), "{} reloads", out.reloads);
+    let free = text.replace("reloads 6", "reloads 0");
+    let out = run(&Schedule::from_text(&free).unwrap(), false);
+    assert!(out.broken.is_none(), "{}", out.broken.unwrap());
+    assert!(out.reloads > 40, "{} reloads without a bound", out.reloads);
+}
+
 #[test]
 fn promises_hold_on_the_network() {
     let (first, seeds) = (number("TIDEGATE_SEED", 1), number("TIDEGATE_NETWORK_SEEDS", 20));

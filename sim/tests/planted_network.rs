@@ -15,6 +15,9 @@ const WORLD: &str = "haproxy 3.4\nstreaming 0\npages 1\n0 service t1/web\n0 serv
     0 pods t1/web 1,2 -\n0 pods t1/api 3 -\n0 ingress t1/a a.example web\n\
     0 ingress t1/b b.example api\n";
 
+/// A namespace that needs a reload twice a second.
+const FLOOD: &str = include_str!("data/flood.schedule");
+
 /// A mistake of one of the packages.
 #[derive(Clone, Copy, Debug)]
 enum Planted {
@@ -152,6 +155,8 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         "haproxy 2.6\nhard-stop 10\n0 service t2/api\n60000 quiet\n\
          61000 stream a.example 100000\n62000 ingress t2/c c.example api\n200000 quiet\n",
     ),
+    (Core(core::Mistake::NoReloadBudget), &["S12"], FLOOD),
+    (Core(core::Mistake::OneReloadBudget), &["L10"], FLOOD),
     // What HAProxy was sent it runs when tidegate is dead.
     (
         Adapters(Mistake::JournalWaits),

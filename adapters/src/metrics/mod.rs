@@ -72,6 +72,7 @@ pub struct Metrics {
     registry: Registry,
     rows: Vec<Row>,
     reloads: Family<Labels<2>, Counter>,
+    reloads_held: Counter,
     propagation: Family<Labels<1>, Histogram, Bounds>,
     actions: Family<Labels<2>, Counter>,
     problems: Family<Labels<2>, Gauge>,
@@ -140,6 +141,7 @@ impl Metrics {
             registry: Registry::with_prefix("tidegate"),
             rows: Vec::new(),
             reloads: Family::default(),
+            reloads_held: Counter::default(),
             propagation,
             actions: Family::default(),
             problems: Family::default(),
@@ -180,6 +182,9 @@ impl Metrics {
         let reloads = "Reloads and starts of HAProxy. A reload with several reasons counts once, \
                        under the first. Everything but first-start should stay at 0 on 3.4";
         self.add("reloads", "counter", "reason, outcome", reloads, self.reloads.clone());
+        let held = "Reloads that had to wait for their turn, as changes caused too many in a minute \
+                    (--reloads-per-minute)";
+        self.add("reloads_held", "counter", "", held, self.reloads_held.clone());
         let propagation = "Seconds from the moment an object's change was seen to the moment \
                            HAProxy positively confirmed the last command for it, by kind";
         let family = self.propagation.clone();
@@ -345,6 +350,11 @@ impl Metrics {
         self.routes.set(signed(*routes));
         self.backends.set(signed(*backends));
         self.servers.set(signed(*servers));
+    }
+
+    /// A reload has to wait for its turn.
+    pub fn reload_held(&self) {
+        self.reloads_held.inc();
     }
 
     /// A worker came that no reload of ours brought.

@@ -32,13 +32,15 @@ pub struct Report {
     /// Actions that are not acked, for metrics.
     open: BTreeMap<ActionId, Asked>,
     readiness: Readiness,
+    /// Until when a reload waits for its turn, if one does.
+    held_until_ms: Option<u64>,
 }
 
 impl Report {
     /// A report on nothing yet.
     pub fn new(status: Arc<Status>, metrics: Arc<Metrics>, vault: Arc<Vault>) -> Report {
         let readiness = status.readiness();
-        Report { status, metrics, vault, open: BTreeMap::new(), readiness }
+        Report { status, metrics, vault, open: BTreeMap::new(), readiness, held_until_ms: None }
     }
 
     /// Where secret bytes are.
@@ -166,6 +168,22 @@ impl Report {
             self.status.problems_changed(opened, closed);
         }
         self.settle_readiness(controller, now_ms);
+        self.reload_held(controller, now_ms);
+    }
+
+    /// A reload that changes need waits for its turn: told once each time.
+    fn reload_held(&mut self, controller: &Controller, now_ms: u64) {
+        let held = controller.held_reload();
+        let until_ms = held.as_ref().map(|(_, until)| until.0);
+        let is_new = self.held_until_ms.is_none_or(|before| now_ms >= before);
+        if let Some((reasons, until)) = held.filter(|_| is_new) {
+            let wait_ms = until.0.saturating_sub(now_ms);
+            let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+            let reasons = reasons.join("; ");
+            tracing::warn!(%reasons, wait_ms, "too many reloads in a minute: the next one waits");
+            self.metrics.reload_held();
+        }
+        self.held_until_ms = until_ms;
     }
 
     /// Sizes, memory and what else is only looked at now and then.

@@ -50,6 +50,23 @@ impl ReloadReason {
     }
 }
 
+impl ReloadReason {
+    /// Whose change it is: the namespace of a backend, which its name begins with; empty for what
+    /// belongs to nobody or to all.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        match self {
+            ReloadReason::NewBackend(name)
+            | ReloadReason::SlotsExhausted(name)
+            | ReloadReason::NewSnippet(name) => name.split('_').next().unwrap_or_default(),
+            ReloadReason::FirstStart
+            | ReloadReason::Skeleton(_)
+            | ReloadReason::Bulk(_)
+            | ReloadReason::Refused(_) => "",
+        }
+    }
+}
+
 impl fmt::Display for ReloadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -32,12 +32,12 @@ pub const JOURNAL_DIR: &str = "/journal";
 pub const TERM_MS: u64 = 15_000;
 const ADMIN_PORT: u16 = 8405;
 
-/// Settings of a replica, whose old workers end after so many seconds; the rest is the same in every
-/// run.
+/// Settings of a replica: those of the schedule, and the rest as in every run.
 #[must_use]
-pub fn settings(id: ReplicaId, hard_stop_s: u32) -> Settings {
+pub fn settings(id: ReplicaId, schedule: &Schedule) -> Settings {
     let mut settings = Settings::documented(STATE_DIR);
-    settings.listen.hard_stop_after_s = hard_stop_s;
+    settings.listen.hard_stop_after_s = schedule.hard_stop_s;
+    settings.limits.reloads_per_minute = schedule.reloads_per_minute;
     settings.limits.backends_per_plan_max = 100;
     settings.scope = Scope {
         nodes: false,
@@ -62,12 +62,12 @@ pub fn settings(id: ReplicaId, hard_stop_s: u32) -> Settings {
     settings
 }
 
-fn options(id: ReplicaId, hard_stop_s: u32) -> RunOptions {
+fn options(settings: Settings) -> RunOptions {
     let mut config = kube::Config::new(http::Uri::from_static("http://api:6443"));
     // No certificates are read from the machine.
     config.accept_invalid_certs = true;
     RunOptions {
-        settings: settings(id, hard_stop_s),
+        settings,
         source: Source::Cluster(Server::Given(Box::new(config))),
         haproxy: PathBuf::from("/usr/sbin/haproxy"),
         mode: Mode::Spawn,
@@ -107,7 +107,8 @@ pub fn network(schedule: &Schedule, world: &Shared, disks: &[Disk]) -> turmoil::
 
 /// A replica's two hosts.
 fn replica(sim: &mut turmoil::Sim<'static>, here: &Here, disk: &Disk, schedule: &Schedule) {
-    let (id, hard_stop_s) = (here.id, schedule.hard_stop_s);
+    let id = here.id;
+    let settings = settings(id, schedule);
     let (starts, started) = mpsc::unbounded_channel();
     let started = Arc::new(Mutex::new(Some(started)));
     let proxy = here.clone();
@@ -129,18 +130,18 @@ fn replica(sim: &mut turmoil::Sim<'static>, here: &Here, disk: &Disk, schedule: 
         here.lock().out.lives += 1;
         here.with(|replica| replica.listed.clear());
         let ports = ports::ports(&here, disk.mount(), starts.clone(), seed);
-        live(here, hard_stop_s, ports)
+        live(here, settings.clone(), ports)
     });
     let address = sim.lookup(id.host());
     here.with(|replica| replica.address = Some(address));
 }
 
 /// One life of tidegate.
-async fn live(here: Here, hard_stop_s: u32, ports: Ports) -> turmoil::Result {
+async fn live(here: Here, settings: Settings, ports: Ports) -> turmoil::Result {
     // Nobody asks it to stop.
     let (_stop, stopped) = watch::channel(false);
     tokio::task::spawn_local(ask_readiness(here.clone()));
-    let ended = tidegate::run::run(options(here.id, hard_stop_s), ports, stopped).await;
+    let ended = tidegate::run::run(options(settings), ports, stopped).await;
     let why = ended.err().map_or_else(|| "without a word".into(), |e| format!("{e:#}"));
     let (mut world, id) = (here.lock(), here.id);
     let now = world.now_ms();

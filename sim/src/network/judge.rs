@@ -16,7 +16,7 @@ use super::proxy::{Version, process};
 use super::replica::{Replica, ReplicaId, SHAKEN_MS};
 use super::world::World;
 use super::{STATE_DIR, manifest};
-use crate::swarm::judge::{Broken, Scene, alarm, judge};
+use crate::swarm::judge::{Blame, Broken, Scene, alarm, judge};
 
 /// For how long a server is in maintenance before it is deleted, in milliseconds.
 const DRAIN_MS: u64 = 1_000;
@@ -112,8 +112,17 @@ impl World {
             shaken_ms: SHAKEN_MS.max(unknown),
             delayed_ms: SHAKEN_MS.max(unknown),
             bereft_at: None,
+            may_wait: self.may_wait(id),
         };
-        for what in judge(&scene)? {
+        let told = judge(&scene).map_err(|broken| {
+            // Whoever else is late is so for others' reloads.
+            let property = match (broken.blame, scene.may_wait.is_empty()) {
+                (Blame::Delay, false) => "L10",
+                _ => broken.property,
+            };
+            Broken { property, ..broken }
+        });
+        for what in told? {
             self.sometimes(what);
         }
         alarm(self.canary)?;

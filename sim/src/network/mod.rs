@@ -6,8 +6,8 @@
 //! [`world`] has what is simulated: the API server ([`api`]) speaks the HTTP of lists and watches, and
 //! for each [`replica`] HAProxy ([`proxy`]) its runtime and master CLI, the disk is [`files`], and what
 //! a power loss leaves of it [`power`]. [`ports`] hands them to
-//! tidegate through its seams. [`judge`] has the promises of each replica, [`writers`] those about what
-//! is written to the API server, [`manifest`] the objects, [`outcomes`] what a run amounts to,
+//! tidegate through its seams. [`judge`] has the promises of each replica, [`reloads`] those about how often it is
+//! reloaded, [`writers`] those about what is written to the API server, [`manifest`] the objects, [`outcomes`] what a run amounts to,
 //! [`shrink`] makes a failing schedule small, [`cli`] its part of the command line.
 
 pub mod api;
@@ -23,6 +23,7 @@ pub mod outcomes;
 pub mod ports;
 pub mod power;
 pub mod proxy;
+pub mod reloads;
 pub mod replica;
 pub mod run;
 pub mod schedule;

@@ -5,7 +5,7 @@
 //! what the replica was told. Not here: what requests to it meet (`judge`), and what it writes to
 //! the API server (`writers`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -103,6 +103,8 @@ pub struct Replica {
     /// Whether tidegate was ready with everything listed, in this life or before: what HAProxy then
     /// serves from its files counts as well.
     pub was_ready: bool,
+    /// When tidegate asked for reloads, in this life.
+    pub reloads: VecDeque<u64>,
     /// How many times HAProxy carried out each command that changes it, in words.
     pub carried_out: BTreeMap<String, u64>,
     /// Since when servers are in maintenance, by worker, backend and name.
@@ -128,6 +130,7 @@ impl Replica {
             clock_s: 0,
             listed: BTreeSet::new(),
             was_ready: false,
+            reloads: VecDeque::new(),
             carried_out: BTreeMap::new(),
             left: BTreeMap::new(),
         }

@@ -57,7 +57,7 @@ pub fn run(schedule: &Schedule, traces: bool) -> Outcomes {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     line_up();
     let disks: Vec<Disk> = (0..schedule.replicas).map(|_| disk()).collect();
-    let settings = settings(ReplicaId::default(), schedule.hard_stop_s);
+    let settings = settings(ReplicaId::default(), schedule);
     let world: Shared = Arc::new(Mutex::new(World::new(schedule, &settings, &disks, traces)));
     let mut run = Run {
         sim: network(schedule, &world, &disks),
@@ -191,6 +191,7 @@ impl Run {
         let mut world = lock(&self.world);
         let replica = world.at(id);
         replica.listed.clear();
+        replica.reloads.clear();
         replica.hide(now, now + after_ms + 20_000);
         replica.shake("controller-dies", now + after_ms + 25_000);
         if now < replica.armed.hang_until_ms {

@@ -12,6 +12,9 @@ use crate::swarm::schedule::{self as tier0, What};
 /// An old worker ends at the latest after so many seconds, where a schedule says nothing.
 const HARD_STOP_S: u32 = 1_800;
 
+/// Reloads in a minute, where a schedule says nothing.
+const RELOADS: u32 = 60;
+
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
@@ -29,6 +32,8 @@ pub struct Schedule {
     pub streaming: bool,
     /// An old worker ends at the latest after so many seconds (`--hard-stop-after`).
     pub hard_stop_s: u32,
+    /// Reloads that changes may cause in a minute (`--reloads-per-minute`).
+    pub reloads_per_minute: u32,
     /// What happens.
     pub entries: Vec<Entry>,
 }
@@ -149,6 +154,7 @@ impl Schedule {
             page_max: 500,
             streaming: true,
             hard_stop_s: HARD_STOP_S,
+            reloads_per_minute: RELOADS,
             entries: Vec::new(),
         }
     }
@@ -164,6 +170,7 @@ impl Schedule {
             page_max,
             streaming,
             hard_stop_s,
+            reloads_per_minute,
             entries,
         } = self;
         let mut text = String::new();
@@ -182,6 +189,9 @@ impl Schedule {
         }
         if *hard_stop_s != HARD_STOP_S {
             let _ = writeln!(text, "hard-stop {hard_stop_s}");
+        }
+        if *reloads_per_minute != RELOADS {
+            let _ = writeln!(text, "reloads {reloads_per_minute}");
         }
         for entry in entries {
             let _ = writeln!(text, "{entry}");
@@ -222,6 +232,9 @@ impl Schedule {
                 Some(("hard-stop", text)) => {
                     schedule.hard_stop_s = text.parse().map_err(|_| bad())?;
                 }
+                Some(("reloads", text)) => {
+                    schedule.reloads_per_minute = text.parse().map_err(|_| bad())?;
+                }
                 Some(("streaming", text)) => schedule.streaming = number(text)? > 0,
                 _ => schedule.entries.push(line.parse()?),
             }
@@ -248,6 +261,7 @@ mod tests {
             page_max: 2,
             replicas: 2,
             hard_stop_s: 30,
+            reloads_per_minute: 9,
             ..Schedule::new(Version::V26, 9)
         };
         let faults = Fault::ALL.into_iter().map(|fault| {

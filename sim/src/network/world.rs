@@ -24,6 +24,7 @@ use super::manifest;
 use super::outcomes::Outcomes;
 use super::proxy::answers::DENIED;
 use super::proxy::process::Site;
+use super::reloads::Changes;
 use super::replica::{Replica, ReplicaId};
 use super::schedule::Schedule;
 use super::writers::Writers;
@@ -95,6 +96,10 @@ pub struct World {
     stored_ms: u64,
     /// An old worker ends at the latest after so long, in milliseconds.
     pub(super) hard_stop_ms: u64,
+    /// Reloads in a minute.
+    pub(super) reloads_per_minute: u32,
+    /// What changed lately.
+    pub(super) changes: Changes,
     vault: Vault,
 }
 
@@ -129,6 +134,8 @@ impl World {
             begun: 0,
             traces,
             stored_ms: 0,
+            reloads_per_minute: schedule.reloads_per_minute,
+            changes: Changes::default(),
             hard_stop_ms: u64::from(schedule.hard_stop_s) * 1000,
             vault,
         }
@@ -328,6 +335,7 @@ impl World {
             }
         }
         self.cluster.tell(now, &object);
+        self.changes.note(&object, now);
         if !self.api.is_replaced() {
             self.api.changed.notify_waiters();
         }

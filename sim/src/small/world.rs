@@ -155,6 +155,8 @@ pub fn settings() -> Settings {
     settings.delays.drain_ms = 1_000;
     settings.delays.retry_ms = 1_000;
     settings.delays.audit_ms = 0;
+    // Time is as long as anybody waits for.
+    settings.limits.reloads_per_minute = 0;
     settings
 }
 

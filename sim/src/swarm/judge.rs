@@ -137,11 +137,19 @@ pub struct Scene<'a> {
     /// When the last life ended whose successor began while nothing was told, and has not had the
     /// time yet to bring about what it heard then.
     pub bereft_at: Option<u64>,
+    /// Hosts whose changes may wait for the next reload for longer, up to a minute.
+    pub may_wait: BTreeSet<String>,
 }
 
+/// A turn at reloads comes after a minute at the latest, in milliseconds.
+const TURN_MS: u64 = 60_000;
+
 impl Scene<'_> {
-    /// What was told before then must have had effect by now.
-    fn since(&self) -> u64 {
+    /// What was told about a host before then must have had effect by now.
+    fn since(&self, host: &str) -> u64 {
+        if self.may_wait.contains(host) {
+            return self.now.saturating_sub(TURN_MS + self.delayed_ms.max(self.bound_ms));
+        }
         let (from, span) = match (self.bereft_at, self.is_calm && !self.is_blind) {
             // What a life was told died with it, and who knows what was in its way.
             (Some(at), _) => (at.min(self.now), self.delayed_ms),
@@ -196,6 +204,7 @@ pub fn look(run: &mut Run<'_>) -> Verdict {
         shaken_ms: SHAKEN_MS,
         delayed_ms,
         bereft_at: bereft.map(|(at, _)| at),
+        may_wait: BTreeSet::new(),
     };
     for what in judge(&scene)? {
         run.sometimes(what);
@@ -246,7 +255,7 @@ fn served(scene: &Scene<'_>, host: &str, answer: &Answer, alive: &BTreeSet<Socke
     if matches!(answer, Answer::Servers(_)) || scene.is_destroyed {
         return Ok(());
     }
-    let since = scene.since();
+    let since = scene.since(host);
     let mut known: Option<BTreeSet<SocketAddr>> = None;
     for wanted in scene.cluster.wanted_since(host, since) {
         let Some(servers) = wants(wanted) else { return Ok(()) };
@@ -280,7 +289,7 @@ fn drained(
     alive: &BTreeSet<SocketAddr>,
 ) -> Verdict {
     let Answer::Servers(servers) = answer else { return Ok(()) };
-    let since = scene.since();
+    let since = scene.since(host);
     if !scene.is_calm || since == 0 {
         return Ok(());
     }
@@ -305,7 +314,7 @@ fn drained(
 /// S4, S5: never a pod of a Service that no state in force said, whatever was at its address before.
 fn routed(scene: &Scene<'_>, host: &str, answer: &Answer) -> Result<Option<&'static str>, Broken> {
     let Answer::Servers(servers) = answer else { return Ok(None) };
-    let since = scene.since();
+    let since = scene.since(host);
     let (mut allowed, mut services) = (BTreeSet::new(), BTreeSet::new());
     for wanted in scene.cluster.wanted_since(host, since) {
         allowed.extend(wants(wanted).into_iter().flatten().copied());
@@ -346,7 +355,7 @@ fn guarded(scene: &Scene<'_>, host: &str, answer: &Answer) -> Verdict {
 
 /// S19: the host's certificate, and never the default one in between.
 fn presented(scene: &Scene<'_>, host: &str) -> Verdict {
-    let since = scene.since();
+    let since = scene.since(host);
     if scene.is_destroyed || since == 0 {
         return Ok(());
     }

@@ -208,6 +208,10 @@ pub struct LimitArgs {
     /// New backends in one change beyond which a reload disturbs traffic less
     #[arg(long, value_name = "COUNT", default_value_t = 4_000)]
     pub backends_per_plan_max: u32,
+    /// Reloads of HAProxy that changes cause in a minute, of which one namespace may cause a third: so
+    /// many at once, and then one after the other; 0 for no bound
+    #[arg(long, value_name = "COUNT", env = "TIDEGATE_RELOADS_PER_MINUTE", default_value_t = 60)]
+    pub reloads_per_minute: u32,
 }
 
 /// Delays.
@@ -415,6 +419,7 @@ impl LimitArgs {
             path_bytes_max,
             commands_per_action_max,
             backends_per_plan_max,
+            reloads_per_minute,
         } = self;
         Limits {
             paths_per_ingress_max,
@@ -423,6 +428,7 @@ impl LimitArgs {
             path_bytes_max,
             commands_per_action_max,
             backends_per_plan_max,
+            reloads_per_minute,
         }
     }
 }

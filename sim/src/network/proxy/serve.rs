@@ -284,7 +284,11 @@ async fn reload(here: &Here, stream: &mut TcpStream) -> io::Result<Option<String
         Some((master.pid, replica.site.version, slow, lost))
     });
     let Some((pid, version, slow, lost)) = asked else { return Ok(None) };
-    here.lock().out.reloads += 1;
+    {
+        let mut world = here.lock();
+        world.out.reloads += 1;
+        world.asked_to_reload(here.id);
+    }
     if version == Version::V26 || lost {
         // 2.6 says nothing, and its master re-executes itself.
         stream.shutdown().await?;
