@@ -11,12 +11,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use tidegate_sim::swarm::generate;
 use tidegate_sim::swarm::run::{named_chain, run, try_alarm};
 use tidegate_sim::swarm::scenario::SCENARIOS;
 use tidegate_sim::swarm::schedule::{from_text, to_text};
 use tidegate_sim::swarm::shrink::shrink;
-use tidegate_sim::swarm::tier;
+use tidegate_sim::swarm::{cells, generate, tier};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -67,15 +66,15 @@ fn promises_hold_through_changes_and_faults() {
         }
     });
     let (ms, steps, judged) = sum.into_inner().unwrap();
-    let (sometimes, cells) = seen.into_inner().unwrap();
+    let (sometimes, reached) = seen.into_inner().unwrap();
     let failed = failed.into_inner().unwrap();
+    let covered = cells::table().covered(reached);
     let share = 100.0 * judged.0 as f64 / judged.1.max(1) as f64;
     tell(&format!(
         "schedules: {} runs, {:.0} simulated hours, {steps} steps, {share:.1} % of request time \
-         judged, {} cells of fault, phase and promise, {:.1?}",
+         judged, {covered} of fault, phase and promise, {:.1?}",
         seeds * 3,
         ms as f64 / 3_600_000.0,
-        cells.len(),
         begin.elapsed()
     ));
     for (what, count) in &sometimes {
@@ -100,6 +99,7 @@ fn promises_hold_through_changes_and_faults() {
         ];
         let missing: Vec<_> = wanted.iter().filter(|w| !sometimes.contains_key(**w)).collect();
         assert!(missing.is_empty(), "never reached: {missing:?}");
+        assert!(covered.is_whole(), "{covered}\n{}", covered.words());
     }
 }
 

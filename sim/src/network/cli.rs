@@ -5,20 +5,25 @@
 //! through it; more processors are used by more processes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::cells::covered;
 use super::generate;
+use super::occasions;
 use super::outcomes::Outcomes;
 use super::run::{run, try_alarm};
 use super::schedule::Schedule;
 use super::shrink::shrink;
-use crate::regressions;
+use crate::regressions::{self, file};
 use crate::swarm::timeline;
+
+/// Runs that it may take at most to make a failure small.
+const SHRINK_RUNS: u64 = 60;
 
 /// What several runs amount to.
 #[derive(Default, Serialize, Deserialize)]
@@ -41,8 +46,8 @@ pub struct Sum {
     pub cells: BTreeSet<(String, String, String)>,
     /// Hash over the steps of each seed, in hex.
     pub chains: BTreeMap<u64, String>,
-    /// What failed: seed and schedule.
-    pub failed: BTreeMap<u64, String>,
+    /// What failed: name and schedule.
+    pub failed: BTreeMap<String, String>,
 }
 
 impl Sum {
@@ -61,8 +66,36 @@ impl Sum {
         self.cells.extend(cells.map(|(a, b, c)| (a.to_string(), b.to_string(), c.to_string())));
     }
 
+    /// Adds a run of a schedule that has this name; a failure is made small.
+    fn judge(
+        &mut self,
+        name: &str,
+        about: &str,
+        schedule: &Schedule,
+        out: &Outcomes,
+        shrink_runs: u64,
+    ) {
+        if let Some(broken) = &out.broken {
+            let cut = super::shrink::until(schedule, out.simulated_ms);
+            let small = shrink(&cut, shrink_runs);
+            let small = small.map_or_else(|| schedule.clone(), |(small, _)| small);
+            self.failed.insert(name.to_owned(), small.to_text(&format!("{about}\n{broken}")));
+        }
+        self.add(out);
+    }
+
+    /// Stores what failed in that folder.
+    fn store(&self, failures: &Path) -> Result<(), String> {
+        let store = || -> std::io::Result<()> {
+            std::fs::create_dir_all(failures)?;
+            let mut failed = self.failed.iter();
+            failed.try_for_each(|(name, text)| std::fs::write(file(failures, name), text))
+        };
+        store().map_err(|error| format!("{}: {error}", failures.display()))
+    }
+
     /// Adds other runs.
-    fn merge(&mut self, other: Sum) {
+    pub fn merge(&mut self, other: Sum) {
         self.runs += other.runs;
         self.simulated_ms += other.simulated_ms;
         self.steps += other.steps;
@@ -135,12 +168,13 @@ fn many(from: u64, seeds: u64, shrink_runs: u64, mut told: impl FnMut(&Sum)) -> 
     for seed in from..from + seeds {
         let schedule = generate::schedule(seed);
         let out = run(&schedule, false);
-        if let Some(broken) = &out.broken {
-            let cut = super::shrink::until(&schedule, out.simulated_ms);
-            let small = shrink(&cut, shrink_runs).map_or(schedule, |(small, _)| small);
-            sum.failed.insert(seed, small.to_text(&format!("seed {seed}\n{broken}")));
-        }
-        sum.add(&out);
+        sum.judge(
+            &format!("network-{seed}"),
+            &format!("seed {seed}"),
+            &schedule,
+            &out,
+            shrink_runs,
+        );
         sum.chains.insert(seed, format!("{:032x}", out.chain));
         told(&sum);
     }
@@ -187,7 +221,8 @@ struct Told {
     sum: Sum,
 }
 
-/// Runs many seeds, stores failures and prints the sum. Whether none failed.
+/// Runs many seeds, stores failures and prints the sum. Whether none failed, and, where that is asked
+/// for, whether all was judged under each fault.
 ///
 /// # Errors
 /// When a failure cannot be stored.
@@ -197,15 +232,20 @@ pub fn swarm(
     seeds: u64,
     jobs: u64,
     failures: &Path,
+    every_cell: bool,
 ) -> Result<bool, String> {
     let begin = Instant::now();
-    let sum = if jobs > 1 {
+    let mut sum = if jobs > 1 {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         apart(&program, from, seeds, jobs, failures)?
     } else {
         here(json, from, seeds, failures)?
     };
+    if every_cell {
+        sum.merge(on_occasions(failures)?);
+    }
     let seconds = begin.elapsed().as_secs_f64();
+    let covered = covered(&sum.cells);
     if json {
         println!(
             "{}",
@@ -213,21 +253,22 @@ pub fn swarm(
                 "runs": sum.runs, "failed": sum.failed.len(),
                 "simulated_hours": sum.simulated_ms as f64 / 3_600_000.0,
                 "steps": sum.steps, "commands": sum.commands, "reloads": sum.reloads,
-                "judged_percent": sum.judged_percent(), "cells": sum.cells.len(),
+                "judged_percent": sum.judged_percent(), "cells": covered.reached(), "fair_cells": covered.fair,
                 "seconds": seconds, "sum": sum,
             })
         );
     } else {
         print!("{}", words(&sum, failures, seconds));
+        print!("{}", if every_cell { covered.words() } else { String::new() });
     }
-    Ok(sum.failed.is_empty())
+    Ok(sum.failed.is_empty() && (covered.is_whole() || !every_cell))
 }
 
 /// Runs many seeds in this process, and stores failures.
 fn here(quiet: bool, from: u64, seeds: u64, failures: &Path) -> Result<Sum, String> {
     let begin = Instant::now();
     try_alarm(&generate::schedule(from))?;
-    let sum = many(from, seeds, 60, |sum| {
+    let sum = many(from, seeds, SHRINK_RUNS, |sum| {
         if sum.runs % 5 == 0 && !quiet {
             eprintln!(
                 "{} of {seeds} runs, {} failed, {:.0?}",
@@ -237,33 +278,38 @@ fn here(quiet: bool, from: u64, seeds: u64, failures: &Path) -> Result<Sum, Stri
             );
         }
     });
-    for (seed, text) in &sum.failed {
-        let store = || -> std::io::Result<()> {
-            std::fs::create_dir_all(failures)?;
-            std::fs::write(stored(failures, *seed), text)
-        };
-        store().map_err(|e| format!("{}: {e}", failures.display()))?;
-    }
+    sum.store(failures)?;
     Ok(sum)
 }
 
-/// The file of a seed that failed.
-fn stored(failures: &Path, seed: u64) -> PathBuf {
-    regressions::file(failures, &format!("network-{seed}"))
+/// Goes through the schedules that seeds seldom come upon, and stores failures.
+///
+/// # Errors
+/// When a failure cannot be stored.
+pub fn on_occasions(failures: &Path) -> Result<Sum, String> {
+    let mut sum = Sum::default();
+    for (fault, schedule) in occasions::all() {
+        let about = format!("occasion: {fault} while HAProxy reloads");
+        let out = run(&schedule, false);
+        sum.judge(&format!("occasion-{fault}"), &about, &schedule, &out, SHRINK_RUNS);
+    }
+    sum.store(failures)?;
+    Ok(sum)
 }
 
 /// The sum for people; failures were stored in that folder.
 #[must_use]
 pub fn words(sum: &Sum, failures: &Path, seconds: f64) -> String {
+    let covered = covered(&sum.cells);
     let mut text = String::new();
-    for (seed, schedule) in &sum.failed {
-        let stored = regressions::stored(&stored(failures, *seed));
-        text.push_str(&format!("seed {seed}:\n{schedule}{stored}\n"));
+    for (name, schedule) in &sum.failed {
+        let stored = regressions::stored(&file(failures, name));
+        text.push_str(&format!("{name}:\n{schedule}{stored}\n"));
     }
     text.push_str(&format!(
         "{:>8} runs, {} failed\n{:>8.1} simulated hours in {seconds:.1} s: {:.0} simulated seconds \
          per second\n{:>8} steps, {} commands, {} reloads\n{:>8.1} % of request time judged\n{:>8} \
-         cells of fault, phase and promise\n",
+         of {} fair cells of fault, phase and promise judged\n",
         sum.runs,
         sum.failed.len(),
         sum.simulated_ms as f64 / 3_600_000.0,
@@ -272,7 +318,8 @@ pub fn words(sum: &Sum, failures: &Path, seconds: f64) -> String {
         sum.commands,
         sum.reloads,
         sum.judged_percent(),
-        sum.cells.len(),
+        covered.reached(),
+        covered.fair,
     ));
     for (what, count) in &sum.sometimes {
         text.push_str(&format!("{count:>8} times {what}\n"));

@@ -14,11 +14,11 @@ use crate::swarm::changes::{Changes, HOSTS};
 const REUSE_MS: u64 = 1_500;
 /// All is quiet after so long without changes or faults: retries come at most a minute apart, and a
 /// connection on which nothing comes is given up after 75 seconds.
-const REST_MS: u64 = 220_000;
+pub(super) const REST_MS: u64 = 220_000;
 /// An operator accepts deletions so long after the last fault, when all lists are made again.
-const ACCEPT_MS: u64 = 150_000;
+pub(super) const ACCEPT_MS: u64 = 150_000;
 /// The same when no fault was near.
-const CALM_MS: u64 = 70_000;
+pub(super) const CALM_MS: u64 = 70_000;
 
 /// A request lasts for so long at most, in milliseconds: it ends, and what waited for it is deleted,
 /// before all is to be quiet.
@@ -44,7 +44,7 @@ impl Plan {
 }
 
 /// A fault with numbers.
-fn fault(dice: &mut Dice, kind: Fault) -> Fault {
+pub(super) fn fault(dice: &mut Dice, kind: Fault) -> Fault {
     let ms = |dice: &mut Dice, low, high| dice.between(low, high) as u32;
     match kind {
         Fault::Partition(_) | Fault::Silent(_) => kind.with(ms(dice, 100, 30_000), 0),

@@ -25,7 +25,7 @@ const BOUND_MS: u64 = 600;
 /// The same where a change may need a reload, checked ahead.
 const BOUND_RELOAD_MS: u64 = 3_000;
 /// Faults that delay what is told from having effect.
-const DELAYING: &[&str] = &[
+pub(super) const DELAYING: &[&str] = &[
     "lose-commands",
     "cut-answer",
     "hang",
@@ -60,9 +60,13 @@ const HOLDING: &[&str] = &[
     "power-cut",
 ];
 /// Faults that may take away what a request needs.
-const DESTROYING: &[&str] = &["worker-dies", "tamper", "power-cut"];
+pub(super) const DESTROYING: &[&str] = &["worker-dies", "tamper", "power-cut"];
 /// Faults after which a worker has what the files say, which may be some seconds old.
-const RETURNING: &[&str] = &["worker-dies", "power-cut", "foreign-reload"];
+pub(super) const RETURNING: &[&str] = &["worker-dies", "power-cut", "foreign-reload"];
+/// Phase: all must be quiet.
+pub(super) const AT_REST: &str = "at rest";
+/// Promises that are judged at rest, S13 where nothing was to be changed.
+pub(super) const REST: &[&str] = &["L1", "L5", "L9", "S13", "S18", "S28"];
 
 impl World {
     /// Judges what requests to a replica meet now.
@@ -114,6 +118,7 @@ impl World {
             bereft_at: None,
             may_wait: self.may_wait(id),
         };
+        let promises = scene.promises();
         let told = judge(&scene).map_err(|broken| {
             // Whoever else is late is so for others' reloads.
             let property = match (broken.blame, scene.may_wait.is_empty()) {
@@ -126,17 +131,36 @@ impl World {
             self.sometimes(what);
         }
         alarm(self.canary)?;
-        self.cell(id, &["S1", "S2", "S4", "S19", "S29"]);
+        self.cell(id, &promises);
         Ok(())
     }
 
     /// Notes what was judged of a replica while which faults could show.
-    pub(super) fn cell(&mut self, id: ReplicaId, promises: &[&'static str]) {
+    fn cell(&mut self, id: ReplicaId, promises: &[&'static str]) {
+        let phase = self.of(id).phase(self.now_ms());
+        self.cell_in(id, phase, promises);
+    }
+
+    /// The same in a phase of its own.
+    pub(super) fn cell_in(
+        &mut self,
+        id: ReplicaId,
+        phase: &'static str,
+        promises: &[&'static str],
+    ) {
         let now = self.now_ms();
         let replica = &self.replicas[id.0];
-        let phase = replica.phase(now);
         for fault in replica.shaking(now) {
             self.out.cells.extend(promises.iter().map(|promise| (fault, phase, *promise)));
+        }
+    }
+
+    /// Notes what was judged of a replica at rest, after which faults.
+    fn rested(&mut self, id: ReplicaId, was_still: bool) {
+        let is_judged = |promise: &&&str| was_still || **promise != "S13";
+        for fault in std::mem::take(&mut self.at(id).shown) {
+            let promises = REST.iter().filter(is_judged);
+            self.out.cells.extend(promises.map(|promise| (fault, AT_REST, *promise)));
         }
     }
 
@@ -155,13 +179,13 @@ impl World {
 
     /// All must be quiet and as wanted.
     pub fn quiet(&mut self) {
-        self.still = false;
+        let was_still = std::mem::replace(&mut self.still, false);
         for id in self.ids() {
             match self.at_rest(id) {
                 Ok(()) => {
                     let replica = self.at(id);
                     replica.frozen = replica.site.serving().map(|worker| worker.memory.clone());
-                    self.cell(id, &["L1", "S13", "S18", "S28"]);
+                    self.rested(id, was_still);
                 }
                 Err(broken) => self.broke_at(id, broken),
             }

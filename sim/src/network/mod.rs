@@ -1,16 +1,19 @@
 //! Tier 1: tidegate as it is, with its real adapters, on a simulated network with a simulated API
 //! server, HAProxy, disk and clock.
 //!
-//! [`schedule`] is what happens, [`generate`] makes schedules from seeds, [`run`] goes through one and
+//! [`schedule`] is what happens, [`generate`] makes schedules from seeds, [`occasions`] those that seeds
+//! seldom come upon, [`run`] goes through one and
 //! [`faults`] does what it says, on the [`hosts`] of a network.
 //! [`world`] has what is simulated: the API server ([`api`]) speaks the HTTP of lists and watches, and
 //! for each [`replica`] HAProxy ([`proxy`]) its runtime and master CLI, the disk is [`files`], and what
 //! a power loss leaves of it [`power`]. [`ports`] hands them to
-//! tidegate through its seams. [`judge`] has the promises of each replica, [`reloads`] those about how often it is
-//! reloaded, [`writers`] those about what is written to the API server, [`manifest`] the objects, [`outcomes`] what a run amounts to,
+//! tidegate through its seams. [`judge`] has the promises of each replica, [`reloads`] those about how
+//! often it is reloaded, [`writers`] those about what is written to the API server, [`cells`] which of
+//! them must be judged under which fault, [`manifest`] the objects, [`outcomes`] what a run amounts to,
 //! [`shrink`] makes a failing schedule small, [`cli`] its part of the command line.
 
 pub mod api;
+pub mod cells;
 pub mod cli;
 pub mod fault;
 pub mod faults;
@@ -19,6 +22,7 @@ pub mod generate;
 pub mod hosts;
 pub mod judge;
 pub mod manifest;
+pub mod occasions;
 pub mod outcomes;
 pub mod ports;
 pub mod power;

@@ -16,6 +16,13 @@ use crate::model::haproxy::Haproxy;
 /// How long a fault may show that waited for its occasion, in milliseconds.
 pub const SHAKEN_MS: u64 = 20_000;
 
+/// Phase: HAProxy starts, or reloads.
+pub const RELOADING: &str = "HAProxy starts or reloads";
+/// Phase: it is not certain what tidegate was told.
+pub const BLIND: &str = "blind";
+/// Phase: none of these.
+pub const SERVED: &str = "served";
+
 /// Which replica: 0, or 1 where there are two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReplicaId(pub usize);
@@ -88,6 +95,8 @@ pub struct Replica {
     pub frozen: Option<Haproxy>,
     /// Until when each kind of fault may show.
     pub shaken: BTreeMap<&'static str, u64>,
+    /// Kinds of faults that may have shown since all was quiet last.
+    pub shown: BTreeSet<&'static str>,
     /// Since when and until when it is not certain what tidegate was told.
     pub blind: (u64, u64),
     /// When HAProxy was reloaded last.
@@ -123,6 +132,7 @@ impl Replica {
             late_until_ms: 0,
             frozen: None,
             shaken: BTreeMap::new(),
+            shown: BTreeSet::new(),
             blind: (0, 0),
             reloaded_ms: 0,
             served_ms: 0,
@@ -152,6 +162,7 @@ impl Replica {
     pub fn shake(&mut self, name: &'static str, until_ms: u64) {
         let known = self.shaken.entry(name).or_insert(0);
         *known = until_ms.max(*known);
+        self.shown.insert(name);
     }
 
     /// A fault that waited for its occasion happens now, and may show from here on.
@@ -193,11 +204,11 @@ impl Replica {
     #[must_use]
     pub fn phase(&self, now: u64) -> &'static str {
         if self.site.master.as_ref().is_none_or(|master| master.busy) {
-            "HAProxy starts or reloads"
+            RELOADING
         } else if self.is_blind(now) {
-            "blind"
+            BLIND
         } else {
-            "served"
+            SERVED
         }
     }
 }

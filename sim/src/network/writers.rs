@@ -28,6 +28,9 @@ const SETTLED_MS: u64 = TERM_MS + 2 * 2_400 + EFFECT_MS + 8_000;
 /// in milliseconds.
 const HEARD_MS: u64 = 200;
 
+/// Phase: something is written to the API server, whatever HAProxy does meanwhile.
+pub(super) const WRITTEN: &str = "written";
+
 /// Namespace and name of an object.
 type Key = (String, String);
 
@@ -84,7 +87,7 @@ impl World {
         // What the network kept for longer than the margin of a term nobody can take back.
         let is_late = now < self.of(id).late_until_ms;
         if holder == Some(id) && now <= renewed_ms + TERM_MS {
-            self.cell(id, &["S17"]);
+            self.cell_in(id, WRITTEN, &["S17"]);
         } else if is_late {
             self.sometimes("the network delivered a write after its term");
         } else if now >= unsure_until_ms {
@@ -122,7 +125,7 @@ impl World {
         let Some(before) = before else { return Ok(()) };
         self.note_at(id, "faults", || "leads".to_owned());
         self.sometimes("another replica came to lead");
-        self.cell(before, &["S17"]);
+        self.cell_in(before, WRITTEN, &["S17"]);
         if is_sure && ago < TERM_MS {
             let why = format!("it takes the Lease that {} renewed {ago} ms ago", before.identity());
             return Err(Broken::new("S17", why));

@@ -45,6 +45,11 @@ impl Plan {
     }
 }
 
+/// The names of all faults.
+pub(super) fn faults() -> Vec<&'static str> {
+    (0..FAULTS).map(|kind| fault(&mut Dice::new(0, "names"), kind).name()).collect()
+}
+
 /// A schedule of about half an hour.
 #[must_use]
 pub fn schedule(seed: u64) -> Vec<Entry> {

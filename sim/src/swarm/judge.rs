@@ -23,7 +23,7 @@ const BOUND_MS: u64 = 300;
 /// The same after a fault, which a delay of retries may follow.
 const SHAKEN_MS: u64 = 15_000;
 /// Faults that may delay what is told from having effect.
-const DELAYING: &[&str] = &[
+pub(super) const DELAYING: &[&str] = &[
     "lose-commands",
     "lose-files",
     "refuse-command",
@@ -35,7 +35,19 @@ const DELAYING: &[&str] = &[
     "tamper",
 ];
 /// Faults that may take away what a request needs.
-const DESTROYING: &[&str] = &["worker-dies", "tamper"];
+pub(super) const DESTROYING: &[&str] = &["worker-dies", "tamper"];
+/// Phase: nothing is under way.
+pub(super) const IDLE: &str = "idle";
+/// Phase: runtime commands are under way.
+pub(super) const COMMANDS: &str = "commands";
+/// Phase: a save, check or reload is under way.
+pub(super) const FILES: &str = "files";
+/// Phase: both.
+pub(super) const WORK: &str = "commands and files";
+/// Phase: all must be quiet.
+pub(super) const AT_REST: &str = "at rest";
+/// Promises that are judged at rest.
+pub(super) const REST: &[&str] = &["L1", "S13", "S15", "S28"];
 
 /// Who is to blame, by what a controller that did nothing would have done (frozen), and one that
 /// knows everything at once (ideal).
@@ -158,6 +170,20 @@ impl Scene<'_> {
         };
         from.saturating_sub(span)
     }
+
+    /// The promises that are judged now.
+    #[must_use]
+    pub fn promises(&self) -> Vec<&'static str> {
+        let is_known = !(self.has_returned || self.cluster.stale || self.is_blind);
+        let all = [
+            ("S1", !self.is_destroyed),
+            ("S2", self.is_calm),
+            ("S4", is_known),
+            ("S19", !self.is_destroyed),
+            ("S29", true),
+        ];
+        all.into_iter().filter(|(_, is_judged)| *is_judged).map(|(promise, _)| promise).collect()
+    }
 }
 
 /// What every host's requests and handshakes meet now. Gives situations worth counting.
@@ -206,11 +232,12 @@ pub fn look(run: &mut Run<'_>) -> Verdict {
         bereft_at: bereft.map(|(at, _)| at),
         may_wait: BTreeSet::new(),
     };
+    let promises = scene.promises();
     for what in judge(&scene)? {
         run.sometimes(what);
     }
     alarm(run.canary)?;
-    for promise in ["S1", "S2", "S4", "S19", "S29"] {
+    for promise in promises {
         cell(run, promise);
     }
     Ok(())
@@ -230,10 +257,10 @@ pub fn alarm(is_judged: bool) -> Result<(), Broken> {
 
 fn cell(run: &mut Run<'_>, promise: &'static str) {
     let phase = match (run.is_busy(Lane::Runtime), run.is_busy(Lane::Files)) {
-        (true, true) => "commands and files",
-        (true, false) => "commands",
-        (false, true) => "files",
-        (false, false) => "idle",
+        (true, true) => WORK,
+        (true, false) => COMMANDS,
+        (false, true) => FILES,
+        (false, false) => IDLE,
     };
     let now = run.now;
     let faults: Vec<&'static str> =
@@ -447,8 +474,8 @@ pub fn quiet(run: &mut Run<'_>) -> Verdict {
     }
     run.frozen = Some(worker.memory);
     run.sometimes("all was quiet");
-    for promise in ["L1", "S13", "S15", "S28"] {
-        cell(run, promise);
+    for fault in std::mem::take(&mut run.shown) {
+        run.out.cells.extend(REST.iter().map(|promise| (fault, AT_REST, *promise)));
     }
     Ok(())
 }

@@ -3,8 +3,9 @@
 //!
 //! [`schedule`] is what happens, [`generate`] makes schedules from seeds, [`run`] goes through
 //! one, [`cluster`] knows what is true and what is wanted, [`judge`] has the promises, [`shrink`]
-//! makes a failing schedule small, [`timeline`] draws it, [`scenario`] has those of known failures.
+//! makes a failing schedule small, [`cells`] what must be judged under which fault, [`timeline`] draws it, [`scenario`] has those of known failures.
 
+pub mod cells;
 pub mod changes;
 pub mod cluster;
 pub mod generate;

@@ -36,6 +36,7 @@ impl Run<'_> {
         let until = self.now + lasts;
         let known = self.shaken.entry(fault.name()).or_insert(0);
         *known = until.max(*known);
+        self.shown.insert(fault.name());
     }
 
     pub(super) fn fault(&mut self, fault: Fault) -> Result<(), Broken> {

@@ -107,6 +107,8 @@ pub struct Run<'a> {
     pub now: u64,
     /// Until when each kind of fault may show.
     pub shaken: BTreeMap<&'static str, u64>,
+    /// Kinds of faults that may have shown since all was quiet last.
+    pub shown: BTreeSet<&'static str>,
     /// What is collected.
     pub out: Outcomes,
     /// Whether the promise that cannot be kept is judged.
@@ -143,6 +145,7 @@ pub fn run(entries: &[Entry], capabilities: &Capabilities, traces: bool) -> Outc
         frozen: None,
         now: 0,
         shaken: BTreeMap::new(),
+        shown: BTreeSet::new(),
         out: Outcomes::default(),
         canary: false,
         traces,

@@ -1,0 +1,126 @@
+//! The cells of tier 1: every fault, in every phase, with every promise judged in it, and which of them
+//! cannot be.
+//!
+//! Rules go by what a fault does, not by what faults there are: another fault is fair wherever nothing
+//! here says otherwise.
+
+use super::fault::Fault;
+use super::judge::{AT_REST, DELAYING, DESTROYING, REST, RETURNING};
+use super::replica::{BLIND, RELOADING, SERVED};
+use super::writers::WRITTEN;
+use crate::cells::{Covered, Table, Unfair};
+
+/// What is judged of requests and handshakes.
+const MOMENT: &[&str] = &["S1", "S2", "S4", "S19", "S29"];
+
+/// Why cells are unfair.
+const UNFAIR: &[Unfair] = &[
+    Unfair {
+        why: "it may take away what requests and handshakes need, so that they may fail",
+        is: |cell| DESTROYING.contains(&cell.fault) && ["S1", "S19"].contains(&cell.promise),
+    },
+    Unfair {
+        why: "it delays what was told from having effect, so that pods that went may be reached",
+        is: |cell| DELAYING.contains(&cell.fault) && cell.promise == "S2",
+    },
+    Unfair {
+        why: "HAProxy may have what the files say, which is some seconds old",
+        is: |cell| RETURNING.contains(&cell.fault) && cell.promise == "S4",
+    },
+    Unfair {
+        why: "nobody can know what was not told",
+        is: |cell| is_news(cell.promise) && (cell.phase == BLIND || keeps_news(cell.fault)),
+    },
+    Unfair {
+        why: "for as long as it shows it is not certain what was told",
+        is: |cell| cell.phase == SERVED && keeps_news(cell.fault),
+    },
+    Unfair {
+        why: "`still`, after which nothing may change, comes with other faults: seeds end with those",
+        is: |cell| cell.promise == "S13" && !ends_with(cell.fault),
+    },
+];
+
+/// Whether a promise is about what tidegate has heard of for certain.
+fn is_news(promise: &str) -> bool {
+    ["S2", "S4"].contains(&promise)
+}
+
+/// Whether it is not certain what a replica was told, for as long as this fault shows: those of the API
+/// server and of the link, but for those about writes, and those that only repeat.
+fn keeps_news(name: &str) -> bool {
+    let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
+    let is_of_api = fault.is_some_and(|fault| !fault.is_of_one());
+    let is_plain = ["lose-writes", "conflicts", "twice"].contains(&name);
+    (is_of_api && !is_plain) || ["partition", "delay"].contains(&name)
+}
+
+/// Whether schedules from seeds end with it, while nothing may change.
+fn ends_with(name: &str) -> bool {
+    ["expire", "controller-dies"].contains(&name)
+}
+
+/// All of them.
+#[must_use]
+pub fn table() -> Table {
+    Table {
+        faults: Fault::ALL.into_iter().map(Fault::name).collect(),
+        phases: &[
+            (RELOADING, MOMENT),
+            (BLIND, MOMENT),
+            (SERVED, MOMENT),
+            (WRITTEN, &["S17"]),
+            (AT_REST, REST),
+        ],
+        unfair: UNFAIR,
+    }
+}
+
+/// How much of it runs have reached.
+#[must_use]
+pub fn covered<'a>(cells: impl IntoIterator<Item = &'a (String, String, String)>) -> Covered {
+    let cells = cells.into_iter();
+    table().covered(cells.map(|(fault, phase, promise)| (&**fault, &**phase, &**promise)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cells::{Cell, idle};
+
+    fn all_fair() -> Vec<(String, String, String)> {
+        let table = table();
+        let fair = table.cells().filter(|cell| table.why(*cell).is_none());
+        let names = |Cell { fault, phase, promise }| (fault, phase, promise);
+        fair.map(names).map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())).collect()
+    }
+
+    #[test]
+    fn a_cell_that_is_made_empty_is_named() {
+        let mut cells = all_fair();
+        assert!(covered(&cells).is_whole());
+        let (fault, phase, promise) = cells.swap_remove(cells.len() / 2);
+        let words = covered(&cells).words();
+        assert_eq!(words, format!("never judged: {promise} after `{fault}`, phase `{phase}`\n"));
+    }
+
+    #[test]
+    fn a_rule_that_runs_contradict_is_wrong() {
+        let mut cells = all_fair();
+        cells.push(("tamper".to_owned(), SERVED.to_owned(), "S1".to_owned()));
+        let covered = covered(&cells);
+        assert_eq!(covered.wrong.len(), 1, "{covered:?}");
+        assert!(!covered.is_whole());
+    }
+
+    #[test]
+    fn each_rule_excludes_something_that_no_other_does() {
+        assert_eq!(idle(&table()), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn more_than_half_of_all_cells_are_fair() {
+        let (fair, all) = (all_fair().len(), table().cells().count());
+        assert!(fair * 2 > all, "{fair} of {all}");
+    }
+}
