@@ -139,7 +139,8 @@ impl Controller {
         let plan = self.plan();
         let collects = plan.commands.iter().all(|c| c.phase == plan::Phase::Collect);
         let effective = self.running.is_some() && collects;
-        step.effective = effective && plan.reasons.is_empty();
+        // A route that waits for its endpoints is not there yet.
+        step.effective = effective && plan.reasons.is_empty() && plan.unserved.is_empty();
         step.effective_but_static = effective && !plan.waits;
         if plan.commands.is_empty() {
             let reloads = matches!(self.files, Some(FilesFlight::Reload { .. }));

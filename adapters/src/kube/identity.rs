@@ -6,13 +6,40 @@
 //! revision that the store has not reached yet would wait in silence for it and miss everything
 //! until then.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::client::{Ask, Client};
 use super::failure::Failure;
 use super::frame::Items;
 use super::objects::uid;
 use super::resource;
 use super::target::Target;
+use parking_lot::Mutex;
 use tidegate_core::world::object::Kind;
+use tokio::time::Instant;
+
+/// How long a store that went back, or was exchanged, may do so again.
+const DOUBTED: Duration = Duration::from_secs(600);
+
+/// When a store was last seen to have gone back, or to be another one: what all watches share. A copy
+/// may have gone on by itself, and the right store may be back; then a revision of the one means
+/// something else in the other, and no watch is resumed from it.
+#[derive(Clone, Debug, Default)]
+pub struct Doubt(Arc<Mutex<Option<Instant>>>);
+
+impl Doubt {
+    /// A store was seen to have gone back.
+    pub fn rises(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    /// Whether that was lately.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        self.0.lock().is_some_and(|since| since.elapsed() < DOUBTED)
+    }
+}
 
 /// Name of the namespace that every cluster has from its first second to its last.
 pub const NAMESPACE: &str = "kube-system";

@@ -46,6 +46,7 @@ use crate::ports::Ports;
 use crate::vault::Vault;
 use client::{Client, Patience};
 use health::Health;
+use identity::Doubt;
 pub use meters::{Meters, Standing};
 use objects::Objects;
 use secrets::{Followed, SecretNames};
@@ -100,6 +101,7 @@ impl Cluster {
             events: events.clone(),
             seed: ports.seed,
             discovery: Arc::default(),
+            doubt: Doubt::default(),
         };
         let followed = Arc::new(Followed::new(remembered, Arc::clone(&vault)));
         let mut tasks = JoinSet::new();

@@ -4,7 +4,7 @@
 //! to the run loop. Streaming lists where the server offers them, otherwise pages
 //! ([`super::list`]); both are consistent reads. A list counts only when it is whole. A watch that
 //! ends or fails is resumed at the last version seen; only when the server no longer knows that
-//! version (410) a new list is made, and core compares it. What we are denied is not empty. Not
+//! version (410), or when the store went back lately, a new list is made, and core compares it. What we are denied is not empty. Not
 //! here: decoding.
 
 use std::future::Future;
@@ -22,7 +22,7 @@ use super::discovery::{Discovery, LOOK_AGAIN};
 use super::failure::Failure;
 use super::frame::{Frame, Lines};
 use super::health::{Channel, Health};
-use super::identity::{self, Store};
+use super::identity::{self, Doubt, Store};
 use super::meters::Meters;
 use super::target::{Sink, Target, Whole};
 use super::{list, resource};
@@ -68,6 +68,8 @@ pub struct Shared {
     pub seed: u64,
     /// Which custom resources are served.
     pub discovery: Arc<Discovery>,
+    /// Whether the store went back lately.
+    pub doubt: Doubt,
 }
 
 /// Why a stream ended.
@@ -305,8 +307,10 @@ impl<S: Sink> Watch<S> {
     async fn stream(&mut self) -> End {
         if let Some(version) = self.version.clone() {
             match self.goes_on(&version).await {
-                Ok(true) => {}
+                Ok(true) if !self.shared.doubt.lasts() => {}
+                Ok(true) => (self.version, self.reason) = (None, "went-back"),
                 Ok(false) => {
+                    self.shared.doubt.rises();
                     tracing::warn!(
                         watch = self.target.label(),
                         "the store went back: listing anew"

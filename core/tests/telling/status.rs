@@ -194,6 +194,7 @@ fn a_class_that_changes_hands_decides() {
     let mut late = (*class).clone();
     late.meta.name = Name::new("", "late");
     drive.upsert(Object::IngressClass(late.into()));
+    drive.pass(1_000);
     assert_eq!(written(&drive), ["a"]);
     drive.perform();
     // No longer ours: left as it is, whatever becomes of it.
@@ -218,6 +219,24 @@ fn a_status_waits_for_its_routes_but_not_for_long() {
 }
 
 #[test]
+fn a_status_waits_as_long_as_its_route_waits_for_endpoints() {
+    let mut drive = Drive::new(telling(fixed()), vec![]);
+    drive.upsert(of_ours("a", &[]));
+    drive.pass(499);
+    assert_eq!(written(&drive), [""; 0]);
+    drive.pass(1);
+    assert_eq!(written(&drive), ["a"], "it answers 503 from now on");
+
+    let mut drive = Drive::new(telling(fixed()), vec![]);
+    drive.upsert(of_ours("a", &[]));
+    drive.upsert(service("shop"));
+    assert_eq!(written(&drive), [""; 0]);
+    drive.upsert(slice("shop", &["10.0.0.1"]));
+    drive.pass(10);
+    assert_eq!(written(&drive), ["a"], "it is served from now on");
+}
+
+#[test]
 fn an_ingress_made_anew_is_another_one() {
     let mut drive = Drive::new(telling(fixed()), vec![of_ours("a", &[])]);
     let reference = ObjectRef::new(Kind::Ingress, "default", "a");
@@ -226,6 +245,7 @@ fn an_ingress_made_anew_is_another_one() {
     let mut one = (*one).clone();
     one.meta.uid = "uid-second".into();
     drive.upsert(Object::Ingress(one.into()));
+    drive.pass(1_000);
     drive.ack(Outcome::Refused("it is another object".into()));
     let Some((_, _, Tell::Status { uid, .. })) = drive.open.pop_front() else { panic!() };
     assert_eq!(&*uid, "uid-second");
