@@ -45,7 +45,7 @@ pub fn service(namespace: &str, name: &str) -> Object {
         meta: meta(namespace, name, 0),
         source: ServiceSource::Slices,
         ports: vec![ServicePort {
-            name: "http".into(),
+            name: PORT_NAME.into(),
             port: 80,
             app_protocol: None,
             node_port: None,
@@ -55,7 +55,10 @@ pub fn service(namespace: &str, name: &str) -> Object {
     }))
 }
 
-/// A slice `SERVICE-NUMBER` with ready endpoints, and endpoints that only finish what they have.
+/// The name of a Service's port.
+pub const PORT_NAME: &str = "http";
+
+/// The same as [`slice_of`] for a Service with one port.
 #[must_use]
 pub fn slice(
     namespace: &str,
@@ -64,6 +67,20 @@ pub fn slice(
     ready: &[IpAddr],
     leaving: &[IpAddr],
 ) -> Object {
+    slice_of(namespace, service, number, &[PORT_NAME], ready, leaving)
+}
+
+/// A slice `SERVICE-NUMBER` with ready endpoints, and endpoints that only finish what they have.
+#[must_use]
+pub fn slice_of(
+    namespace: &str,
+    service: &str,
+    number: u32,
+    ports: &[&str],
+    ready: &[IpAddr],
+    leaving: &[IpAddr],
+) -> Object {
+    let port = |name: &&str| SlicePort { name: (*name).into(), port: Some(POD_PORT) };
     let endpoint = |ready: bool| {
         move |address: &IpAddr| Endpoint {
             address: *address,
@@ -77,7 +94,7 @@ pub fn slice(
     Object::EndpointSlice(Arc::new(EndpointSlice {
         meta: meta(namespace, &format!("{service}-{number}"), 0),
         service: service.into(),
-        ports: vec![SlicePort { name: "http".into(), port: Some(POD_PORT) }],
+        ports: ports.iter().map(port).collect(),
         endpoints,
         nodes: Vec::new(),
     }))

@@ -86,6 +86,28 @@ enum Verb {
         #[arg(long)]
         timeline: Option<PathBuf>,
     },
+    /// Runs your own manifests through faults, with the real adapters on a simulated network. Each
+    /// Service has two pods that are made up.
+    Own {
+        /// Folder of manifests (YAML or JSON), with all below it.
+        folder: PathBuf,
+        /// Faults and changes, as lines of a schedule; without, pods of each Service are replaced
+        /// and every fault happens once.
+        #[arg(long)]
+        faults: Option<PathBuf>,
+        /// HAProxy's version: 3.4, 3.2, 3.0 or 2.6; that of `--faults` if it says one.
+        #[arg(long, default_value = "3.4")]
+        haproxy: String,
+        /// Seed of all chance.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print the schedule instead of running it.
+        #[arg(long)]
+        print: bool,
+        /// Write a picture of the run.
+        #[arg(long)]
+        timeline: Option<PathBuf>,
+    },
     /// Makes a failing schedule small, and prints it.
     Shrink {
         /// The file.
@@ -163,6 +185,20 @@ fn act(Arguments { output, verb }: &Arguments) -> Result<bool, String> {
             let (name, entries) = read(file)?;
             let title = file.display().to_string();
             one(*output, &title, &entries, &tier(&name)?, timeline.as_deref())
+        }
+        Verb::Own { folder, faults, haproxy, seed, print, timeline } => {
+            let json = *output == Output::Json;
+            let own = network::own::Own::read(folder)?;
+            let schedule = own.schedule(faults.as_deref(), haproxy, *seed)?;
+            if *print {
+                print!("{}", schedule.to_text(&own.words()));
+                return Ok(true);
+            }
+            if !json {
+                print!("{}", own.words());
+            }
+            let title = folder.display().to_string();
+            network::cli::one_with(json, &title, &schedule, own.objects(), timeline.as_deref())
         }
         Verb::Shrink { file, runs } => {
             if let Some(schedule) = network_schedule(file)? {

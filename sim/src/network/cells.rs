@@ -24,7 +24,7 @@ const UNFAIR: &[Unfair] = &[
         is: |cell| DELAYING.contains(&cell.fault) && cell.promise == "S2",
     },
     Unfair {
-        why: "HAProxy may have what the files say, which is some seconds old",
+        why: "HAProxy may have what the files say, which is some seconds old, or lack a route",
         is: |cell| RETURNING.contains(&cell.fault) && cell.promise == "S4",
     },
     Unfair {

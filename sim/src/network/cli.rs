@@ -10,13 +10,13 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cells::covered;
 use super::generate;
 use super::occasions;
 use super::outcomes::Outcomes;
-use super::run::{run, try_alarm};
+use super::run::{run, run_with, try_alarm};
 use super::schedule::Schedule;
 use super::shrink::shrink;
 use crate::regressions::{self, file};
@@ -127,8 +127,22 @@ pub fn one(
     schedule: &Schedule,
     picture: Option<&Path>,
 ) -> Result<bool, String> {
+    one_with(json, title, schedule, &[], picture)
+}
+
+/// The same in a cluster that has these objects from the beginning.
+///
+/// # Errors
+/// When the picture cannot be written.
+pub fn one_with(
+    json: bool,
+    title: &str,
+    schedule: &Schedule,
+    objects: &[Value],
+    picture: Option<&Path>,
+) -> Result<bool, String> {
     let begin = Instant::now();
-    let out = run(schedule, picture.is_some());
+    let out = run_with(schedule, objects, picture.is_some());
     let seconds = begin.elapsed().as_secs_f64();
     if let Some(path) = picture {
         let page = timeline::html_of(title, &out.trace, out.broken.as_ref());

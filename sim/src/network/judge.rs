@@ -16,6 +16,7 @@ use super::proxy::{Version, process};
 use super::replica::{Replica, ReplicaId, SHAKEN_MS};
 use super::world::World;
 use super::{STATE_DIR, manifest};
+use crate::swarm::cluster::asked;
 use crate::swarm::judge::{Blame, Broken, Scene, alarm, judge};
 
 /// For how long a server is in maintenance before it is deleted, in milliseconds.
@@ -61,8 +62,9 @@ const HOLDING: &[&str] = &[
 ];
 /// Faults that may take away what a request needs.
 pub(super) const DESTROYING: &[&str] = &["worker-dies", "tamper", "power-cut"];
-/// Faults after which a worker has what the files say, which may be some seconds old.
-pub(super) const RETURNING: &[&str] = &["worker-dies", "power-cut", "foreign-reload"];
+/// Faults after which a worker has what the files say, which may be some seconds old, or lacks a route,
+/// so that the one of a shorter path answers.
+pub(super) const RETURNING: &[&str] = &["worker-dies", "power-cut", "foreign-reload", "tamper"];
 /// Phase: all must be quiet.
 pub(super) const AT_REST: &str = "at rest";
 /// Promises that are judged at rest, S13 where nothing was to be changed.
@@ -209,16 +211,17 @@ impl World {
         let disk = process::read(&replica.site, &Path::new(STATE_DIR).join("haproxy.cfg"))
             .map_err(|words| Broken::new("S6", format!("the files do not load: {words}")))?;
         for host in self.cluster.hosts() {
-            let has = worker.memory.route(host, "/");
+            let (name, path) = asked(host);
+            let has = worker.memory.route(name, path);
             let Some(wanted) = self.cluster.wanted_since(host, now).last() else { continue };
             if has != wanted.answer {
                 let wanted = &wanted.answer;
                 let why = format!("quiet, and {host} meets {has:?}, by the rules {wanted:?}");
                 return Err(Broken::new("L1", why));
             }
-            let same = disk.route(host, "/") == has
-                && disk.presented(host) == worker.memory.presented(host)
-                && disk.is_guarded(host, "/") == worker.memory.is_guarded(host, "/");
+            let same = disk.route(name, path) == has
+                && disk.presented(name) == worker.memory.presented(name)
+                && disk.is_guarded(name, path) == worker.memory.is_guarded(name, path);
             if !same {
                 let why = format!("quiet, and a restart would serve {host} otherwise");
                 return Err(Broken::new("S28", why));

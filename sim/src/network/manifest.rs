@@ -187,12 +187,13 @@ fn meta(meta: &Meta) -> Value {
 }
 
 /// RFC 3339 for the first day of 1970, which is enough for ages.
-fn stamp(seconds: i64) -> String {
+pub(super) fn stamp(seconds: i64) -> String {
     let (minutes, seconds) = (seconds / 60, seconds % 60);
     format!("1970-01-01T{:02}:{:02}:{seconds:02}Z", (minutes / 60) % 24, minutes % 60)
 }
 
-fn base64(bytes: &[u8]) -> String {
+/// RFC 4648.
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for chunk in bytes.chunks(3) {

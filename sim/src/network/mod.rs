@@ -2,7 +2,7 @@
 //! server, HAProxy, disk and clock.
 //!
 //! [`schedule`] is what happens, [`generate`] makes schedules from seeds, [`occasions`] those that seeds
-//! seldom come upon, [`run`] goes through one and
+//! seldom come upon, [`own`] those for manifests that somebody has. [`run`] goes through one and
 //! [`faults`] does what it says, on the [`hosts`] of a network.
 //! [`world`] has what is simulated: the API server ([`api`]) speaks the HTTP of lists and watches, and
 //! for each [`replica`] HAProxy ([`proxy`]) its runtime and master CLI, the disk is [`files`], and what
@@ -24,6 +24,7 @@ pub mod judge;
 pub mod manifest;
 pub mod occasions;
 pub mod outcomes;
+pub mod own;
 pub mod ports;
 pub mod power;
 pub mod proxy;

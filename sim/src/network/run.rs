@@ -10,6 +10,7 @@ use std::hash::Hasher as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
 use tidegate::journal::replay::{ReplayOptions, replay};
 use tidegate::ports::Files as _;
 use tidegate_core::action::{ActionBody, RuntimeCommand};
@@ -53,6 +54,12 @@ pub(super) enum Due {
 /// Runs a schedule to its end, or to the first broken promise.
 #[must_use]
 pub fn run(schedule: &Schedule, traces: bool) -> Outcomes {
+    run_with(schedule, &[], traces)
+}
+
+/// The same in a cluster that has these objects from the beginning.
+#[must_use]
+pub fn run_with(schedule: &Schedule, objects: &[Value], traces: bool) -> Outcomes {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     line_up();
@@ -67,6 +74,9 @@ pub fn run(schedule: &Schedule, traces: bool) -> Outcomes {
         tick_ms: schedule.tick_ms,
         power: Dice::new(schedule.seed, "power"),
     };
+    for object in objects {
+        lock(&run.world).apply(object.clone());
+    }
     run.go(schedule);
     let Run { sim, world, disks, .. } = run;
     drop(sim);

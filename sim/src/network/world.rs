@@ -14,7 +14,7 @@ use tidegate::vault::Vault;
 use tidegate_core::action::RuntimeCommand;
 use tidegate_core::digest::Digest;
 use tidegate_core::settings::Settings;
-use tidegate_core::world::object::{Kind, Object, ObjectRef};
+use tidegate_core::world::object::{Object, ObjectRef};
 
 use super::api::server::Api;
 use super::api::store::resource_of;
@@ -344,6 +344,17 @@ impl World {
         }
     }
 
+    /// Stores an object that somebody wrote. Whether it is one that tidegate reads.
+    pub fn apply(&mut self, json: Value) -> bool {
+        let Some(object) = decoded(&json, &self.vault) else { return false };
+        let (now, reference) = (self.now_ms(), object.object_ref());
+        self.asks(&reference, true, now);
+        self.store(&reference, json);
+        self.cluster.put(object);
+        self.cluster.tell(now, &reference);
+        true
+    }
+
     /// Stores what somebody wants; what others wrote into the object stays.
     fn store(&mut self, object: &ObjectRef, mut json: Value) {
         let name = (object.name.namespace.to_string(), object.name.name.to_string());
@@ -365,10 +376,9 @@ impl World {
     }
 }
 
-/// A Secret as tidegate decodes it.
+/// An object as tidegate decodes it.
 fn decoded(json: &Value, vault: &Vault) -> Option<Object> {
-    let slim = SlimSeed(Some(Kind::Secret)).deserialize(json).ok()?;
-    match slim.finish(Some(Kind::Secret), vault) {
+    match SlimSeed(None).deserialize(json).ok()?.finish(None, vault) {
         Decoded::Object(object) => Some(object),
         _ => None,
     }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use tidegate_core::digest::Digest;
 use tidegate_core::event::Event;
 use tidegate_core::settings::Settings;
-use tidegate_core::world::object::{Kind, Object, ObjectRef};
+use tidegate_core::world::object::{Kind, Object, ObjectRef, PathType, Rule};
 
 use super::schedule::What;
 use crate::build::{self, POD_PORT, Wants};
@@ -55,6 +55,38 @@ pub struct Cluster {
     age: i64,
 }
 
+/// What a rule without a host is asked for.
+const ANY_HOST: &str = "any.invalid";
+
+/// A host that a rule is for: of `*.example.com` one below it.
+fn asked_for(rule: &str) -> String {
+    match rule.strip_prefix("*.") {
+        Some(domain) => format!("any.{domain}"),
+        None if rule.is_empty() => ANY_HOST.to_owned(),
+        None => rule.to_owned(),
+    }
+}
+
+/// What clients ask for of a rule: its host, and each path that is no pattern.
+fn asked_of(rule: &Rule) -> Vec<String> {
+    let host = asked_for(&rule.host);
+    let plain = rule
+        .paths
+        .iter()
+        .filter(|path| path.path_type != PathType::ImplementationSpecific && *path.path != *"/");
+    let paths: Vec<String> = plain.map(|path| format!("{host}{}", path.path)).collect();
+    paths.into_iter().chain([host]).collect()
+}
+
+/// Host and path of what clients ask for: `a.example`, or `a.example/shop`.
+#[must_use]
+pub fn asked(name: &str) -> (&str, &str) {
+    match name.find('/') {
+        Some(at) => name.split_at(at),
+        None => (name, "/"),
+    }
+}
+
 fn parts(name: &str) -> (&str, &str) {
     name.split_once('/').unwrap_or(("t", name))
 }
@@ -94,7 +126,14 @@ impl Cluster {
                 }
                 let ready: Vec<IpAddr> = ready.iter().map(pod).collect();
                 let leaving: Vec<IpAddr> = leaving.iter().map(pod).collect();
-                let slice = build::slice(namespace, name, 1, &ready, &leaving);
+                let service = ObjectRef::new(Kind::Service, namespace, name);
+                let ports = match self.truth.get(&service) {
+                    Some(Object::Service(service)) => {
+                        service.ports.iter().map(|p| &*p.name).collect()
+                    }
+                    _ => vec![build::PORT_NAME],
+                };
+                let slice = build::slice_of(namespace, name, 1, &ports, &ready, &leaving);
                 (slice.object_ref(), Some(slice))
             }
             What::NoPods(service) => {
@@ -208,7 +247,7 @@ impl Cluster {
         self.view == self.truth
     }
 
-    /// Hosts that any Ingress has ever named.
+    /// What clients ask for: hosts that any Ingress has ever named, and paths of them ([`asked`]).
     pub fn hosts(&self) -> impl Iterator<Item = &String> {
         self.wanted.keys()
     }
@@ -221,18 +260,21 @@ impl Cluster {
         let mut hosts: BTreeSet<String> = self.wanted.keys().cloned().collect();
         for object in &objects {
             if let Object::Ingress(ingress) = object {
-                hosts.extend(ingress.rules.iter().map(|rule| rule.host.to_string()));
+                hosts.extend(ingress.rules.iter().flat_map(asked_of));
+                hosts.extend(ingress.default_backend.is_some().then(|| ANY_HOST.to_owned()));
             }
         }
         for host in hosts {
-            let answer = facts.answer(&host, "/").unwrap_or(Answer::Unavailable);
+            let (name, path) = asked(&host);
+            let answer = facts.answer(name, path).unwrap_or(Answer::Unavailable);
+            let is_for = |rule: &Rule| asked_for(&rule.host) == name;
             let mut claims = objects.iter().filter_map(|object| match object {
-                Object::Ingress(ingress) if ingress.rules.iter().any(|r| *r.host == *host) => {
-                    Some(ingress)
-                }
+                Object::Ingress(ingress) if ingress.rules.iter().any(is_for) => Some(ingress),
                 _ => None,
             });
-            let (first, more) = (claims.next(), claims.next().is_some());
+            let first = claims.next();
+            // Which block of several is for the host is for others to say.
+            let more = claims.next().is_some() || first.is_some_and(|i| i.tls.len() > 1);
             let guarded = first
                 .is_some_and(|i| i.meta.annotation("tidegate.io/allow-list").is_some())
                 && !more;
@@ -249,7 +291,7 @@ impl Cluster {
             });
             // What HAProxy refuses is withheld, and that is for the guarantee about it to judge.
             let certificate = certificate.filter(|c| *c != Some(self.refused));
-            let service = facts.leads_to(&host, "/");
+            let service = facts.leads_to(name, path);
             let fresh = Wanted { answer, service, guarded, certificate };
             let nothing = Wanted {
                 answer: Answer::NotFound,

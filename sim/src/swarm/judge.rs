@@ -14,7 +14,7 @@ use tidegate_core::plan::remedy::ReloadReason;
 use tidegate_core::render::crt_list;
 use tidegate_core::{check, controller};
 
-use super::cluster::{Cluster, Wanted};
+use super::cluster::{Cluster, Wanted, asked};
 use super::run::Run;
 use crate::model::haproxy::{Answer, Haproxy};
 
@@ -194,7 +194,8 @@ pub fn judge(scene: &Scene<'_>) -> Result<Vec<&'static str>, Broken> {
     let alive = scene.cluster.alive();
     let mut seen = Vec::new();
     for host in scene.cluster.hosts() {
-        let answer = scene.memory.route(host, "/");
+        let (name, path) = asked(host);
+        let answer = scene.memory.route(name, path);
         served(scene, host, &answer, &alive)?;
         drained(scene, host, &answer, &alive)?;
         seen.extend(routed(scene, host, &answer)?);
@@ -298,7 +299,8 @@ fn served(scene: &Scene<'_>, host: &str, answer: &Answer, alive: &BTreeSet<Socke
         return Ok(());
     }
     let span = scene.now - since;
-    let frozen = scene.frozen.map(|memory| memory.route(host, "/"));
+    let (name, path) = asked(host);
+    let frozen = scene.frozen.map(|memory| memory.route(name, path));
     let reaches = |answer: &Answer| match answer {
         Answer::Servers(servers) => !servers.is_disjoint(alive),
         Answer::NotFound | Answer::Unavailable => false,
@@ -374,7 +376,8 @@ fn guarded(scene: &Scene<'_>, host: &str, answer: &Answer) -> Verdict {
     let since = scene.now.saturating_sub(scene.shaken_ms);
     let all =
         scene.now >= scene.shaken_ms && scene.cluster.wanted_since(host, since).all(|w| w.guarded);
-    if all && matches!(answer, Answer::Servers(_)) && !scene.memory.is_guarded(host, "/") {
+    let (name, path) = asked(host);
+    if all && matches!(answer, Answer::Servers(_)) && !scene.memory.is_guarded(name, path) {
         return Err(Broken::new("S29", format!("{host} is open without its allow list")));
     }
     Ok(())
@@ -393,7 +396,7 @@ fn presented(scene: &Scene<'_>, host: &str) -> Verdict {
             Some(None) | None => return Ok(()),
         };
     }
-    let has = crt_list::digest_of(scene.memory.presented(host));
+    let has = crt_list::digest_of(scene.memory.presented(asked(host).0));
     if allowed.is_empty() || has.as_deref().is_some_and(|has| allowed.contains(has)) {
         return Ok(());
     }
@@ -446,7 +449,8 @@ pub fn quiet(run: &mut Run<'_>) -> Verdict {
     let hosts: Vec<String> = run.cluster.hosts().cloned().collect();
     let withheld = run.controller.problems().any(|p| p.what.contains("HAProxy refused"));
     for host in hosts {
-        let has = worker.memory.route(&host, "/");
+        let (name, path) = asked(&host);
+        let has = worker.memory.route(name, path);
         let Some(wanted) = run.cluster.wanted_since(&host, run.now).last() else { continue };
         if has != wanted.answer && !withheld {
             let why = format!("quiet, and {host} meets {has:?}, by the rules {:?}", wanted.answer);

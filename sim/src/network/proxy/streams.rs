@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use super::process::{Site, Worker};
 use crate::model::haproxy::{Answer, Haproxy};
+use crate::swarm::cluster::asked;
 
 /// A request under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,9 +85,10 @@ impl Site {
 
 /// The backend and server that a request to a host meets, the `turn`-th of those it may meet.
 fn server_of(memory: &Haproxy, host: &str, turn: usize) -> Option<(String, String)> {
-    let Answer::Servers(addresses) = memory.route(host, "/") else { return None };
+    let (host, path) = asked(host);
+    let Answer::Servers(addresses) = memory.route(host, path) else { return None };
     let address: SocketAddr = addresses.iter().copied().nth(turn % addresses.len())?;
-    let name = memory.backend_of(host, "/")?;
+    let name = memory.backend_of(host, path)?;
     let servers = &memory.backends.get(name)?.servers;
     let server = servers.iter().find(|server| server.address == Some(address))?;
     Some((name.to_owned(), server.name.clone()))
