@@ -6,16 +6,19 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tidegate::ports::{
     BoxFuture, BoxIo, Clock, Endpoint, Listener, Net, Ports, Processes, Signal, Start,
 };
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use turmoil::net::{TcpListener, TcpStream};
 
-use super::files::Mounted;
+use super::files::{Disk, Mounted};
 use super::proxy::process;
 use super::proxy::serve::{self, Started};
 use super::replica::Replica;
@@ -61,7 +64,8 @@ impl Net for SimulatedNet {
                     TcpStream::connect((self.0.id.proxy(), port)).await?
                 }
             };
-            Ok(Box::new(stream) as BoxIo)
+            let disk = self.0.with(|replica| replica.site.disk.clone());
+            Ok(Box::new(Living { stream, disk }) as BoxIo)
         })
     }
 
@@ -78,6 +82,44 @@ impl Net for SimulatedNet {
             let listener = TcpListener::bind(("0.0.0.0", port)).await?;
             Ok(Box::new(Listening(listener, port)) as Box<dyn Listener>)
         })
+    }
+}
+
+/// A connection of a process that may die in the middle of a write to its disk: nothing that it would
+/// say after that is said.
+struct Living {
+    stream: TcpStream,
+    disk: Disk,
+}
+
+impl AsyncRead for Living {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Living {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.disk.has_killed() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
