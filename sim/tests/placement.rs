@@ -82,13 +82,13 @@ fn network(version: Version, fault: Fault, at_ms: u64) -> Result<(), String> {
 }
 
 #[test]
-fn every_fault_of_the_network_at_every_step() {
+fn every_fault_of_the_network_at_every_other_step() {
     let mut failed = Vec::new();
     let mut runs = 0;
     for (kind, number) in Fault::ALL.into_iter().zip(0..) {
-        for step in 0..STEPS.len() as u64 {
-            // Each fault meets each version, and each step does.
-            let version = Version::ALL[((step + number) % 4) as usize];
+        // One fault at the even steps, the next at the odd ones; each meets each version.
+        for step in (number % 2..STEPS.len() as u64).step_by(2) {
+            let version = Version::ALL[((step / 2 + number) % 4) as usize];
             let at_ms = FROM_MS + step * EVERY_MS - 3;
             failed.extend(network(version, with_numbers(kind), at_ms).err());
             runs += 1;
