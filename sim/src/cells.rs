@@ -9,6 +9,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+/// What is judged of requests and handshakes, on each tier.
+pub const MOMENT: &[&str] = &["S1", "S2", "S4", "S19", "S29"];
+
 /// A promise that is judged in a phase while a fault may show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {

@@ -4,8 +4,8 @@
 //! to the run loop. Streaming lists where the server offers them, otherwise pages
 //! ([`super::list`]); both are consistent reads. A list counts only when it is whole. A watch that
 //! ends or fails is resumed at the last version seen; only when the server no longer knows that
-//! version (410), or when the store went back lately, a new list is made, and core compares it. What we are denied is not empty. Not
-//! here: decoding.
+//! version (410), or when the store went back lately, a new list is made, and core compares it. What
+//! we are denied is not empty. Not here: decoding.
 
 use std::future::Future;
 use std::sync::Arc;

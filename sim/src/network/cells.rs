@@ -8,10 +8,7 @@ use super::fault::Fault;
 use super::judge::{AT_REST, DELAYING, DESTROYING, REST, RETURNING};
 use super::replica::{BLIND, RELOADING, SERVED};
 use super::writers::WRITTEN;
-use crate::cells::{Covered, Table, Unfair};
-
-/// What is judged of requests and handshakes.
-const MOMENT: &[&str] = &["S1", "S2", "S4", "S19", "S29"];
+use crate::cells::{Covered, MOMENT, Table, Unfair};
 
 /// Why cells are unfair.
 const UNFAIR: &[Unfair] = &[

@@ -57,7 +57,7 @@ impl World {
         }
         let late = replica.reloads.iter().enumerate().find_map(|(at, since)| {
             let count = (replica.reloads.len() - at) as u64;
-            let allowed = most + (now - since + ASKING_MS) / (MINUTE_MS / most) + 1;
+            let allowed = most + (now - since + ASKING_MS) / (MINUTE_MS / most).max(1) + 1;
             (count > allowed).then_some((count, now - since))
         });
         if let Some((count, span_ms)) = late {

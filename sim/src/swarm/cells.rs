@@ -3,10 +3,7 @@
 
 use super::generate::faults;
 use super::judge::{AT_REST, COMMANDS, DELAYING, DESTROYING, FILES, IDLE, REST, WORK};
-use crate::cells::{Table, Unfair};
-
-/// What is judged of requests and handshakes.
-const MOMENT: &[&str] = &["S1", "S2", "S4", "S19", "S29"];
+use crate::cells::{MOMENT, Table, Unfair};
 
 /// Why cells are unfair.
 const UNFAIR: &[Unfair] = &[
