@@ -30,6 +30,15 @@ pub enum Mistake {
     FailedSyncIsDone = 17,
     /// The journal is written when there is enough of it (B39).
     JournalWaits = 18,
+    /// A reload that HAProxy refused counts as done in metrics (B42).
+    RefusedIsSuccess = 90,
+    /// A watch is resumed at its list, whatever came since (B43).
+    ResumesAtList = 91,
+    /// What changed is held while any kind is denied (B44).
+    HoldsWhileDenied = 92,
+    /// While the store is in doubt no watch follows a list, only the next list. Was in the product
+    /// once (B46).
+    DoubtsItsList = 93,
 }
 
 #[cfg(feature = "sabotage")]

@@ -35,7 +35,8 @@ impl Controller {
             return;
         }
         let reasons = self.reload_reasons();
-        if !reasons.is_empty() && self.now >= self.reload_at(&reasons) {
+        let saves_first = self.is_refused_again() && self.save_due().is_some();
+        if !saves_first && !reasons.is_empty() && self.now >= self.reload_at(&reasons) {
             let per_minute = self.world.settings.limits.reloads_per_minute;
             self.reload_budget.spend(&owners(&reasons), per_minute, self.now);
             let image = Arc::new(self.desired.image().clone());
@@ -58,6 +59,13 @@ impl Controller {
                 self.unsaved_since = None;
             }
         }
+    }
+
+    /// Whether HAProxy finds nothing wrong with the files, and yet does not start with them, more than
+    /// once: what it would load if it died must not stay behind for as long as that lasts.
+    fn is_refused_again(&self) -> bool {
+        let Trouble { refusals, why, .. } = &self.reload_trouble;
+        *refusals > 1 && why.starts_with(START)
     }
 
     pub(crate) fn reload_reasons(&self) -> Vec<ReloadReason> {
@@ -102,7 +110,13 @@ impl Controller {
                 let behind =
                     self.desired.image().version != version && !is_planted(Mistake::SavedAtWrite);
                 self.unsaved_since = behind.then_some(self.now);
-                self.reload_trouble = Trouble::default();
+                if self.is_refused_again() {
+                    // One save between two tries.
+                    self.reload_trouble.why =
+                        self.reload_trouble.why.trim_start_matches(START).into();
+                } else {
+                    self.reload_trouble = Trouble::default();
+                }
             }
             Outcome::Refused(why) => self.delay_reload(why),
             Outcome::Unknown => self.delay_reload("the files may not have been written".into()),

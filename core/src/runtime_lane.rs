@@ -136,11 +136,17 @@ impl Controller {
         if !self.world.is_synced() || self.world.capabilities.is_none() {
             return;
         }
+        if is_planted(Mistake::WaitsForFiles)
+            && self.unsaved_since.is_some_and(|since| self.now.since_ms(since) > 20_000)
+        {
+            return;
+        }
         let plan = self.plan();
         let collects = plan.commands.iter().all(|c| c.phase == plan::Phase::Collect);
         let effective = self.running.is_some() && collects;
-        // A route that waits for its endpoints is not there yet.
-        step.effective = effective && plan.reasons.is_empty() && plan.unserved.is_empty();
+        // A route that waits for its endpoints, or for a new worker, is not there yet.
+        let is_short = plan.is_short || !plan.unserved.is_empty();
+        step.effective = effective && plan.reasons.is_empty() && !is_short;
         step.effective_but_static = effective && !plan.waits;
         if plan.commands.is_empty() {
             let reloads = matches!(self.files, Some(FilesFlight::Reload { .. }));

@@ -92,6 +92,8 @@ pub enum Mistake {
     NoReloadBudget = 42,
     /// Whoever uses up its reloads holds up everybody (B41).
     OneReloadBudget = 43,
+    /// Commands wait while the files cannot be written (B45).
+    WaitsForFiles = 90,
 }
 
 #[cfg(feature = "sabotage")]

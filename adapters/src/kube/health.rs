@@ -73,6 +73,11 @@ impl Health {
         }
     }
 
+    /// Whether any watch is denied.
+    pub(super) fn is_any_denied(&self) -> bool {
+        self.state.lock().down.values().any(|down| down.denied)
+    }
+
     /// An object cannot be decoded.
     pub fn refused(&self, refusal: Refusal) {
         let mut state = self.state.lock();

@@ -91,6 +91,8 @@ pub struct Watch<S> {
     backoff: Backoff,
     /// Where to resume; `None` when a list is needed.
     version: Option<Box<str>>,
+    /// Whether that is of pages that were just listed: such a watch is begun, not resumed.
+    begins: bool,
     /// The store of the last list.
     cluster: Option<Box<str>>,
     /// The highest revision seen since and with the last list.
@@ -123,6 +125,7 @@ impl<S: Sink> Watch<S> {
             sink,
             backoff,
             version: None,
+            begins: false,
             cluster: None,
             watched: 0,
             gone: false,
@@ -249,7 +252,10 @@ impl<S: Sink> Watch<S> {
         let Watch { shared, target, sink, .. } = self;
         match list::pages(&shared.client, target, sink).await {
             Ok(version) => match self.complete(&version, started).await {
-                Ok(true) => End::Fine,
+                Ok(true) => {
+                    self.begins = true;
+                    End::Fine
+                }
                 Ok(false) => End::Closed,
                 Err(failure) => End::Failed(failure),
             },
@@ -299,6 +305,9 @@ impl<S: Sink> Watch<S> {
 
     /// Sends what the sink has. Whether events are still taken.
     async fn hand_over(&mut self) -> bool {
+        if is_planted(Mistake::HoldsWhileDenied) && self.shared.health.is_any_denied() {
+            return true;
+        }
         let events = self.sink.take();
         events.is_empty() || self.shared.events.send(events).await.is_ok()
     }
@@ -306,8 +315,9 @@ impl<S: Sink> Watch<S> {
     /// A streaming list and the watch after it, or a watch that is resumed.
     async fn stream(&mut self) -> End {
         if let Some(version) = self.version.clone() {
+            let begins = std::mem::take(&mut self.begins) && !is_planted(Mistake::DoubtsItsList);
             match self.goes_on(&version).await {
-                Ok(true) if !self.shared.doubt.lasts() => {}
+                Ok(true) if begins || !self.shared.doubt.lasts() => {}
                 Ok(true) => (self.version, self.reason) = (None, "went-back"),
                 Ok(false) => {
                     self.shared.doubt.rises();
@@ -440,7 +450,9 @@ fn take_line<S: Sink>(
     match Frame::read(line)? {
         Frame::Changed(json) if *listing => sink.item(json),
         Frame::Changed(json) => {
-            if let Some(at) = sink.changed(json) {
+            if let Some(at) = sink.changed(json)
+                && !is_planted(Mistake::ResumesAtList)
+            {
                 *version = Some(at);
             }
         }

@@ -21,6 +21,7 @@ use tidegate_core::world::object::Kind;
 
 use crate::auth;
 use crate::kube::Meters;
+use crate::sabotage::{Mistake, is_planted};
 pub use labels::{Asked, command_label};
 use labels::{event_label, outcome_label};
 
@@ -295,7 +296,10 @@ impl Metrics {
             let labels = [("action", action), ("outcome", outcome)];
             self.actions.get_or_create(&labels).inc_by(times);
         };
-        let first = outcome_label(outcomes.first().unwrap_or(&Outcome::Unknown));
+        let mut first = outcome_label(outcomes.first().unwrap_or(&Outcome::Unknown));
+        if is_planted(Mistake::RefusedIsSuccess) {
+            first = "done";
+        }
         match asked {
             Asked::Commands(commands) => {
                 let outcomes = outcomes.iter().chain(std::iter::repeat(&Outcome::Unknown));

@@ -77,6 +77,8 @@ pub struct Plan {
     pub reasons: BTreeSet<ReloadReason>,
     /// Whether anything but the static part waits, for a reload or for something else.
     pub waits: bool,
+    /// Whether a route that is wanted waits, for the worker of a reload or for what it refers to.
+    pub is_short: bool,
     /// Keys where running equals wanted.
     pub settled: Vec<Key>,
     /// Keys with nothing to do before a time.
@@ -160,6 +162,10 @@ pub fn next(inputs: &Inputs<'_>) -> Plan {
                 plan.unserved.push((route.clone(), until));
             }
             waiting.insert(inputs, route);
+        }
+        if let (Next::Wait, Key::Map(map, route)) = (&next, key) {
+            let is_wanted = inputs.desired.image().map(*map).get(route).is_some();
+            plan.is_short |= map.has_records() && is_wanted;
         }
         match next {
             Next::Settled => plan.settled.push(key.clone()),
