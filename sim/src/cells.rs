@@ -106,6 +106,16 @@ impl Table {
 }
 
 impl Covered {
+    /// Of two tables.
+    #[must_use]
+    pub fn and(mut self, other: Covered) -> Covered {
+        self.fair += other.fair;
+        self.empty.extend(other.empty);
+        self.wrong.extend(other.wrong);
+        self.unknown.extend(other.unknown);
+        self
+    }
+
     /// Fair cells that were reached.
     #[must_use]
     pub fn reached(&self) -> usize {

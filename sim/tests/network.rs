@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use tidegate_sim::network::cells::covered;
-use tidegate_sim::network::cli::{apart, on_occasions, words};
+use tidegate_sim::network::cli::{apart, words};
 use tidegate_sim::network::generate;
 use tidegate_sim::network::proxy::Version;
 use tidegate_sim::network::run::{run, try_alarm};
@@ -79,8 +79,7 @@ fn promises_hold_on_the_network() {
     let program = Path::new(env!("CARGO_BIN_EXE_tidegate-sim"));
     let jobs = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let failures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("network");
-    let mut sum = apart(program, first, seeds, jobs, &failures).unwrap();
-    sum.merge(on_occasions(&failures).unwrap());
+    let sum = apart(program, first, seeds, jobs, &failures, true).unwrap();
     tell(&format!("network:\n{}", words(&sum, &failures, begin.elapsed().as_secs_f64())));
     assert!(sum.failed.is_empty(), "{:?} failed", sum.failed.keys());
     let covered = covered(&sum.cells);

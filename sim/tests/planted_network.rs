@@ -163,6 +163,39 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         &["L8"],
         "60000 quiet\n61000 pods t1/web 2,4 1\n120000 quiet\n",
     ),
+    // More pods than slots make a reload, which HAProxy refuses.
+    (
+        Adapters(Mistake::RefusedIsSuccess),
+        &["S27"],
+        "haproxy 2.6\n60000 quiet\n61000 fault refuse-load\n\
+         61001 pods t1/web 1,2,4,5,6,7,8,9,10,11,12,13,14,15,16 -\n160000 quiet\n",
+    ),
+    // Connections end after some changes, none of which takes anything away.
+    (
+        Adapters(Mistake::ResumesAtList),
+        &["S9"],
+        "60000 quiet\n61000 pods t1/web 1,2,4 -\n62000 pods t1/web 1,2,4,5 -\n\
+         63000 pods t1/web 1,2,4,5,6 -\n64000 fault cut\n160000 quiet\n",
+    ),
+    // As long as it ends, nobody could know what was told meanwhile.
+    (
+        Adapters(Mistake::HoldsWhileDenied),
+        &["S1", "S2"],
+        "60000 quiet\n61000 forever deny 2\n90000 pods t1/web 4 -\n160000 quiet\n",
+    ),
+    // A disk that is full for some seconds would hide it.
+    (
+        Core(core::Mistake::WaitsForFiles),
+        &["S1", "S2"],
+        "60000 quiet\n61000 forever disk-full\n62000 pods t1/web 2,4 -\n90000 pods t1/web 4 -\n\
+         160000 quiet\n",
+    ),
+    // Another store answers for a while, and the server does not know streaming lists.
+    (
+        Adapters(Mistake::DoubtsItsList),
+        &["S23"],
+        "60000 quiet\n61000 fault emptied 5000\n300000 quiet\n",
+    ),
 ];
 
 /// One after the other: a mistake is planted in the whole process.

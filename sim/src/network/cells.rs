@@ -4,11 +4,14 @@
 //! Rules go by what a fault does, not by what faults there are: another fault is fair wherever nothing
 //! here says otherwise.
 
+use std::collections::BTreeSet;
+
 use super::fault::Fault;
+use super::forever::Forever;
 use super::judge::{AT_REST, DELAYING, DESTROYING, REST, RETURNING};
 use super::replica::{BLIND, RELOADING, SERVED};
 use super::writers::WRITTEN;
-use crate::cells::{Covered, MOMENT, Table, Unfair};
+use crate::cells::{Cell, Covered, MOMENT, Table, Unfair};
 
 /// Why cells are unfair.
 const UNFAIR: &[Unfair] = &[
@@ -38,6 +41,20 @@ const UNFAIR: &[Unfair] = &[
     },
 ];
 
+/// The same under what stays broken for good.
+const UNFAIR_FOR_GOOD: &[Unfair] = &[
+    Unfair { why: "it keeps the promise from being kept", is: suspended },
+    Unfair {
+        why: "`still`, after which nothing may change, comes with nothing that stays broken",
+        is: |cell| cell.promise == "S13",
+    },
+];
+
+fn suspended(cell: Cell) -> bool {
+    let mut all = Forever::all().into_iter();
+    all.any(|forever| forever.cell() == cell.fault && forever.suspends(cell.promise))
+}
+
 /// Whether a promise is about what tidegate has heard of for certain.
 fn is_news(promise: &str) -> bool {
     ["S2", "S4"].contains(&promise)
@@ -49,7 +66,7 @@ fn keeps_news(name: &str) -> bool {
     let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
     let is_of_api = fault.is_some_and(|fault| !fault.is_of_one());
     let is_plain = ["lose-writes", "conflicts", "twice"].contains(&name);
-    (is_of_api && !is_plain) || ["partition", "delay"].contains(&name)
+    (is_of_api && !is_plain) || ["partition", "deaf", "delay"].contains(&name)
 }
 
 /// Whether schedules from seeds end with it, while nothing may change.
@@ -73,21 +90,39 @@ pub fn table() -> Table {
     }
 }
 
-/// How much of it runs have reached.
+/// Those of what stays broken for good: once it has settled, nothing but what it takes away for good is
+/// excused.
+#[must_use]
+pub fn table_for_good() -> Table {
+    let names: BTreeSet<&'static str> = Forever::all().iter().map(Forever::cell).collect();
+    Table {
+        faults: names.into_iter().collect(),
+        phases: &[(SERVED, MOMENT), (AT_REST, REST)],
+        unfair: UNFAIR_FOR_GOOD,
+    }
+}
+
+/// How much of both runs have reached.
 #[must_use]
 pub fn covered<'a>(cells: impl IntoIterator<Item = &'a (String, String, String)>) -> Covered {
-    let cells = cells.into_iter();
-    table().covered(cells.map(|(fault, phase, promise)| (&**fault, &**phase, &**promise)))
+    let lasting = table_for_good();
+    let (good, passing): (Vec<_>, Vec<_>) = cells
+        .into_iter()
+        .map(|(fault, phase, promise)| (&**fault, &**phase, &**promise))
+        .partition(|(fault, ..)| lasting.faults.contains(fault));
+    table().covered(passing).and(lasting.covered(good))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cells::{Cell, idle};
+    use crate::cells::idle;
 
     fn all_fair() -> Vec<(String, String, String)> {
-        let table = table();
-        let fair = table.cells().filter(|cell| table.why(*cell).is_none());
+        let tables = [table(), table_for_good()];
+        let fair = tables.iter().flat_map(|table| {
+            table.cells().filter(|cell| table.why(*cell).is_none()).collect::<Vec<_>>()
+        });
         let names = |Cell { fault, phase, promise }| (fault, phase, promise);
         fair.map(names).map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())).collect()
     }
@@ -113,11 +148,13 @@ mod tests {
     #[test]
     fn each_rule_excludes_something_that_no_other_does() {
         assert_eq!(idle(&table()), Vec::<&str>::new());
+        assert_eq!(idle(&table_for_good()), Vec::<&str>::new());
     }
 
     #[test]
     fn more_than_half_of_all_cells_are_fair() {
-        let (fair, all) = (all_fair().len(), table().cells().count());
+        let all = table().cells().count() + table_for_good().cells().count();
+        let fair = all_fair().len();
         assert!(fair * 2 > all, "{fair} of {all}");
     }
 }

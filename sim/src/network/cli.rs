@@ -195,7 +195,8 @@ fn many(from: u64, seeds: u64, shrink_runs: u64, mut told: impl FnMut(&Sum)) -> 
     sum
 }
 
-/// Runs seeds in that many processes of `program`, which is `tidegate-sim`. They store failures.
+/// Runs seeds in that many processes of `program`, which is `tidegate-sim`, and meanwhile in this one
+/// occasions, if they are wanted too. Failures are stored.
 ///
 /// # Errors
 /// When a process does not come to its end.
@@ -205,6 +206,7 @@ pub fn apart(
     seeds: u64,
     jobs: u64,
     failures: &Path,
+    occasions: bool,
 ) -> Result<Sum, String> {
     let jobs = jobs.clamp(1, seeds.max(1));
     let first = |job: u64| from + seeds * job / jobs;
@@ -220,7 +222,7 @@ pub fn apart(
             .spawn();
         running.push(child.map_err(|error| format!("{}: {error}", program.display()))?);
     }
-    let mut sum = Sum::default();
+    let mut sum = if occasions { on_occasions(failures)? } else { Sum::default() };
     for child in running {
         let output = child.wait_with_output().map_err(|error| error.to_string())?;
         let told = serde_json::from_slice::<Told>(&output.stdout);
@@ -249,15 +251,16 @@ pub fn swarm(
     every_cell: bool,
 ) -> Result<bool, String> {
     let begin = Instant::now();
-    let mut sum = if jobs > 1 {
+    let sum = if jobs > 1 {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        apart(&program, from, seeds, jobs, failures)?
+        apart(&program, from, seeds, jobs, failures, every_cell)?
     } else {
-        here(json, from, seeds, failures)?
+        let mut sum = here(json, from, seeds, failures)?;
+        if every_cell {
+            sum.merge(on_occasions(failures)?);
+        }
+        sum
     };
-    if every_cell {
-        sum.merge(on_occasions(failures)?);
-    }
     let seconds = begin.elapsed().as_secs_f64();
     let covered = covered(&sum.cells);
     if json {
@@ -300,12 +303,12 @@ fn here(quiet: bool, from: u64, seeds: u64, failures: &Path) -> Result<Sum, Stri
 ///
 /// # Errors
 /// When a failure cannot be stored.
-pub fn on_occasions(failures: &Path) -> Result<Sum, String> {
+fn on_occasions(failures: &Path) -> Result<Sum, String> {
     let mut sum = Sum::default();
-    for (fault, schedule) in occasions::all() {
-        let about = format!("occasion: {fault} while HAProxy reloads");
+    for (name, schedule) in occasions::all() {
+        let about = format!("occasion: {name}");
         let out = run(&schedule, false);
-        sum.judge(&format!("occasion-{fault}"), &about, &schedule, &out, SHRINK_RUNS);
+        sum.judge(&format!("occasion-{name}"), &about, &schedule, &out, SHRINK_RUNS);
     }
     sum.store(failures)?;
     Ok(sum)

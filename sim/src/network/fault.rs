@@ -6,6 +6,8 @@
 pub enum Fault {
     /// F4: nothing passes between tidegate and the API server, and nobody is told.
     Partition(u32),
+    /// F4: what tidegate sends arrives at the API server, and nothing comes back.
+    Deaf(u32),
     /// F5: what is sent between them arrives that much later.
     Delay(u32),
     /// F1: all connections to the API server end, watches in the middle of an event.
@@ -64,6 +66,8 @@ pub enum Fault {
     ForeignReload,
     /// F20, F21: HAProxy dies.
     WorkerDies,
+    /// F20: HAProxy dies so many times, again and again soon after it came back.
+    CrashLoop(u32),
     /// L6: somebody deletes a route from HAProxy's memory.
     Tamper,
     /// F27: the disk is full.
@@ -86,8 +90,9 @@ pub const KINDS: [&str; 4] = ["services", "endpointslices", "ingresses", "secret
 
 impl Fault {
     /// One of each, for those who choose.
-    pub const ALL: [Fault; 37] = [
+    pub const ALL: [Fault; 39] = [
         Fault::Partition(0),
+        Fault::Deaf(0),
         Fault::Delay(0),
         Fault::Cut,
         Fault::CutLists(0),
@@ -117,6 +122,7 @@ impl Fault {
         Fault::MuteMaster(0),
         Fault::ForeignReload,
         Fault::WorkerDies,
+        Fault::CrashLoop(0),
         Fault::Tamper,
         Fault::DiskFull(0),
         Fault::SyncFails(0),
@@ -131,6 +137,7 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Fault::Partition(_) => "partition",
+            Fault::Deaf(_) => "deaf",
             Fault::Delay(_) => "delay",
             Fault::Cut => "cut",
             Fault::CutLists(_) => "cut-lists",
@@ -160,6 +167,7 @@ impl Fault {
             Fault::MuteMaster(_) => "mute-master",
             Fault::ForeignReload => "foreign-reload",
             Fault::WorkerDies => "worker-dies",
+            Fault::CrashLoop(_) => "crash-loop",
             Fault::Tamper => "tamper",
             Fault::DiskFull(_) => "disk-full",
             Fault::SyncFails(_) => "sync-fails",
@@ -175,6 +183,7 @@ impl Fault {
     pub fn is_of_one(self) -> bool {
         match self {
             Fault::Partition(_)
+            | Fault::Deaf(_)
             | Fault::Delay(_)
             | Fault::LoseCommands(_)
             | Fault::CutAnswer
@@ -187,6 +196,7 @@ impl Fault {
             | Fault::MuteMaster(_)
             | Fault::ForeignReload
             | Fault::WorkerDies
+            | Fault::CrashLoop(_)
             | Fault::Tamper
             | Fault::DiskFull(_)
             | Fault::SyncFails(_)
@@ -220,6 +230,7 @@ impl Fault {
         matches!(
             self,
             Fault::Partition(_)
+                | Fault::Deaf(_)
                 | Fault::Delay(_)
                 | Fault::DiskFull(_)
                 | Fault::SyncFails(_)
@@ -234,6 +245,7 @@ impl Fault {
     pub(super) fn numbers(self) -> Vec<u32> {
         match self {
             Fault::Partition(n)
+            | Fault::Deaf(n)
             | Fault::Delay(n)
             | Fault::CutLists(n)
             | Fault::ApiDies(n)
@@ -252,6 +264,7 @@ impl Fault {
             | Fault::Busy(n)
             | Fault::SlowReload(n)
             | Fault::MuteMaster(n)
+            | Fault::CrashLoop(n)
             | Fault::DiskFull(n)
             | Fault::SyncFails(n)
             | Fault::SlowDisk(n)
@@ -277,6 +290,7 @@ impl Fault {
     pub fn with(self, first: u32, second: u32) -> Fault {
         match self {
             Fault::Partition(_) => Fault::Partition(first),
+            Fault::Deaf(_) => Fault::Deaf(first),
             Fault::Delay(_) => Fault::Delay(first),
             Fault::CutLists(_) => Fault::CutLists(first),
             Fault::ApiDies(_) => Fault::ApiDies(first),
@@ -297,6 +311,7 @@ impl Fault {
             Fault::Busy(_) => Fault::Busy(first),
             Fault::SlowReload(_) => Fault::SlowReload(first),
             Fault::MuteMaster(_) => Fault::MuteMaster(first),
+            Fault::CrashLoop(_) => Fault::CrashLoop(first),
             Fault::DiskFull(_) => Fault::DiskFull(first),
             Fault::SyncFails(_) => Fault::SyncFails(first),
             Fault::SlowDisk(_) => Fault::SlowDisk(first),

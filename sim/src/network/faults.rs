@@ -23,6 +23,9 @@ const LATE_MS: u64 = 100;
 /// How long most faults may show, in milliseconds.
 const SHOWN_MS: u64 = 20_000;
 
+/// From one crash of a loop to the next, in milliseconds: HAProxy has just come back.
+const CRASHES_MS: u64 = 1_200;
+
 /// For how long a fault may be noticed.
 struct Shows {
     /// Until when it may show.
@@ -54,12 +57,13 @@ impl Run {
             Happens::Stream(host, ms) => {
                 lock(&self.world).begin_streams(host, now + u64::from(*ms))
             }
-            Happens::Clock(s, id) => lock(&self.world).at(*id).clock_s += u64::from(*s),
+            Happens::Clock(s, id) => lock(&self.world).at(*id).clock_s += i64::from(*s),
             Happens::Accept => {
                 for disk in &self.disks {
                     disk.put(&Path::new(STATE_DIR).join(ACCEPT_DELETIONS), b"");
                 }
             }
+            Happens::Forever(forever, id) => self.stays(forever, *id, now),
             Happens::Fault(fault, id) => {
                 self.begins(*fault, *id, now);
             }
@@ -195,14 +199,19 @@ impl Run {
         let is_down = self
             .due
             .iter()
-            .any(|(_, due)| matches!(due, Due::Repair(of) | Due::Release(of) if *of == id));
+            .any(|(_, due)| matches!(due, Due::Repair(of) | Due::Hears(of) | Due::Release(of) if *of == id));
         Some(match fault {
-            Fault::Partition(_) | Fault::Delay(_) if is_down => return None,
+            Fault::Partition(_) | Fault::Deaf(_) | Fault::Delay(_) if is_down => return None,
             Fault::Partition(ms) => {
                 lock(&self.world).at(id).partitioned = true;
                 self.sim.partition("api", id.host());
                 self.due.push((after(ms), Due::Repair(id)));
                 // What was lost is noticed when nothing has come for long.
+                Shows::blind(after(ms) + 100_000)
+            }
+            Fault::Deaf(ms) => {
+                self.sim.partition_oneway("api", id.host());
+                self.due.push((after(ms), Due::Hears(id)));
                 Shows::blind(after(ms) + 100_000)
             }
             Fault::Delay(ms) => {
@@ -249,11 +258,25 @@ impl Run {
         })
     }
 
+    /// HAProxy dies, and so many times less one again.
+    pub(super) fn crash(&mut self, id: ReplicaId, count: u32, now: u64) {
+        let mut world = lock(&self.world);
+        world.at(id).site.die();
+        world.note_at(id, "workers", || "HAProxy died".to_owned());
+        if let Some(left) = count.checked_sub(1).filter(|left| *left > 0) {
+            self.due.push((now + CRASHES_MS, Due::Crash(id, left)));
+        }
+    }
+
     /// Faults of a replica's HAProxy.
     fn at_proxy(&mut self, fault: Fault, id: ReplicaId, now: u64) -> Shows {
         if fault == Fault::ForeignReload {
             serve::reloaded_by_others(&Here { world: self.world.clone(), id });
             return Shows::plain(now + SHOWN_MS);
+        }
+        if let Fault::CrashLoop(count) = fault {
+            self.crash(id, count, now);
+            return Shows::plain(now + u64::from(count) * CRASHES_MS + SHOWN_MS);
         }
         let mut world = lock(&self.world);
         let Replica { armed, site, .. } = world.at(id);

@@ -1,14 +1,17 @@
 //! Schedules from seeds: phases that grow, churn, churn hard, shrink, each followed by rest; a random
 //! part of all faults. At the end tidegate starts again and everything is listed anew, and nothing may
 //! be changed by that. One seed of four has two replicas; then one leads after the other at the end.
+//! In one of four, after the first phases, something breaks for good, and the rest is owed all the same.
 
 use super::fault::Fault;
+use super::forever::Forever;
 use super::hosts::TERM_MS;
 use super::proxy::Version;
 use super::replica::ReplicaId;
 use super::schedule::{Entry, Happens, Schedule};
 use crate::dice::Dice;
 use crate::swarm::changes::{Changes, HOSTS};
+use crate::swarm::schedule::What;
 
 /// An address is not given away again for so long, in milliseconds.
 const REUSE_MS: u64 = 1_500;
@@ -19,6 +22,12 @@ pub(super) const REST_MS: u64 = 220_000;
 pub(super) const ACCEPT_MS: u64 = 150_000;
 /// The same when no fault was near.
 pub(super) const CALM_MS: u64 = 70_000;
+
+/// What breaks for good has settled after so long, in milliseconds.
+pub(super) const SETTLED_MS: u64 = 25_000;
+
+/// By how much a clock is set at most, forward or back, in seconds.
+const CLOCK_S: u64 = 7_200;
 
 /// A request lasts for so long at most, in milliseconds: it ends, and what waited for it is deleted,
 /// before all is to be quiet.
@@ -37,6 +46,30 @@ impl Plan {
         self.entries.push(Entry { at_ms: self.now, what });
     }
 
+    /// Something breaks for good, and the cluster goes on changing.
+    fn goes_on(&mut self, dice: &mut Dice, replicas: usize, changes: &mut Changes) {
+        let all = Forever::all();
+        let fair: Vec<&Forever> =
+            all.iter().filter(|one| replicas > 1 || !one.needs_two()).collect();
+        let Some(forever) = dice.pick(&fair).map(|forever| (*forever).clone()) else { return };
+        let at = if forever.is_of_one() { dice.below(replicas as u64) } else { 0 };
+        if let Forever::RefuseStatus(name) = &forever {
+            // Its status is owed again when it is back.
+            self.put(Happens::Change(What::NoIngress(name.clone())));
+        }
+        let id = ReplicaId(at as usize);
+        self.put(Happens::Forever(forever, id));
+        self.now += SETTLED_MS;
+        for number in 0..24 {
+            self.now += dice.between(1, 1_600);
+            if number % 8 == 4 {
+                self.put(Happens::Fault(Fault::ForeignReload, id));
+            }
+            self.put(Happens::Change(changes.any(self.now, false)));
+        }
+        self.rest(REST_MS);
+    }
+
     fn rest(&mut self, ms: u64) {
         self.now += ms;
         self.put(Happens::Quiet);
@@ -47,7 +80,9 @@ impl Plan {
 pub(super) fn fault(dice: &mut Dice, kind: Fault) -> Fault {
     let ms = |dice: &mut Dice, low, high| dice.between(low, high) as u32;
     match kind {
-        Fault::Partition(_) | Fault::Silent(_) => kind.with(ms(dice, 100, 30_000), 0),
+        Fault::Partition(_) | Fault::Deaf(_) | Fault::Silent(_) => {
+            kind.with(ms(dice, 100, 30_000), 0)
+        }
         Fault::Delay(_) | Fault::ApiDies(_) => kind.with(ms(dice, 10, 15_000), 0),
         Fault::Deny(..) | Fault::Lag(..) => kind.with(dice.below(4) as u32, ms(dice, 100, 20_000)),
         // Longer than without bookmarks a watch is believed in.
@@ -60,6 +95,7 @@ pub(super) fn fault(dice: &mut Dice, kind: Fault) -> Fault {
         | Fault::LoseWrites(_)
         | Fault::Conflicts(_)
         | Fault::Busy(_) => kind.with(dice.between(1, 4) as u32, 0),
+        Fault::CrashLoop(_) => kind.with(dice.between(2, 8) as u32, 0),
         Fault::Twice(_) => kind.with(dice.between(1, 30) as u32, 0),
         Fault::LoseCommands(_) => kind.with(dice.below(6) as u32, 0),
         Fault::DiesWriting(_) => kind.with(dice.below(30) as u32, 0),
@@ -102,6 +138,7 @@ pub fn schedule(seed: u64) -> Schedule {
     let mut faults = Dice::new(seed, "faults");
     let mut replicas = Dice::new(seed, "replicas");
     let mut streams = Dice::new(seed, "streams");
+    let mut clocks = Dice::new(seed, "clocks");
     let mut stops = Dice::new(seed, "stops");
     if stops.percent(40) {
         // Streams last for longer than old workers may.
@@ -116,7 +153,9 @@ pub fn schedule(seed: u64) -> Schedule {
         plan.put(Happens::Change(what));
     }
     plan.rest(CALM_MS);
-    for phase in 0..4 {
+    let mut lasting = Dice::new(seed, "forever");
+    let is_lasting = lasting.percent(25);
+    for phase in if is_lasting { 0..2 } else { 0..4 } {
         // Grow, churn, churn hard, shrink.
         let (count, gap_ms, shrink) = match phase {
             0 => (12, 1_500, false),
@@ -139,6 +178,11 @@ pub fn schedule(seed: u64) -> Schedule {
                 let most = streams.pick(&[1_000, 10_000, STREAM_MS]).copied().unwrap_or(STREAM_MS);
                 plan.put(Happens::Stream(host.to_owned(), streams.between(1, most) as u32));
             }
+            if clocks.percent(2) {
+                let seconds = clocks.between(1, 2 * CLOCK_S) as i32 - CLOCK_S as i32;
+                let id = ReplicaId(clocks.below(schedule.replicas as u64) as usize);
+                plan.put(Happens::Clock(seconds, id));
+            }
             plan.put(Happens::Change(changes.any(plan.now, shrink)));
         }
         // What is deleted while another store answers is held.
@@ -153,6 +197,11 @@ pub fn schedule(seed: u64) -> Schedule {
             0
         };
         plan.rest(REST_MS - accepted);
+    }
+    if is_lasting {
+        plan.goes_on(&mut lasting, schedule.replicas, &mut changes);
+        schedule.entries = plan.entries;
+        return schedule;
     }
     let first = ReplicaId::default();
     let mut last = vec![(Fault::Expire, first)];

@@ -128,7 +128,11 @@ fn replica(sim: &mut turmoil::Sim<'static>, here: &Here, disk: &Disk, schedule: 
     sim.host(id.host(), move || {
         let here = tidegate.clone();
         here.lock().out.lives += 1;
-        here.with(|replica| replica.listed.clear());
+        let now = here.lock().now_ms();
+        here.with(|replica| {
+            replica.listed.clear();
+            replica.lives_again(now);
+        });
         let ports = ports::ports(&here, disk.mount(), starts.clone(), seed);
         live(here, settings.clone(), ports)
     });
@@ -140,7 +144,7 @@ fn replica(sim: &mut turmoil::Sim<'static>, here: &Here, disk: &Disk, schedule: 
 async fn live(here: Here, settings: Settings, ports: Ports) -> turmoil::Result {
     // Nobody asks it to stop.
     let (_stop, stopped) = watch::channel(false);
-    tokio::task::spawn_local(ask_readiness(here.clone()));
+    tokio::task::spawn_local(ask(here.clone()));
     let ended = tidegate::run::run(options(settings), ports, stopped).await;
     let why = ended.err().map_or_else(|| "without a word".into(), |e| format!("{e:#}"));
     let (mut world, id) = (here.lock(), here.id);
@@ -153,20 +157,28 @@ async fn live(here: Here, settings: Settings, ports: Ports) -> turmoil::Result {
     Ok(())
 }
 
-/// Asks for readiness, as a kubelet does.
-async fn ask_readiness(here: Here) {
+/// Asks for readiness, as a kubelet does, and for metrics, as Prometheus does, when there is news.
+async fn ask(here: Here) {
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let asked = async {
-            let mut stream = turmoil::net::TcpStream::connect(("127.0.0.1", ADMIN_PORT)).await?;
-            let request = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        if asked.await.is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200")) {
+        if get("/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
             here.lock().ready(here.id);
         }
+        let now = here.lock().now_ms();
+        if here.with(|replica| replica.may_be_scraped(now))
+            && let Ok(answer) = get("/metrics").await
+        {
+            here.lock().scraped(here.id, &answer);
+        }
     }
+}
+
+/// The answer of the admin address.
+async fn get(path: &str) -> std::io::Result<String> {
+    let mut stream = turmoil::net::TcpStream::connect(("127.0.0.1", ADMIN_PORT)).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

@@ -12,8 +12,9 @@ use tidegate_core::action::{RuntimeCommand, ServerState};
 use tidegate_core::world::object::Kind;
 
 use super::files::Disk;
+use super::forever::Forever;
 use super::proxy::{Version, process};
-use super::replica::{Replica, ReplicaId, SHAKEN_MS};
+use super::replica::{Replica, ReplicaId, SERVED, SHAKEN_MS};
 use super::world::World;
 use super::{STATE_DIR, manifest};
 use crate::swarm::cluster::asked;
@@ -38,6 +39,7 @@ pub(super) const DELAYING: &[&str] = &[
     "mute-master",
     "foreign-reload",
     "worker-dies",
+    "crash-loop",
     "tamper",
     "disk-full",
     "sync-fails",
@@ -58,17 +60,19 @@ const HOLDING: &[&str] = &[
     "slow-disk",
     "controller-dies",
     "dies-writing",
+    "crash-loop",
     "power-cut",
 ];
 /// Faults that may take away what a request needs.
-pub(super) const DESTROYING: &[&str] = &["worker-dies", "tamper", "power-cut"];
+pub(super) const DESTROYING: &[&str] = &["worker-dies", "crash-loop", "tamper", "power-cut"];
 /// Faults after which a worker has what the files say, which may be some seconds old, or lacks a route,
 /// so that the one of a shorter path answers.
-pub(super) const RETURNING: &[&str] = &["worker-dies", "power-cut", "foreign-reload", "tamper"];
+pub(super) const RETURNING: &[&str] =
+    &["worker-dies", "crash-loop", "power-cut", "foreign-reload", "tamper"];
 /// Phase: all must be quiet.
 pub(super) const AT_REST: &str = "at rest";
-/// Promises that are judged at rest, S13 where nothing was to be changed.
-pub(super) const REST: &[&str] = &["L1", "L5", "L9", "S13", "S18", "S28"];
+/// Promises that are judged at rest, S13 where nothing was to be changed, S27 where metrics were read.
+pub(super) const REST: &[&str] = &["L1", "L5", "L9", "S13", "S18", "S27", "S28"];
 
 impl World {
     /// Judges what requests to a replica meet now.
@@ -91,7 +95,8 @@ impl World {
         let replica = self.at(id);
         replica.finished(now)?;
         replica.old_workers_end(now, hard_stop_ms)?;
-        if replica.site.serving().is_some() || replica.is_shaken(now, HOLDING) {
+        let is_held = replica.is_shaken(now, HOLDING) || replica.armed.never_loads;
+        if replica.site.serving().is_some() || is_held {
             replica.served_ms = now;
         }
         let replica = self.of(id);
@@ -107,7 +112,7 @@ impl World {
         let recent = now < replica.reloaded_ms + BOUND_RELOAD_MS;
         let scene = Scene {
             now,
-            cluster: &self.cluster,
+            cluster: self.known_to(id),
             memory: &worker.memory,
             frozen: Some(frozen),
             is_calm: !is_blind && !recent && !replica.is_shaken(now, DELAYING),
@@ -119,6 +124,7 @@ impl World {
             delayed_ms: SHAKEN_MS.max(unknown),
             bereft_at: None,
             may_wait: self.may_wait(id),
+            held: self.held_for_good(id),
         };
         let promises = scene.promises();
         let told = judge(&scene).map_err(|broken| {
@@ -155,14 +161,27 @@ impl World {
         for fault in replica.shaking(now) {
             self.out.cells.extend(promises.iter().map(|promise| (fault, phase, *promise)));
         }
+        if phase == SERVED {
+            for cell in replica.forever.iter().map(Forever::cell) {
+                self.out.cells.extend(promises.iter().map(|promise| (cell, phase, *promise)));
+            }
+        }
     }
 
     /// Notes what was judged of a replica at rest, after which faults.
-    fn rested(&mut self, id: ReplicaId, was_still: bool) {
-        let is_judged = |promise: &&&str| was_still || **promise != "S13";
-        for fault in std::mem::take(&mut self.at(id).shown) {
-            let promises = REST.iter().filter(is_judged);
-            self.out.cells.extend(promises.map(|promise| (fault, AT_REST, *promise)));
+    fn rested(&mut self, id: ReplicaId, was_still: bool, is_told: bool) {
+        let replica = self.at(id);
+        let mut shown = std::mem::take(&mut replica.shown);
+        shown.extend(replica.forever.iter().map(Forever::cell));
+        let suspends = |promise: &str| replica.forever.iter().any(|one| one.suspends(promise));
+        let is_judged = |promise: &&&str| match **promise {
+            "S13" => was_still,
+            "S27" => is_told,
+            other => !suspends(other),
+        };
+        let promises: Vec<&str> = REST.iter().filter(is_judged).copied().collect();
+        for fault in shown {
+            self.out.cells.extend(promises.iter().map(|promise| (fault, AT_REST, *promise)));
         }
     }
 
@@ -184,10 +203,10 @@ impl World {
         let was_still = std::mem::replace(&mut self.still, false);
         for id in self.ids() {
             match self.at_rest(id) {
-                Ok(()) => {
+                Ok(is_told) => {
                     let replica = self.at(id);
                     replica.frozen = replica.site.serving().map(|worker| worker.memory.clone());
-                    self.rested(id, was_still);
+                    self.rested(id, was_still, is_told);
                 }
                 Err(broken) => self.broke_at(id, broken),
             }
@@ -198,7 +217,8 @@ impl World {
         }
     }
 
-    fn at_rest(&self, id: ReplicaId) -> Result<(), Broken> {
+    /// Whether metrics were asked for since it is so.
+    fn at_rest(&self, id: ReplicaId) -> Result<bool, Broken> {
         let now = self.now_ms();
         let replica = self.of(id);
         if replica.is_blind(now) || replica.shaking(now).next().is_some() {
@@ -206,14 +226,19 @@ impl World {
             return Err(Broken::new("schedule", why));
         }
         let Some(worker) = replica.site.serving() else {
+            if replica.forever.contains(&Forever::NoHaproxy) {
+                return Ok(false);
+            }
             return Err(Broken::new("L1", "no worker after all is over".to_owned()));
         };
         let disk = process::read(&replica.site, &Path::new(STATE_DIR).join("haproxy.cfg"))
             .map_err(|words| Broken::new("S6", format!("the files do not load: {words}")))?;
-        for host in self.cluster.hosts() {
+        let held = self.held_for_good(id).map(|(_, held)| held).unwrap_or_default();
+        let cluster = self.known_to(id);
+        for host in cluster.hosts().filter(|host| !held.contains(*host)) {
             let (name, path) = asked(host);
             let has = worker.memory.route(name, path);
-            let Some(wanted) = self.cluster.wanted_since(host, now).last() else { continue };
+            let Some(wanted) = cluster.wanted_since(host, now).last() else { continue };
             if has != wanted.answer {
                 let wanted = &wanted.answer;
                 let why = format!("quiet, and {host} meets {has:?}, by the rules {wanted:?}");
@@ -222,16 +247,16 @@ impl World {
             let same = disk.route(name, path) == has
                 && disk.presented(name) == worker.memory.presented(name)
                 && disk.is_guarded(name, path) == worker.memory.is_guarded(name, path);
-            if !same {
+            if !same && !replica.forever.contains(&Forever::DiskFull) {
                 let why = format!("quiet, and a restart would serve {host} otherwise");
                 return Err(Broken::new("S28", why));
             }
         }
-        if replica.site.workers.len() > 1 {
+        if replica.site.workers.iter().filter(|worker| !worker.is_immortal).count() > 1 {
             let why = "old workers stay, and only tidegate is connected to them".to_owned();
             return Err(Broken::new("L5", why));
         }
-        Ok(())
+        self.truthful(id, now)
     }
 
     /// S20: no line of a private key is anywhere but in files of certificates: not in a journal, not
@@ -323,7 +348,8 @@ impl Replica {
     fn old_workers_end(&self, now: u64, hard_stop_ms: u64) -> Result<(), Broken> {
         let most = hard_stop_ms + ENDS_MS;
         let is_late = |since: u64| now > since + most;
-        let stays = self.site.workers.iter().find(|w| w.stopping_since_ms.is_some_and(is_late));
+        let mut mortal = self.site.workers.iter().filter(|worker| !worker.is_immortal);
+        let stays = mortal.find(|worker| worker.stopping_since_ms.is_some_and(is_late));
         match stays {
             Some(worker) => {
                 let why = format!("worker {} was told to finish {most} ms ago", worker.pid);

@@ -81,8 +81,8 @@ impl World {
             namespace.is_some_and(|namespace| busy.contains(namespace))
         };
         let since = now.saturating_sub(2 * MINUTE_MS);
-        let waits =
-            |host: &&String| self.cluster.wanted_since(host, since).any(|w| is_of(&w.service));
-        self.cluster.hosts().filter(waits).cloned().collect()
+        let cluster = self.known_to(id);
+        let waits = |host: &&String| cluster.wanted_since(host, since).any(|w| is_of(&w.service));
+        cluster.hosts().filter(waits).cloned().collect()
     }
 }

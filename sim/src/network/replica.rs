@@ -9,9 +9,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tidegate_core::world::object::{Kind, ObjectRef};
+
+use super::forever::Forever;
+use super::load::Lists;
 use super::proxy::process::Site;
 use super::proxy::serve::{MASTER_PORT, WORKER_PORT};
+use super::scrape::Tally;
 use crate::model::haproxy::Haproxy;
+use crate::swarm::cluster::Cluster;
 
 /// How long a fault may show that waited for its occasion, in milliseconds.
 pub const SHAKEN_MS: u64 = 20_000;
@@ -77,6 +83,15 @@ pub struct Armed {
     pub refuse_load: bool,
     /// Until when the master says nothing.
     pub mute_until_ms: u64,
+    /// No start and no reload works any more.
+    pub never_loads: bool,
+}
+
+impl Armed {
+    /// Whether this start or reload fails.
+    pub fn refuses(&mut self) -> bool {
+        std::mem::take(&mut self.refuse_load) || self.never_loads
+    }
 }
 
 /// A replica and what is its own.
@@ -105,10 +120,12 @@ pub struct Replica {
     pub served_ms: u64,
     /// When it was last in no state to write to the API server.
     pub unable_ms: u64,
-    /// By how much the wall clock was set forward, in seconds.
-    pub clock_s: u64,
+    /// By how much the wall clock was set forward, in seconds; less than nothing is back.
+    pub clock_s: i64,
     /// Kinds of which the present life of tidegate got a whole list.
     pub listed: BTreeSet<&'static str>,
+    /// How often lists were made lately.
+    pub lists: Lists,
     /// Whether tidegate was ready with everything listed, in this life or before: what HAProxy then
     /// serves from its files counts as well.
     pub was_ready: bool,
@@ -116,6 +133,14 @@ pub struct Replica {
     pub reloads: VecDeque<u64>,
     /// How many times HAProxy carried out each command that changes it, in words.
     pub carried_out: BTreeMap<String, u64>,
+    /// What happened in this life of tidegate, as metrics must say.
+    pub tally: Tally,
+    /// What stays broken for good.
+    pub forever: BTreeSet<Forever>,
+    /// Since when something does.
+    pub forever_ms: u64,
+    /// The cluster as far as it can be known here, where something keeps news away for good.
+    pub known: Option<Box<Cluster>>,
     /// Since when servers are in maintenance, by worker, backend and name.
     pub(super) left: BTreeMap<(u32, Arc<str>, Arc<str>), u64>,
 }
@@ -139,9 +164,14 @@ impl Replica {
             unable_ms: 0,
             clock_s: 0,
             listed: BTreeSet::new(),
+            lists: Lists::default(),
             was_ready: false,
             reloads: VecDeque::new(),
             carried_out: BTreeMap::new(),
+            tally: Tally::default(),
+            forever: BTreeSet::new(),
+            forever_ms: 0,
+            known: None,
             left: BTreeMap::new(),
         }
     }
@@ -187,7 +217,24 @@ impl Replica {
     /// Whether nothing keeps it from serving, and from writing to the API server.
     #[must_use]
     pub fn is_able(&self, now: u64) -> bool {
-        !self.is_blind(now) && self.shaking(now).next().is_none() && self.site.serving().is_some()
+        !self.is_blind(now)
+            && self.shaking(now).next().is_none()
+            && self.site.serving().is_some()
+            && !self.forever.contains(&Forever::CutOff)
+    }
+
+    /// Whether changes of a kind are kept from it for good.
+    #[must_use]
+    pub fn is_hidden(&self, kind: Kind) -> bool {
+        self.forever.iter().any(|forever| forever.hides(kind))
+    }
+
+    /// It hears of an object, if nothing keeps that from it for good.
+    pub fn hears(&mut self, truth: &Cluster, object: &ObjectRef, now: u64) {
+        let is_hidden = self.is_hidden(object.kind);
+        if let Some(known) = self.known.as_mut().filter(|_| !is_hidden) {
+            known.follow(truth, object, now);
+        }
     }
 
     /// Whether something listens behind a socket of HAProxy's.

@@ -17,10 +17,12 @@ use tidegate_core::action::{ActionBody, RuntimeCommand};
 
 use super::fault::Fault;
 use super::files::Disk;
+use super::forever::Forever;
 use super::hosts::{JOURNAL_DIR, network, settings};
 use super::outcomes::Outcomes;
 use super::replica::ReplicaId;
 use super::schedule::{Entry, Happens, Schedule};
+use super::versions::Versions;
 use super::world::{Shared, VAULT_KEY, World, as_heard, lock};
 use super::{STATE_DIR, manifest};
 use crate::dice::Dice;
@@ -43,12 +45,14 @@ const SETTLE_MS: u64 = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
     Repair(ReplicaId),
+    Hears(ReplicaId),
     Release(ReplicaId),
     ApiReturns,
     ComeBack,
     DiskIsFree(ReplicaId),
     DiskIsWell(ReplicaId),
     ControllerReturns(ReplicaId),
+    Crash(ReplicaId, u32),
 }
 
 /// Runs a schedule to its end, or to the first broken promise.
@@ -83,7 +87,7 @@ pub fn run_with(schedule: &Schedule, objects: &[Value], traces: bool) -> Outcome
     let mut world = lock(&world);
     let ended = world.out.simulated_ms;
     world.set_now(ended);
-    replayed(&mut world, &disks, loses_steps(schedule));
+    replayed(&mut world, &disks, schedule);
     world.kept_secret(&disks);
     std::mem::take(&mut world.out)
 }
@@ -221,6 +225,8 @@ impl Run {
                     lock(&self.world).at(id).partitioned = false;
                     self.sim.repair("api", id.host());
                 }
+                Due::Hears(id) => self.sim.repair_oneway("api", id.host()),
+                Due::Crash(id, left) => self.crash(id, left, now),
                 Due::Release(id) => self.sim.release("api", id.host()),
                 Due::ApiReturns => self.sim.bounce("api"),
                 Due::ComeBack => {
@@ -241,8 +247,17 @@ fn loses_steps(schedule: &Schedule) -> bool {
     let of_disk = |fault: Fault| matches!(fault.name(), "disk-full" | "sync-fails" | "power-cut");
     schedule.entries.iter().any(|entry| match entry.what {
         Happens::Fault(fault, _) => of_disk(fault),
+        Happens::Forever(Forever::DiskFull, _) => true,
         _ => false,
     })
+}
+
+/// Whether another store answers for a time, whose objects may be older.
+fn replaces_store(schedule: &Schedule) -> bool {
+    let replaces = |entry: &Entry| {
+        matches!(entry.what, Happens::Fault(Fault::Emptied(_) | Fault::Stale(_), _))
+    };
+    schedule.entries.iter().any(replaces)
 }
 
 /// What a command may take back when HAProxy refuses its content: the file that has a name by then.
@@ -259,16 +274,20 @@ fn takes_back(command: &RuntimeCommand) -> Option<String> {
     Some(as_heard(&removal))
 }
 
-/// S21: the journals of every replica replay to the actions that were taken. L8: HAProxy was told
+/// S21: the journals of every replica replay to the actions that were taken. S9: what they took in is
+/// never older than before. L8: HAProxy was told
 /// nothing but what follows from them, unless steps may be lost.
-fn replayed(world: &mut World, disks: &[Disk], loses_steps: bool) {
+fn replayed(world: &mut World, disks: &[Disk], schedule: &Schedule) {
+    let (loses_steps, goes_back) = (loses_steps(schedule), replaces_store(schedule));
     let mut hasher = Hash128::default();
     for (number, disk) in disks.iter().enumerate() {
         let files = disk.mount();
         let mut decided: BTreeMap<String, u64> = BTreeMap::new();
+        let mut versions = Versions::default();
         let told = replay(&files, Path::new(JOURNAL_DIR), &ReplayOptions::default(), &mut |step| {
             let text = format!("{:?} {:?}", step.input, step.computed);
             hasher.write(text.as_bytes());
+            versions.take_in(&step.input.events);
             for action in &step.step.actions {
                 if let ActionBody::Runtime { commands, .. } = &action.body {
                     let also = commands.iter().filter_map(takes_back);
@@ -292,6 +311,9 @@ fn replayed(world: &mut World, disks: &[Disk], loses_steps: bool) {
                 let why = format!("a journal does not replay: {error}");
                 world.broke_at(id, Broken::new("S21", why));
             }
+        }
+        if let Some(why) = versions.older.filter(|_| !goes_back) {
+            world.broke_at(id, Broken::new("S9", why));
         }
         let carried_out = std::mem::take(&mut world.at(id).carried_out);
         let more = carried_out.iter().find(|(what, count)| decided.get(*what) < Some(*count));

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use super::fault::Fault;
+use super::forever::Forever;
 use super::proxy::Version;
 use super::replica::{REPLICAS_MAX, ReplicaId};
 use crate::swarm::schedule::{self as tier0, What};
@@ -54,6 +55,8 @@ pub enum Happens {
     Change(What),
     /// A fault, and at which replica, where it is of one.
     Fault(Fault, ReplicaId),
+    /// Something breaks for good, and at which replica, where it is of one.
+    Forever(Forever, ReplicaId),
     /// By now all must be quiet and as wanted.
     Quiet,
     /// From now to the next `quiet` nothing may be changed in HAProxy.
@@ -62,8 +65,8 @@ pub enum Happens {
     Accept,
     /// Clients begin a request to a host that lasts for so many milliseconds, one at each replica.
     Stream(String, u32),
-    /// F18: the wall clock of a replica is set forward, by so many seconds.
-    Clock(u32, ReplicaId),
+    /// F18: the wall clock of a replica is set forward, by so many seconds, or back.
+    Clock(i32, ReplicaId),
 }
 
 /// ` at 1`; nothing for the first replica.
@@ -85,6 +88,7 @@ impl fmt::Display for Entry {
             Happens::Change(what) => {
                 write!(f, "{}", tier0::Entry { at_ms: *at_ms, what: what.clone() })
             }
+            Happens::Forever(what, id) => write!(f, "{at_ms} forever {what}{}", Suffix(*id)),
             Happens::Quiet => write!(f, "{at_ms} quiet"),
             Happens::Still => write!(f, "{at_ms} still"),
             Happens::Accept => write!(f, "{at_ms} accept"),
@@ -125,6 +129,10 @@ impl FromStr for Entry {
                 let numbers = numbers.map_err(|_| bad())?;
                 let number = |at: usize| numbers.get(at).copied().unwrap_or(0);
                 (at_ms, Happens::Fault(fault.with(number(0), number(1)), id))
+            }
+            (Some(at_ms), ["forever", words @ ..]) => {
+                let known = |what: &Forever| what.is_of_one() || id == ReplicaId(0);
+                (at_ms, Happens::Forever(Forever::read(words).filter(known).ok_or_else(bad)?, id))
             }
             _ if id != ReplicaId(0) => return Err(bad()),
             (Some(at_ms), ["stream", host, ms]) => {
@@ -241,7 +249,9 @@ impl Schedule {
         }
         schedule.entries.sort_by_key(|entry| entry.at_ms);
         let absent = schedule.entries.iter().find(|entry| match &entry.what {
-            Happens::Fault(_, id) | Happens::Clock(_, id) => id.0 >= schedule.replicas,
+            Happens::Fault(_, id) | Happens::Forever(_, id) | Happens::Clock(_, id) => {
+                id.0 >= schedule.replicas
+            }
             _ => false,
         });
         match absent {
@@ -268,15 +278,21 @@ mod tests {
             let id = ReplicaId(usize::from(fault.is_of_one()));
             Happens::Fault(fault.with(3, 40), id)
         });
+        let lasting = Forever::all().into_iter().map(|what| {
+            let id = ReplicaId(usize::from(what.is_of_one()));
+            Happens::Forever(what, id)
+        });
         let others = [
             Happens::Clock(60, ReplicaId(1)),
+            Happens::Clock(-60, ReplicaId(1)),
             Happens::Change(What::Service("t1/web".to_owned(), true)),
             Happens::Stream("a.example".to_owned(), 30_000),
             Happens::Still,
             Happens::Accept,
             Happens::Quiet,
         ];
-        schedule.entries = faults.chain(others).map(|what| Entry { at_ms: 5, what }).collect();
+        schedule.entries =
+            faults.chain(lasting).chain(others).map(|what| Entry { at_ms: 5, what }).collect();
         let text = schedule.to_text("words");
         assert!(Schedule::is_one(&text));
         assert_eq!(Schedule::from_text(&text).unwrap(), schedule);
@@ -287,6 +303,8 @@ mod tests {
             "replicas 2\n5 fault cut at 1",
             "replicas 2\n5 fault tamper at 2",
             "replicas 2\n5 quiet at 1",
+            "replicas 2\n5 forever deny 1 at 1",
+            "5 forever rain",
         ] {
             assert!(Schedule::from_text(bad).is_err(), "{bad}");
         }

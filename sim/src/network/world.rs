@@ -174,7 +174,7 @@ impl World {
     /// Now by a replica's wall clock, in seconds since 1970.
     #[must_use]
     pub fn unix_s(&self, id: ReplicaId) -> u64 {
-        EPOCH_S + self.of(id).clock_s + self.now_ms() / 1000
+        (EPOCH_S + self.now_ms() / 1000).saturating_add_signed(self.of(id).clock_s)
     }
 
     /// Between two steps of the network it is this late.
@@ -234,7 +234,12 @@ impl World {
 
     /// A whole list was given to a replica, or begun as a stream.
     pub fn listed(&mut self, id: ReplicaId, place: &Place) {
-        self.at(id).listed.insert(place.resource.plural);
+        let now = self.now_ms();
+        let replica = self.at(id);
+        replica.listed.insert(place.resource.plural);
+        if let Err(broken) = replica.lists.one_more(place.resource.plural, now) {
+            self.broke_at(id, broken);
+        }
     }
 
     /// A command is carried out on a worker.
@@ -281,8 +286,11 @@ impl World {
         if let RuntimeCommand::ShutdownSessions { backend, server } = command {
             self.at(id).site.cut_streams(pid, backend, server);
         }
-        if done && let Err(broken) = self.at(id).drained(now, pid, command) {
-            self.broke_at(id, broken);
+        if done {
+            self.at(id).did(now, command);
+            if let Err(broken) = self.at(id).drained(now, pid, command) {
+                self.broke_at(id, broken);
+            }
         }
         self.look_after(id, command);
         reply
@@ -334,7 +342,7 @@ impl World {
                 self.api.store.delete(resource.plural, &name);
             }
         }
-        self.cluster.tell(now, &object);
+        self.tell(&object, now);
         self.changes.note(&object, now);
         if !self.api.is_replaced() {
             self.api.changed.notify_waiters();
@@ -351,8 +359,17 @@ impl World {
         self.asks(&reference, true, now);
         self.store(&reference, json);
         self.cluster.put(object);
-        self.cluster.tell(now, &reference);
+        self.tell(&reference, now);
         true
+    }
+
+    /// Whoever can hears of an object.
+    fn tell(&mut self, object: &ObjectRef, now: u64) {
+        self.cluster.tell(now, object);
+        for replica in &mut self.replicas {
+            replica.changes(now);
+            replica.hears(&self.cluster, object, now);
+        }
     }
 
     /// Stores what somebody wants; what others wrote into the object stays.
@@ -364,6 +381,10 @@ impl World {
             (known.and_then(|known| known.get("status")).cloned(), json.as_object_mut())
         {
             fields.insert("status".to_owned(), status);
+        }
+        let before = known.and_then(|known| known.pointer("/metadata/generation")?.as_i64());
+        if let (Some(before), Some(now)) = (before, json.pointer_mut("/metadata/generation")) {
+            *now = (before + 1).into();
         }
         self.api.store.put(json);
     }

@@ -12,6 +12,7 @@ use tidegate_core::world::object::{Kind, Name, Object, ObjectRef};
 use super::PUBLISHED;
 use super::api::verbs::Place;
 use super::hosts::TERM_MS;
+use super::judge::RETURNING;
 use super::replica::ReplicaId;
 use super::world::World;
 use crate::model::haproxy::Answer;
@@ -56,6 +57,13 @@ struct Asked {
     at_ms: u64,
     /// Since when its status is owed: later, where who leads could not know of it.
     owed_ms: u64,
+}
+
+impl Writers {
+    /// Whether a replica holds the Lease, renewed since then.
+    pub(super) fn is_led_by(&self, id: ReplicaId, since: u64) -> bool {
+        self.holder == Some(id) && self.renewed_ms >= since
+    }
 }
 
 fn key(place: &Place) -> Option<Key> {
@@ -123,6 +131,7 @@ impl World {
         self.writers.holder = Some(id);
         self.writers.renewed_ms = now;
         let Some(before) = before else { return Ok(()) };
+        self.replicas.iter_mut().for_each(|replica| replica.changes(now));
         self.note_at(id, "faults", || "leads".to_owned());
         self.sometimes("another replica came to lead");
         self.cell_in(before, WRITTEN, &["S17"]);
@@ -157,7 +166,9 @@ impl World {
         let name = (object.name.namespace.to_string(), object.name.name.to_string());
         if !exists {
             self.writers.asked.remove(&name);
-        } else if self.api.true_store().get("ingresses", &name).is_none() {
+        } else if self.api.true_store().get("ingresses", &name).is_none()
+            && self.replicas.iter().any(|replica| !replica.is_hidden(object.kind))
+        {
             self.writers.asked.insert(name, Asked { at_ms: now, owed_ms: now });
         }
     }
@@ -168,17 +179,20 @@ impl World {
         let asked = self.writers.asked.get(name).map(|asked| asked.at_ms);
         let Some(asked) = asked.filter(|at| now < at + EFFECT_MS) else { return Ok(()) };
         let replica = self.of(id);
-        let may_not_know = replica.is_blind(now) || replica.frozen.is_none();
+        // Nobody was told of a worker that others brought about.
+        let may_not_know =
+            replica.is_blind(now) || replica.frozen.is_none() || replica.is_shaken(now, RETURNING);
         let (Some(worker), false) = (replica.site.serving(), may_not_know) else {
             return Ok(());
         };
         let is_it = |of: &Name| *of.namespace == *name.0 && *of.name == *name.1;
-        for object in self.cluster.objects() {
+        for object in self.known_to(id).objects() {
             let Object::Ingress(ingress) = object else { continue };
             let mine = ingress.rules.iter().filter(|_| is_it(&ingress.meta.name));
             for host in mine.map(|rule| &*rule.host) {
                 let is_served = |answer: &Answer| matches!(answer, Answer::Servers(_));
-                let wanted = self.cluster.wanted_since(host, asked).all(|w| is_served(&w.answer));
+                let wanted =
+                    self.known_to(id).wanted_since(host, asked).all(|w| is_served(&w.answer));
                 let has = worker.memory.route(host, "/");
                 if wanted && !is_served(&has) {
                     let why = format!("a status says that {host} is served, and it meets {has:?}");
@@ -221,8 +235,8 @@ impl World {
     fn told_since(&self, since: u64) -> Result<(), Broken> {
         let store = self.api.true_store();
         for (name, asked) in &self.writers.asked {
-            let Some(stored) = store.get("ingresses", name).filter(|_| asked.owed_ms <= since)
-            else {
+            let is_owed = asked.owed_ms <= since && self.api.refused_status.as_ref() != Some(name);
+            let Some(stored) = store.get("ingresses", name).filter(|_| is_owed) else {
                 continue;
             };
             let said = stored.pointer("/status/loadBalancer/ingress/0/ip").and_then(Value::as_str);

@@ -48,6 +48,8 @@ pub struct Cluster {
     left: BTreeMap<SocketAddr, u64>,
     /// Whether a change was not told: an address may serve another Service by now.
     pub stale: bool,
+    /// Whether only those certificates are certain that stay as they were.
+    pub doubts_secrets: bool,
     /// How long what was wanted is remembered, in milliseconds.
     pub memory_ms: u64,
     /// The certificate that HAProxy refuses.
@@ -107,6 +109,7 @@ impl Cluster {
             told_owners: BTreeMap::new(),
             left: BTreeMap::new(),
             stale: false,
+            doubts_secrets: false,
             memory_ms: MEMORY_MS,
             refused: Digest([REFUSED_DIGEST; 16]),
             age: 0,
@@ -192,6 +195,18 @@ impl Cluster {
     /// Makes an object true that was made elsewhere.
     pub fn put(&mut self, object: Object) {
         self.truth.insert(object.object_ref(), object);
+    }
+
+    /// Hears of an object as it is in another cluster.
+    pub fn follow(&mut self, other: &Cluster, object: &ObjectRef, now: u64) {
+        match other.truth.get(object) {
+            Some(found) => self.truth.insert(object.clone(), found.clone()),
+            None => self.truth.remove(object),
+        };
+        if object.kind == Kind::EndpointSlice {
+            self.owners.clone_from(&other.owners);
+        }
+        self.tell(now, object);
     }
 
     /// What is true of an object.
@@ -291,6 +306,10 @@ impl Cluster {
             });
             // What HAProxy refuses is withheld, and that is for the guarantee about it to judge.
             let certificate = certificate.filter(|c| *c != Some(self.refused));
+            let before = self.wanted.get(&host).and_then(VecDeque::back);
+            let certificate = certificate.filter(|c| {
+                !self.doubts_secrets || before.is_some_and(|(_, b)| b.certificate == Some(*c))
+            });
             let service = facts.leads_to(name, path);
             let fresh = Wanted { answer, service, guarded, certificate };
             let nothing = Wanted {

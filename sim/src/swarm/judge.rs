@@ -151,6 +151,8 @@ pub struct Scene<'a> {
     pub bereft_at: Option<u64>,
     /// Hosts whose changes may wait for the next reload for longer, up to a minute.
     pub may_wait: BTreeSet<String>,
+    /// Hosts whose changes may have no effect for good, and those since when.
+    pub held: Option<(u64, BTreeSet<String>)>,
 }
 
 /// A turn at reloads comes after a minute at the latest, in milliseconds.
@@ -159,6 +161,9 @@ const TURN_MS: u64 = 60_000;
 impl Scene<'_> {
     /// What was told about a host before then must have had effect by now.
     fn since(&self, host: &str) -> u64 {
+        if let Some((since, _)) = self.held.as_ref().filter(|(_, held)| held.contains(host)) {
+            return *since;
+        }
         if self.may_wait.contains(host) {
             return self.now.saturating_sub(TURN_MS + self.delayed_ms.max(self.bound_ms));
         }
@@ -232,6 +237,7 @@ pub fn look(run: &mut Run<'_>) -> Verdict {
         delayed_ms,
         bereft_at: bereft.map(|(at, _)| at),
         may_wait: BTreeSet::new(),
+        held: None,
     };
     let promises = scene.promises();
     for what in judge(&scene)? {

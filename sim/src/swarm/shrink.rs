@@ -21,8 +21,8 @@ pub struct Shrunk {
 /// Shrinks; nothing if the schedule does not fail. `runs_max` bounds the work.
 #[must_use]
 pub fn shrink(entries: &[Entry], capabilities: &Capabilities, runs_max: u64) -> Option<Shrunk> {
-    let broken = run(entries, capabilities, false).broken?;
-    let mut small = Shrunk { entries: entries.to_vec(), broken, runs: 1 };
+    let out = run(entries, capabilities, false);
+    let mut small = Shrunk { entries: entries.to_vec(), broken: out.broken?, runs: 1 };
     let fails = |small: &mut Shrunk, entries: &[Entry]| {
         small.runs += 1;
         let found = run(entries, capabilities, false).broken;
@@ -35,6 +35,9 @@ pub fn shrink(entries: &[Entry], capabilities: &Capabilities, runs_max: u64) -> 
         })
         .is_some()
     };
+    // What comes later has nothing to do with it; until the first of that, time goes on.
+    let before = entries.iter().take_while(|entry| entry.at_ms <= out.simulated_ms).count();
+    fails(&mut small, entries.get(..=before).unwrap_or(entries));
     let mut size = small.entries.len().div_ceil(2).max(1);
     while small.runs < runs_max {
         let mut at = 0;

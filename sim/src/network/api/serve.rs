@@ -133,6 +133,9 @@ fn whole(world: &mut World, from: ReplicaId, place: &Place, request: &Request) -
     let page_max = world.api.page_max;
     let before = world.api.store().revision;
     let wrote = request.method != "GET";
+    if let Some(refused) = refused_status(world, place, request) {
+        return (refused.bytes(), false);
+    }
     if let Some(refused) = refused_once(world, request) {
         return (refused.bytes(), false);
     }
@@ -161,6 +164,16 @@ fn whole(world: &mut World, from: ReplicaId, place: &Place, request: &Request) -
         return (bytes, true);
     }
     (bytes, false)
+}
+
+/// The status of one object is refused each time, as an admission webhook would.
+fn refused_status(world: &mut World, place: &Place, request: &Request) -> Option<Answer> {
+    let is_write = request.method != "GET" && place.status;
+    let is_it = is_write && world.api.refused_status.as_ref() == Some(&place.key());
+    is_it.then(|| {
+        world.sometimes("a status was refused for good");
+        Answer::refused(403, "Forbidden", "admission webhook denied the request")
+    })
 }
 
 /// What is refused a few times: further pages of lists, and writes.

@@ -47,6 +47,8 @@ pub struct Api {
     pub conflicts: u32,
     /// Writes whose answers are lost.
     pub lose_writes: u32,
+    /// The Ingress whose status is refused each time.
+    pub refused_status: Option<(String, String)>,
     /// Lists that are cut.
     pub cut_lists: u32,
     /// Copies from some seconds ago, oldest first.
@@ -77,6 +79,7 @@ impl Api {
             watch_errors: 0,
             conflicts: 0,
             lose_writes: 0,
+            refused_status: None,
             cut_lists: 0,
             copies: Vec::new(),
         }

@@ -48,7 +48,7 @@ impl Place {
         })
     }
 
-    fn key(&self) -> Name {
+    pub(super) fn key(&self) -> Name {
         (self.namespace.clone().unwrap_or_default(), self.name.clone().unwrap_or_default())
     }
 }

@@ -29,6 +29,8 @@ pub struct Worker {
     pub memory: Haproxy,
     /// Whether it only finishes its connections.
     pub stopping: bool,
+    /// Whether it stays when it is old, whatever anybody does.
+    pub is_immortal: bool,
     /// When it was told to finish, in milliseconds since the beginning, once that was seen.
     pub stopping_since_ms: Option<u64>,
     /// How long it may take to finish, in milliseconds, if its files say so.
@@ -94,6 +96,8 @@ pub struct Site {
     pub workers: Vec<Worker>,
     /// Content that OpenSSL refuses.
     pub refused_content: Vec<u8>,
+    /// Whether workers stay from now on when they are old.
+    pub keeps_old: bool,
     /// Streams that ended before their clients had enough.
     pub cut: Vec<Stream>,
     next_pid: u32,
@@ -109,6 +113,7 @@ impl Site {
             master: None,
             workers: Vec::new(),
             refused_content: Vec::new(),
+            keeps_old: false,
             cut: Vec::new(),
             next_pid: 100,
         }
@@ -167,6 +172,7 @@ impl Site {
     pub(super) fn serve(&mut self, memory: Haproxy) -> u32 {
         let pid = self.pid();
         for worker in &mut self.workers {
+            worker.is_immortal |= self.keeps_old && !worker.stopping;
             worker.stopping = true;
         }
         self.workers.retain(Worker::is_needed);
@@ -176,6 +182,7 @@ impl Site {
             start_s: 0,
             memory,
             stopping: false,
+            is_immortal: false,
             stopping_since_ms: None,
             hard_stop_ms: None,
             empty: BTreeSet::new(),

@@ -68,13 +68,15 @@ async fn start(here: Here, pid: u32) {
     let slow = here.with(|replica| std::mem::take(&mut replica.armed.slow_files_ms));
     sleep(Duration::from_millis(START_MS + slow)).await;
     let (mut world, id) = (here.lock(), here.id);
-    let now_s = world.unix_s(id);
+    let (now_s, now_ms) = (world.unix_s(id), world.now_ms());
     let replica = world.at(id);
     if replica.site.master.as_ref().is_none_or(|master| master.pid != pid) {
         return;
     }
-    let refused = std::mem::take(&mut replica.armed.refuse_load);
-    match replica.site.load(now_s, refused) {
+    let refused = replica.armed.refuses();
+    let loaded = replica.site.load(now_s, refused);
+    replica.loaded(now_ms, loaded.is_ok());
+    match loaded {
         Ok(worker) => {
             if let Some(master) = &mut replica.site.master {
                 master.busy = false;
@@ -295,6 +297,8 @@ async fn reload(here: &Here, stream: &mut TcpStream) -> io::Result<Option<String
     }
     sleep(Duration::from_millis(RELOAD_MS + slow)).await;
     let Some(loaded) = load_again(here, pid) else { return Ok(None) };
+    let now_ms = here.lock().now_ms();
+    here.with(|replica| replica.loaded(now_ms, loaded.is_ok()));
     sleep(Duration::from_millis(SAID_MS)).await;
     if version == Version::V26 || lost {
         return Ok(None);
@@ -313,7 +317,7 @@ fn load_again(here: &Here, pid: u32) -> Option<Result<(), String>> {
     let now_s = world.unix_s(id);
     let replica = world.at(id);
     replica.site.master.as_ref().filter(|master| master.pid == pid)?;
-    let refused = std::mem::take(&mut replica.armed.refuse_load);
+    let refused = replica.armed.refuses();
     let loaded = replica.site.load(now_s, refused);
     if let Some(master) = &mut replica.site.master {
         master.busy = false;

@@ -34,7 +34,7 @@ impl Worker {
     /// Whether anything keeps an old worker.
     #[must_use]
     pub(super) fn is_needed(&self) -> bool {
-        self.connections > 0 || !self.streams.is_empty()
+        self.is_immortal || self.connections > 0 || !self.streams.is_empty()
     }
 }
 
@@ -60,7 +60,8 @@ impl Site {
     /// Old workers that took too long to finish end, and their streams with them. How many did.
     pub fn end_old_workers(&mut self, now_ms: u64) -> usize {
         let mut late = Vec::new();
-        for worker in self.workers.iter_mut().filter(|worker| worker.stopping) {
+        let ends = |worker: &&mut Worker| worker.stopping && !worker.is_immortal;
+        for worker in self.workers.iter_mut().filter(ends) {
             let since = *worker.stopping_since_ms.get_or_insert(now_ms);
             if worker.hard_stop_ms.is_some_and(|most| now_ms >= since + most) {
                 late.push(worker.pid);
