@@ -8,6 +8,7 @@ pub mod backend;
 pub mod canary;
 pub mod class;
 pub mod client;
+mod counts;
 pub mod expiry;
 pub mod global;
 pub mod host;
@@ -36,6 +37,8 @@ use crate::world::custom::Part;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, ObjectRef};
 use crate::world::{Fact, World};
+pub(crate) use counts::cancel_out;
+use counts::{count, count_references};
 
 /// Which piece of Desired.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -431,70 +434,4 @@ fn unread(readers: &mut ShardMap<Fact, SmallSet<PieceKey>>, fact: &Fact, key: &P
             readers.remove(fact);
         }
     }
-}
-
-/// Counts who refers to what; tells what is new, changed or no longer referred to.
-fn count_references<T: PartialEq>(
-    counts: &mut ShardMap<Arc<str>, (Arc<T>, u32)>,
-    old: &[(Arc<str>, Arc<T>)],
-    new: &[(Arc<str>, Arc<T>)],
-    mut changed: impl FnMut(&Arc<str>),
-) {
-    for (name, spec) in new {
-        let entry = counts.get_or_insert_with(name.clone(), || (spec.clone(), 0));
-        if entry.1 == 0 || entry.0 != *spec {
-            entry.0 = spec.clone();
-            changed(name);
-        }
-        entry.1 += 1;
-    }
-    for (name, _) in old {
-        if let Some(entry) = counts.get_mut(name) {
-            entry.1 -= 1;
-            if entry.1 == 0 {
-                counts.remove(name);
-                changed(name);
-            }
-        }
-    }
-}
-
-fn count(
-    problems: &mut BTreeMap<Problem, u32>,
-    old: &[Problem],
-    new: &[Problem],
-    report: &mut Refreshed,
-) {
-    for problem in new {
-        let owners = problems.entry(problem.clone()).or_insert(0);
-        *owners += 1;
-        if *owners == 1 {
-            report.opened.push(problem.clone());
-        }
-    }
-    for problem in old {
-        if let Some(owners) = problems.get_mut(problem) {
-            *owners -= 1;
-            if *owners == 0 {
-                problems.remove(problem);
-                report.closed.push(problem.clone());
-            }
-        }
-    }
-}
-
-/// Sorts, and drops what was both opened and closed, as often as it was.
-pub(crate) fn cancel_out(opened: &mut Vec<Problem>, closed: &mut Vec<Problem>) {
-    opened.sort_unstable();
-    closed.sort_unstable();
-    let mut gone = core::mem::take(closed).into_iter().peekable();
-    for problem in core::mem::take(opened) {
-        while let Some(earlier) = gone.next_if(|gone| *gone < problem) {
-            closed.push(earlier);
-        }
-        if gone.next_if_eq(&problem).is_none() {
-            opened.push(problem);
-        }
-    }
-    closed.extend(gone);
 }
