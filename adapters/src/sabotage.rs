@@ -6,6 +6,13 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mistake {
+    /// After a reload that failed no other is asked for (M23 of `docs/known-failures.md`, as those
+    /// that follow are).
+    FailedStaysFailed = 123,
+    /// All lines are sent without a prompt, and one answer counts for all (M25).
+    OneAnswerForAll = 125,
+    /// A reload counts as done, whatever became of it (M69).
+    CountedAsDone = 169,
     /// A list that fails is taken for an empty one (B1).
     FailureIsEmpty = 1,
     /// The second page of a list is not asked for (B12).

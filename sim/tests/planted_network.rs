@@ -6,7 +6,9 @@
 use std::io::Write as _;
 use std::time::Instant;
 
+use tidegate::metrics::{Asked, Metrics};
 use tidegate::sabotage::{Mistake, plant};
+use tidegate_core::event::Outcome;
 use tidegate_core::sabotage as core;
 use tidegate_sim::network::run::run;
 use tidegate_sim::network::schedule::Schedule;
@@ -163,6 +165,27 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         &["L8"],
         "60000 quiet\n61000 pods t1/web 2,4 1\n120000 quiet\n",
     ),
+    // More pods than slots make a reload, which fails, and would not the second time (M23).
+    (
+        Adapters(Mistake::FailedStaysFailed),
+        &["L1"],
+        "haproxy 2.6\n60000 quiet\n61000 fault refuse-load\n\
+         61001 pods t1/web 1,2,4,5,6,7,8,9,10,11,12,13,14,15,16 -\n100000 quiet\n",
+    ),
+    // A change that takes several commands (M25).
+    (
+        Adapters(Mistake::OneAnswerForAll),
+        &["S1"],
+        "60000 quiet\n61000 pods t1/web 2,4 1\n62000 pods t1/web 4 -\n100000 quiet\n",
+    ),
+    // HAProxy refuses a certificate for good, and then somebody else asks for something (M55).
+    (
+        Core(core::Mistake::StatusesWait),
+        &["L9"],
+        "60000 quiet\n61000 secret t1/tls 7\n61001 ingress t1/a a.example web tls=tls\n\
+         65000 service t2/web\n65001 pods t2/web 7 -\n65002 ingress t2/c c.example web\n\
+         120000 quiet\n",
+    ),
 ];
 
 /// One after the other: a mistake is planted in the whole process.
@@ -188,6 +211,30 @@ fn each_planted_mistake_is_found() {
             missed.push(format!("{mistake:?}: {found:?}"));
         }
     }
+    missed.extend(counted_otherwise());
     plant_any(None);
     assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// S27: reloads count by what became of them (M69).
+fn counted_otherwise() -> Option<String> {
+    let differs = || {
+        let metrics = Metrics::new();
+        let outcomes = [Outcome::Done, Outcome::Refused("no".into()), Outcome::Unknown];
+        for outcome in outcomes {
+            metrics.answered(&Asked::Reload("new-backend"), &[outcome]);
+        }
+        let text = metrics.text();
+        let line = |outcome: &&str| {
+            let labels = format!("{{reason=\"new-backend\",outcome=\"{outcome}\"}} 1\n");
+            text.contains(&format!("tidegate_reloads_total{labels}"))
+        };
+        !["done", "refused", "unknown"].iter().all(line)
+    };
+    plant_any(None);
+    if differs() {
+        return Some("reloads count otherwise without a mistake".to_owned());
+    }
+    plant_any(Some(Adapters(Mistake::CountedAsDone)));
+    (!differs()).then(|| "CountedAsDone: reloads count by what became of them".to_owned())
 }

@@ -21,6 +21,7 @@ use tidegate_core::world::object::Kind;
 
 use crate::auth;
 use crate::kube::Meters;
+use crate::sabotage::{Mistake, is_planted};
 pub use labels::{Asked, command_label};
 use labels::{event_label, outcome_label};
 
@@ -310,6 +311,7 @@ impl Metrics {
                 }
             }
             Asked::Reload(reason) => {
+                let first = if is_planted(Mistake::CountedAsDone) { "done" } else { first };
                 count("reload", first, 1);
                 let labels = [("reason", *reason), ("outcome", first)];
                 self.reloads.get_or_create(&labels).inc();

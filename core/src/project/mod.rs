@@ -30,6 +30,7 @@ use crate::annotations::draft::ListSpec;
 use crate::annotations::{Registry, listener};
 use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
 use crate::problem::Problem;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Role;
 use crate::shard::{ShardKey, ShardMap};
 use crate::small::SmallSet;
@@ -172,7 +173,8 @@ impl Projections {
         let mut dirty = BTreeSet::new();
         for fact in changed {
             let readers = self.readers.get(fact).into_iter().flat_map(|set| set.iter());
-            dirty.extend(readers.cloned());
+            let one_hears = is_planted(Mistake::OneHears) && matches!(fact, Fact::Slices(_));
+            dirty.extend(readers.take(if one_hears { 1 } else { usize::MAX }).cloned());
             dirty.extend(piece_of(fact));
         }
         // Those that exist while others refer to them come last.
@@ -184,7 +186,14 @@ impl Projections {
             }
             self.refresh_piece(world, registry, key, desired, &mut referred, &mut report);
         }
+        let mut gone = 0;
         for key in referred {
+            let is_gone =
+                matches!(&key, PieceKey::Backend(name) if self.backends.get(name).is_none());
+            gone += usize::from(is_gone);
+            if gone > 1 && is_planted(Mistake::SeveralEndAll) {
+                break;
+            }
             self.refresh_piece(world, registry, key, desired, &mut BTreeSet::new(), &mut report);
         }
         self.refresh_skeleton(world, registry, desired, &mut report);
@@ -324,7 +333,7 @@ impl Projections {
             desired.header_names().cloned().collect()
         };
         let mut options = global::options(&mut lookup, registry);
-        let isolated = capabilities.isolated_sessions;
+        let isolated = capabilities.isolated_sessions || is_planted(Mistake::SessionsShared);
         if desired.client_checks().any(|check| check.direct || !isolated) {
             options.insert(listener::FULL_HANDSHAKES.into(), "1".into());
         }
