@@ -373,6 +373,7 @@ impl Controller {
             return;
         }
         let version = self.desired.image().version;
+        let backends = self.desired.image().backends.len();
         let refreshed =
             self.projections.refresh(&self.world, &self.registry, &changed, &mut self.desired);
         // Whatever is planned next needs it.
@@ -387,7 +388,10 @@ impl Controller {
         step.trace.facts = changed;
         if self.desired.image().version != version {
             self.changed_at = self.now;
-            self.unsaved_since.get_or_insert(self.now);
+            let is_less = self.desired.image().backends.len() < backends;
+            if !(is_planted(Mistake::RemovalsUnsaved) && is_less) {
+                self.unsaved_since.get_or_insert(self.now);
+            }
         }
     }
 

@@ -130,8 +130,10 @@ impl Controller {
         worker: Option<WorkerId>,
         changed: &mut BTreeSet<Fact>,
     ) {
+        let lacks_former =
+            is_planted(Mistake::NeedsTheDead) && self.running.is_none() && self.lost > WorkerId(0);
         match (outcome, worker) {
-            (Outcome::Done, Some(worker)) if worker > self.lost => {
+            (Outcome::Done, Some(worker)) if worker > self.lost && !lacks_former => {
                 self.worker = Some(worker);
                 // What was sent meanwhile went to the worker before.
                 self.runtime = None;
@@ -144,7 +146,9 @@ impl Controller {
                     "shared or not, the same"
                 );
                 self.desired.wake_all();
-                mark_changes(&mut self.desired, image);
+                if !is_planted(Mistake::SentToOld) {
+                    mark_changes(&mut self.desired, image);
+                }
                 self.use_running(running);
                 self.loaded = Some(image.skeleton.clone());
                 self.trouble.clear();

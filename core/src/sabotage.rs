@@ -6,6 +6,50 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mistake {
+    /// After an outage the additions of a slice count, and what went from it stays (M1 of
+    /// `docs/known-failures.md`, as those that follow are).
+    AdditionsOnly = 101,
+    /// A controller acts before every kind was listed (M5).
+    ActsUnlisted = 105,
+    /// Lines of snippets may have words that read, run or reach (M15).
+    AnyWords = 115,
+    /// What one object has is taken, however much it is (M19).
+    NoLimit = 119,
+    /// The path of a rule is looked up as it is written, and that of a request in its normal form
+    /// (M21).
+    PathAsWritten = 121,
+    /// What was sent to the worker before, during a reload, counts for the new one too (M27).
+    SentToOld = 127,
+    /// An entry that changes is deleted and added again (M31).
+    ClearedThenFilled = 131,
+    /// Two Services may have one name in HAProxy (M33).
+    NamesCollide = 133,
+    /// A Service that is only a name now keeps the endpoints that it had (M39).
+    OldTargetsStay = 139,
+    /// Whoever asks for it has the TLS of a host passed through, whatever older ones say (M47).
+    AnyonePasses = 147,
+    /// What is only removed is no reason to write the files (M49).
+    RemovalsUnsaved = 149,
+    /// All hosts of a certificate stand in one line (M51).
+    OneLongLine = 151,
+    /// While anything is withheld, no status is written (M55).
+    StatusesWait = 155,
+    /// Where several backends go at once, what comes after them is not computed (M57).
+    SeveralEndAll = 157,
+    /// The deletion of one Ingress takes all others of its hosts (M59).
+    OneIngressIsAll = 159,
+    /// TLS sessions are resumed though this HAProxy does not keep those of two hosts apart (M65).
+    SessionsShared = 165,
+    /// A port of a slice has a number (M71).
+    PortIsThere = 171,
+    /// A key may name a Secret of another namespace (M73).
+    AnyNamespace = 173,
+    /// Servers that are made at run time have no keywords (M75).
+    PlainAtRunTime = 175,
+    /// A reload must go on from what the worker before had, also where that died (M77).
+    NeedsTheDead = 177,
+    /// Of several backends of a Service one hears of its endpoints (M79).
+    OneHears = 179,
     /// A look-up that finds no Service is not recorded.
     UnrecordedMiss = 1,
     /// What may have happened is taken for done.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_proptests::arb::{Flavour, TIERS, case, writing};
 use tidegate_proptests::properties::render::{
-    Writing, render_is_injection_safe, texts, writing_is_contained,
+    self, Writing, render_is_injection_safe, texts, writing_is_contained,
 };
 use tidegate_proptests::run::{Verdict, holds};
 
@@ -31,4 +31,9 @@ fn writing_in_every_field_is_contained() {
 fn files_and_commands_have_the_intended_structure() {
     let cases = || case(TIERS, Flavour::Calm, 1..8);
     holds("render_is_injection_safe/cases", 200, cases, render_is_injection_safe);
+}
+
+#[test]
+fn sessions_stay_apart() {
+    render::sessions_stay_apart().unwrap();
 }

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use proptest::strategy::Strategy;
-use tidegate_core::capability::Tier;
 use tidegate_core::sabotage::{Mistake, plant};
 use tidegate_core::world::object::Object;
-use tidegate_proptests::arb::{Act, Case, Flavour, Setup, TIERS, case, hostile, objects, writing};
+use tidegate_proptests::arb::{
+    Act, Case, Flavour, TIERS, by_hand, case, hostile, objects, writing,
+};
 use tidegate_proptests::cluster;
-use tidegate_proptests::properties::render::{Writing, writing_is_contained};
-use tidegate_proptests::properties::{planner, projections, snippets, telling};
+use tidegate_proptests::properties::render::{Writing, sessions_stay_apart, writing_is_contained};
+use tidegate_proptests::properties::{extremes, planner, projections, snippets, telling};
 use tidegate_proptests::run::{Verdict, cases_until};
 
 /// A property, and the cases it is for.
@@ -34,9 +35,11 @@ enum Judge {
     Replicas(fn(&cluster::Case) -> Verdict),
     /// A case by hand: in generated ones it is found, if at all, only after thousands.
     One(fn() -> Verdict),
+    /// The same, for `plan_reaches_desired`.
+    Plan(fn() -> Case),
 }
 
-use Judge::{Calm, Clients, Names, One, Replicas, Rough, Snippets, Values};
+use Judge::{Calm, Clients, Names, One, Plan, Replicas, Rough, Snippets, Values};
 
 impl Judge {
     fn until(self, seed: u64, cases: u32) -> Option<(u32, String)> {
@@ -56,6 +59,7 @@ impl Judge {
             Snippets(property) => cases_until(seed, cases, &snippets::writing(), property),
             Replicas(property) => cases_until(seed, cases, &cluster::case(), property),
             One(property) => property().err().map(|why| (1, why)),
+            Plan(case) => planner::plan_reaches_desired(&case()).err().map(|why| (1, why)),
         }
     }
 }
@@ -93,30 +97,12 @@ fn clients() -> impl Strategy<Value = Case> {
     })
 }
 
-/// A pod goes, and then something else changes four times a second.
 fn saved_though_restless() -> Verdict {
-    let with = |slice: &str, count: usize| {
-        let mut all = objects::furniture().into_iter();
-        let found = all.find_map(|object| match object {
-            Object::EndpointSlice(of) if &*of.meta.name.name == slice => Some(of),
-            _ => None,
-        });
-        let mut slice = Arc::unwrap_or_clone(found.expect("furniture has it"));
-        slice.endpoints.truncate(count);
-        Act::Put(Object::EndpointSlice(Arc::new(slice)))
-    };
-    let mut acts = vec![Act::Pass(2_000), with("web-1", 1), Act::Pass(0)];
-    for number in 0..40 {
-        acts.extend([with("api-1", 1 + number % 2), Act::Pass(0)]);
-    }
-    let setup = Setup {
-        tier: Tier::A,
-        default_backend: false,
-        default_certificate: false,
-        classless: false,
-        external_names: false,
-    };
-    planner::saved_is_safe(&Case { setup, furnished: true, initial: Vec::new(), acts })
+    planner::saved_is_safe(&by_hand::restless())
+}
+
+fn both_hear() -> Verdict {
+    projections::equivalence(&by_hand::two_backends_of_one())
 }
 
 /// Mistake, property, its judge, and a seed with which it is caught soon.
@@ -148,6 +134,17 @@ const PLANTED: &[(Mistake, &str, Judge, u64)] = &[
         1,
     ),
     (Mistake::EndlessTerm, "one_writer", Replicas(telling::one_writer), 1),
+    (Mistake::AnyWords, "nothing_unjudged_joins", Snippets(snippets::nothing_unjudged_joins), 1),
+    (Mistake::NoLimit, "one_object_is_bounded", One(extremes::one_object_is_bounded), 1),
+    (Mistake::PathAsWritten, "plan_reaches_desired", Plan(by_hand::doubled_slashes), 1),
+    (Mistake::OldTargetsStay, "plan_reaches_desired", Plan(by_hand::becomes_a_name), 1),
+    (Mistake::AnyonePasses, "plan_reaches_desired", Plan(by_hand::younger_passes_through), 1),
+    (Mistake::OneLongLine, "plan_reaches_desired", Plan(by_hand::many_hosts), 1),
+    (Mistake::SessionsShared, "sessions_stay_apart", One(sessions_stay_apart), 1),
+    (Mistake::PortIsThere, "absent_fields_are_fine", One(extremes::absent_fields_are_fine), 1),
+    (Mistake::AnyNamespace, "plan_reaches_desired", Plan(by_hand::users_of_others), 1),
+    (Mistake::PlainAtRunTime, "plan_reaches_desired", Plan(by_hand::keywords_at_run_time), 1),
+    (Mistake::OneHears, "equivalence", One(both_hear), 1),
 ];
 
 /// Cases in which a mistake must be caught. Other generators make other cases of the same seed.

@@ -163,9 +163,9 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         &["L8"],
         "60000 quiet\n61000 pods t1/web 2,4 1\n120000 quiet\n",
     ),
-    // More pods than slots make a reload, which HAProxy refuses.
+    // More pods than slots make a reload, which HAProxy refuses (M69).
     (
-        Adapters(Mistake::RefusedIsSuccess),
+        Adapters(Mistake::CountedAsDone),
         &["S27"],
         "haproxy 2.6\n60000 quiet\n61000 fault refuse-load\n\
          61001 pods t1/web 1,2,4,5,6,7,8,9,10,11,12,13,14,15,16 -\n160000 quiet\n",
@@ -195,6 +195,27 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
         Adapters(Mistake::DoubtsItsList),
         &["S23"],
         "60000 quiet\n61000 fault emptied 5000\n300000 quiet\n",
+    ),
+    // More pods than slots make a reload, which fails, and would not the second time (M23).
+    (
+        Adapters(Mistake::FailedStaysFailed),
+        &["L1"],
+        "haproxy 2.6\n60000 quiet\n61000 fault refuse-load\n\
+         61001 pods t1/web 1,2,4,5,6,7,8,9,10,11,12,13,14,15,16 -\n100000 quiet\n",
+    ),
+    // A change that takes several commands (M25).
+    (
+        Adapters(Mistake::OneAnswerForAll),
+        &["S1"],
+        "60000 quiet\n61000 pods t1/web 2,4 1\n62000 pods t1/web 4 -\n100000 quiet\n",
+    ),
+    // HAProxy refuses a certificate for good, and then somebody else asks for something (M55).
+    (
+        Core(core::Mistake::StatusesWait),
+        &["L9"],
+        "60000 quiet\n61000 secret t1/tls 7\n61001 ingress t1/a a.example web tls=tls\n\
+         65000 service t2/web\n65001 pods t2/web 7 -\n65002 ingress t2/c c.example web\n\
+         120000 quiet\n",
     ),
 ];
 

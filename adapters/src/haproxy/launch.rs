@@ -236,6 +236,10 @@ impl Supervisor {
                 return Ok(());
             }
         };
+        if before.failed > 0 && is_planted(Mistake::FailedStaysFailed) {
+            let _ = reply.send(Reloaded::Refused("the reload before failed".to_owned()));
+            return Ok(());
+        }
         let net = Arc::clone(&self.ports.net);
         let patience = self.options.reload_patience;
         let mut asked = Box::pin(reload::reload(&*net, &master, patience));

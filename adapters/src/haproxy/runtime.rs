@@ -23,6 +23,7 @@ use super::capabilities::Release;
 use super::command::{self, Limits, Part};
 use super::files::Generations;
 use super::readback::{self, Identity};
+use super::reload;
 use super::reply::{self, Installed};
 use super::socket::Connection;
 use super::worker::Worker;
@@ -199,6 +200,9 @@ impl RuntimeLane {
             Some(Some(release)) if release.large_payloads() => Limits::LARGE,
             _ => Limits::SMALL,
         };
+        if is_planted(Mistake::OneAnswerForAll) {
+            return self.without_prompt(commands, limits).await;
+        }
         let vault = Arc::clone(&self.vault);
         let Some(connection) = self.connection_to(worker).await else {
             return vec![Outcome::Unknown; commands.len()];
@@ -219,6 +223,24 @@ impl RuntimeLane {
             }
         }
         batch.outcomes
+    }
+
+    /// All commands in a conversation without a prompt, of which HAProxy runs the first line: a planted
+    /// mistake.
+    async fn without_prompt(
+        &mut self,
+        commands: &[RuntimeCommand],
+        limits: Limits,
+    ) -> Vec<Outcome> {
+        let bytes = |content: &_| super::bytes_of(&self.vault, content);
+        let script = command::encode(commands, 0, limits, &bytes);
+        let text = String::from_utf8_lossy(&script.text);
+        let said = match self.net.dial(&self.endpoint).await {
+            Ok(stream) => reload::converse(stream, text.trim_end_matches('\n')).await,
+            Err(error) => Err(error),
+        };
+        let outcome = if said.is_ok() { Outcome::Done } else { Outcome::Unknown };
+        vec![outcome; commands.len()]
     }
 
     async fn read_back(

@@ -296,10 +296,7 @@ impl Metrics {
             let labels = [("action", action), ("outcome", outcome)];
             self.actions.get_or_create(&labels).inc_by(times);
         };
-        let mut first = outcome_label(outcomes.first().unwrap_or(&Outcome::Unknown));
-        if is_planted(Mistake::RefusedIsSuccess) {
-            first = "done";
-        }
+        let first = outcome_label(outcomes.first().unwrap_or(&Outcome::Unknown));
         match asked {
             Asked::Commands(commands) => {
                 let outcomes = outcomes.iter().chain(std::iter::repeat(&Outcome::Unknown));
@@ -314,6 +311,7 @@ impl Metrics {
                 }
             }
             Asked::Reload(reason) => {
+                let first = if is_planted(Mistake::CountedAsDone) { "done" } else { first };
                 count("reload", first, 1);
                 let labels = [("reason", *reason), ("outcome", first)];
                 self.reloads.get_or_create(&labels).inc();

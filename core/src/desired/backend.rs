@@ -14,6 +14,7 @@ use core::net::{SocketAddr, SocketAddrV4};
 
 use super::ServerFile;
 use crate::digest::Digest;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Reach;
 use crate::snippet::Snippet;
 use crate::world::object::Name;
@@ -68,11 +69,12 @@ impl BackendSpec {
             snippet: _,
             reach,
         } = self;
+        let between = if is_planted(Mistake::NamesCollide) { '-' } else { '_' };
         let mut name = String::with_capacity(64);
         name.push_str(&label(&service.namespace));
-        name.push('_');
+        name.push(between);
         name.push_str(&label(&service.name));
-        name.push('_');
+        name.push(between);
         if port_name.is_empty() {
             name.push_str(&format!("{port}"));
         } else {

@@ -80,6 +80,11 @@ pub(crate) fn map_entry(inputs: &Inputs<'_>, map: MapId, key: &Arc<str>) -> Next
     {
         return Next::Unserved(until);
     }
+    if present && is_planted(Mistake::ClearedThenFilled) {
+        let delete = RuntimeCommand::DeleteMapEntry { map, key: key.clone() };
+        let add = RuntimeCommand::AddMapEntry { map, key, value };
+        return Next::Commands(phase, Vec::from([(delete, None), (add, None)]));
+    }
     let command = if present {
         RuntimeCommand::SetMapEntry { map, key, value }
     } else {

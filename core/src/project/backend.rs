@@ -10,6 +10,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::Piece;
 use crate::desired::{Backend, BackendSpec, Contribution};
 use crate::problem::{Problem, Reason, Severity};
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Reach;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Endpoint, Kind, ObjectRef, ServiceSource};
@@ -22,7 +23,12 @@ pub fn project(lookup: &mut Lookup<'_>, name: &Arc<str>, spec: &Arc<BackendSpec>
         Some(ServiceSource::ExternalName(host)) => {
             piece.contributions.push(Contribution::ResolveName(host.clone()));
             let addresses = lookup.resolved(host).unwrap_or(&[]);
-            addresses.iter().map(|ip| SocketAddr::new(*ip, spec.port)).collect()
+            let named = addresses.iter().map(|ip| SocketAddr::new(*ip, spec.port)).collect();
+            if is_planted(Mistake::OldTargetsStay) {
+                from_slices(lookup, spec, &mut piece).union(&named).copied().collect()
+            } else {
+                named
+            }
         }
         Some(ServiceSource::Slices) => {
             let pods = from_slices(lookup, spec, &mut piece);
@@ -75,6 +81,8 @@ fn from_slices(
     let slices: Vec<_> = lookup.slices(&spec.service).collect();
     for slice in slices {
         for slice_port in slice.ports.iter().filter(|p| p.name == spec.port_name) {
+            let is_sure = is_planted(Mistake::PortIsThere);
+            assert!(!is_sure || slice_port.port.is_some(), "a port has a number");
             let Some(port) = slice_port.port.filter(|p| *p != 0) else {
                 piece.problems.push(port_problem(slice.meta.name.clone()));
                 continue;

@@ -140,7 +140,8 @@ fn collect<'w>(
         named |= ours;
         for (p, path) in rule.paths.iter().enumerate() {
             total += 1;
-            if !ours || total > max || path.path.len() > bytes_max {
+            let is_beyond = total > max && !is_planted(Mistake::NoLimit);
+            if !ours || is_beyond || path.path.len() > bytes_max {
                 continue;
             }
             let Ok(key) = PathKey::parse(&path.path, path.path_type) else { continue };
@@ -200,7 +201,7 @@ impl PathKey {
         }
         let mut normal = String::with_capacity(path.len());
         for c in path.chars() {
-            if !(c == '/' && normal.ends_with('/')) {
+            if !(c == '/' && normal.ends_with('/')) || is_planted(Mistake::PathAsWritten) {
                 normal.push(c);
             }
         }

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod canary;
 pub mod class;
 pub mod client;
+mod counts;
 pub mod expiry;
 pub mod global;
 pub mod host;
@@ -29,6 +30,7 @@ use crate::annotations::draft::ListSpec;
 use crate::annotations::{Registry, listener};
 use crate::desired::{BackendSpec, Contribution, Desired, Skeleton, normalised};
 use crate::problem::Problem;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Role;
 use crate::shard::{ShardKey, ShardMap};
 use crate::small::SmallSet;
@@ -36,6 +38,8 @@ use crate::world::custom::Part;
 use crate::world::lookup::Lookup;
 use crate::world::object::{Kind, ObjectRef};
 use crate::world::{Fact, World};
+pub(crate) use counts::cancel_out;
+use counts::{count, count_references};
 
 /// Which piece of Desired.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +173,8 @@ impl Projections {
         let mut dirty = BTreeSet::new();
         for fact in changed {
             let readers = self.readers.get(fact).into_iter().flat_map(|set| set.iter());
-            dirty.extend(readers.cloned());
+            let one_hears = is_planted(Mistake::OneHears) && matches!(fact, Fact::Slices(_));
+            dirty.extend(readers.take(if one_hears { 1 } else { usize::MAX }).cloned());
             dirty.extend(piece_of(fact));
         }
         // Those that exist while others refer to them come last.
@@ -181,7 +186,14 @@ impl Projections {
             }
             self.refresh_piece(world, registry, key, desired, &mut referred, &mut report);
         }
+        let mut gone = 0;
         for key in referred {
+            let is_gone =
+                matches!(&key, PieceKey::Backend(name) if self.backends.get(name).is_none());
+            gone += usize::from(is_gone);
+            if gone > 1 && is_planted(Mistake::SeveralEndAll) {
+                break;
+            }
             self.refresh_piece(world, registry, key, desired, &mut BTreeSet::new(), &mut report);
         }
         self.refresh_skeleton(world, registry, desired, &mut report);
@@ -321,7 +333,7 @@ impl Projections {
             desired.header_names().cloned().collect()
         };
         let mut options = global::options(&mut lookup, registry);
-        let isolated = capabilities.isolated_sessions;
+        let isolated = capabilities.isolated_sessions || is_planted(Mistake::SessionsShared);
         if desired.client_checks().any(|check| check.direct || !isolated) {
             options.insert(listener::FULL_HANDSHAKES.into(), "1".into());
         }
@@ -431,70 +443,4 @@ fn unread(readers: &mut ShardMap<Fact, SmallSet<PieceKey>>, fact: &Fact, key: &P
             readers.remove(fact);
         }
     }
-}
-
-/// Counts who refers to what; tells what is new, changed or no longer referred to.
-fn count_references<T: PartialEq>(
-    counts: &mut ShardMap<Arc<str>, (Arc<T>, u32)>,
-    old: &[(Arc<str>, Arc<T>)],
-    new: &[(Arc<str>, Arc<T>)],
-    mut changed: impl FnMut(&Arc<str>),
-) {
-    for (name, spec) in new {
-        let entry = counts.get_or_insert_with(name.clone(), || (spec.clone(), 0));
-        if entry.1 == 0 || entry.0 != *spec {
-            entry.0 = spec.clone();
-            changed(name);
-        }
-        entry.1 += 1;
-    }
-    for (name, _) in old {
-        if let Some(entry) = counts.get_mut(name) {
-            entry.1 -= 1;
-            if entry.1 == 0 {
-                counts.remove(name);
-                changed(name);
-            }
-        }
-    }
-}
-
-fn count(
-    problems: &mut BTreeMap<Problem, u32>,
-    old: &[Problem],
-    new: &[Problem],
-    report: &mut Refreshed,
-) {
-    for problem in new {
-        let owners = problems.entry(problem.clone()).or_insert(0);
-        *owners += 1;
-        if *owners == 1 {
-            report.opened.push(problem.clone());
-        }
-    }
-    for problem in old {
-        if let Some(owners) = problems.get_mut(problem) {
-            *owners -= 1;
-            if *owners == 0 {
-                problems.remove(problem);
-                report.closed.push(problem.clone());
-            }
-        }
-    }
-}
-
-/// Sorts, and drops what was both opened and closed, as often as it was.
-pub(crate) fn cancel_out(opened: &mut Vec<Problem>, closed: &mut Vec<Problem>) {
-    opened.sort_unstable();
-    closed.sort_unstable();
-    let mut gone = core::mem::take(closed).into_iter().peekable();
-    for problem in core::mem::take(opened) {
-        while let Some(earlier) = gone.next_if(|gone| *gone < problem) {
-            closed.push(earlier);
-        }
-        if gone.next_if_eq(&problem).is_none() {
-            opened.push(problem);
-        }
-    }
-    closed.extend(gone);
 }

@@ -16,6 +16,7 @@ use core::fmt::{self, Write};
 
 use crate::desired::{ClientCheck, Image, ServerFile};
 use crate::digest::Digest;
+use crate::sabotage::{Mistake, is_planted};
 
 /// File of the crt-list, and its identifier on the runtime socket.
 pub const FILE: &str = "certs/list.txt";
@@ -88,7 +89,8 @@ pub fn options(file: &str) -> String {
 /// The lines that present a certificate (its [`key`]) for some hosts.
 #[must_use]
 pub fn lines(digest: &str, hosts: &BTreeSet<Arc<str>>) -> Vec<Line> {
-    let count = hosts.len().div_ceil(HOSTS_PER_LINE).next_power_of_two() as u64;
+    let most = if is_planted(Mistake::OneLongLine) { usize::MAX } else { HOSTS_PER_LINE };
+    let count = hosts.len().div_ceil(most).next_power_of_two() as u64;
     let mut buckets: BTreeMap<u64, Vec<Arc<str>>> = BTreeMap::new();
     for host in hosts {
         let at = Digest::of(host.as_bytes());

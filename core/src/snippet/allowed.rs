@@ -12,6 +12,7 @@ use alloc::string::String;
 use super::{Place, pattern_name};
 use crate::annotations::Refusal;
 use crate::annotations::value::quoted;
+use crate::sabotage::{Mistake, is_planted};
 
 /// Who wrote a snippet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,6 +292,7 @@ fn never(author: Author, line: &str) -> Result<(), Refusal> {
     };
     match NEVER.iter().chain(of_tenants).find(|(text, _)| line.contains(text)) {
         None => Ok(()),
+        Some(_) if is_planted(Mistake::AnyWords) => Ok(()),
         Some((text, why)) => Err(Refusal::new(
             format!("{} {why}", quoted(text)),
             "remove it; docs/snippets.md says what a snippet may do",

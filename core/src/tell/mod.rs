@@ -21,6 +21,7 @@ use crate::controller::{Controller, Step};
 use crate::event::{Ack, Outcome};
 use crate::problem::{Reason, Severity};
 use crate::project::Refreshed;
+use crate::sabotage::{Mistake, is_planted};
 use crate::settings::Telling;
 use crate::time::{Time, WakeReason};
 use crate::world::Fact;
@@ -208,6 +209,7 @@ impl Controller {
         let settings = self.world.settings.clone();
         let Some(telling) = &settings.telling else { return };
         let (now, serving, effective) = (self.now, self.is_serving(), step.effective);
+        let writes_statuses = self.writes_statuses();
         let teller = &mut self.teller;
         let mut told: Vec<(Flight, Tell)> = Vec::new();
         let writes = telling.publish != crate::settings::Publish::Nothing || telling.events;
@@ -221,7 +223,7 @@ impl Controller {
             told.extend(next.map(|tell| (Flight::Lease, tell)));
         }
         if teller.is_leader(telling, now) {
-            if serving {
+            if writes_statuses {
                 let statuses = teller.statuses.next(&self.world, effective, now);
                 told.extend(statuses.into_iter().map(|(name, tell)| (Flight::Status(name), tell)));
             }
@@ -232,6 +234,12 @@ impl Controller {
             let id = self.emit(ActionBody::Tell(tell), step);
             self.teller.flights.insert(id, flight);
         }
+    }
+
+    /// Whether statuses are written by who leads.
+    fn writes_statuses(&self) -> bool {
+        let waits = is_planted(Mistake::StatusesWait) && !self.world.quarantined.is_empty();
+        self.is_serving() && !waits
     }
 
     /// When something more is to be told though nothing happens, and why.
@@ -249,7 +257,7 @@ impl Controller {
             ask(at, WakeReason::Election);
         }
         if teller.is_leader(telling, self.now) {
-            if serving {
+            if self.writes_statuses() {
                 ask(teller.statuses.wake_at(effective), WakeReason::Tell);
             }
             ask(teller.notices.wake_at(), WakeReason::Tell);

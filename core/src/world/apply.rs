@@ -226,10 +226,13 @@ impl World {
             Kind::Ingress => match self.ingresses.remove(name) {
                 Some(old) => {
                     changed.insert(Fact::Ingress(name.clone()));
-                    let none = BTreeSet::new();
-                    reindex(&mut self.hosts, name, &hosts_of(&old), &none, |h| {
+                    let (hosts, none) = (hosts_of(&old), BTreeSet::new());
+                    reindex(&mut self.hosts, name, &hosts, &none, |h| {
                         changed.insert(Fact::Host(h));
                     });
+                    if is_planted(Mistake::OneIngressIsAll) {
+                        hosts.iter().for_each(|host| drop(self.hosts.remove(host)));
+                    }
                     reindex(&mut self.tls_hosts, name, &tls_hosts_of(&old), &none, |h| {
                         changed.insert(Fact::TlsHost(h));
                     });
@@ -256,6 +259,8 @@ impl World {
         for object in objects {
             if extent.has(&object.object_ref()) {
                 gone.remove(&object.meta().name);
+                let only_more = is_planted(Mistake::AdditionsOnly);
+                let object = if only_more { self.with_former(object) } else { object };
                 self.upsert(object, changed);
             }
         }
@@ -263,6 +268,16 @@ impl World {
             self.delete(&ObjectRef { kind: extent.kind, name }, changed);
         }
         self.unlisted.retain(|missing| !missing.is_within(&extent));
+    }
+
+    /// A slice with the endpoints that it had before, too: a planted mistake.
+    fn with_former(&self, object: Object) -> Object {
+        let Object::EndpointSlice(new) = &object else { return object };
+        let Some(old) = self.slices.get(&new.meta.name) else { return object };
+        let mut both = EndpointSlice::clone(new);
+        let is_gone = |was: &&Endpoint| new.endpoints.iter().all(|e| e.address != was.address);
+        both.endpoints.extend(old.endpoints.iter().filter(is_gone));
+        Object::EndpointSlice(Arc::new(both))
     }
 
     /// The names of what is known within an extent.

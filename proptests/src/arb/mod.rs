@@ -3,6 +3,7 @@
 //! as [`Act`]s, which the driver turns into events.
 
 pub mod annotations;
+pub mod by_hand;
 pub mod hostile;
 pub mod objects;
 

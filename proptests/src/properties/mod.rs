@@ -1,6 +1,7 @@
 //! The promises, each a function from a case to a verdict, so that the tests and the planted
 //! mistakes share them.
 
+pub mod extremes;
 pub mod history;
 pub mod kept;
 pub mod planner;

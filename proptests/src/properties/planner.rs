@@ -14,7 +14,7 @@ use tidegate_core::time::Time;
 
 use crate::arb::{Act, Case};
 use crate::drive::{Drive, Watch, answers, answers_of_image};
-use crate::oracle::haproxy::{Admin, Answer, Haproxy};
+use crate::oracle::haproxy::{Admin, Answer, Backend, Haproxy};
 use crate::oracle::load;
 use crate::oracle::routing::{Facts, PORTS, PROBES};
 use crate::properties::kept::Pages;
@@ -185,6 +185,7 @@ pub fn has_what_is_wanted(drive: &Drive) -> Verdict {
     for id in MapId::ALL.into_iter().filter(|id| *id != MapId::Ledger) {
         same_entries(id, image, memory, &roles)?;
     }
+    let from_files = load::backends(image)?;
     let physical: BTreeMap<&str, &str> = roles.iter().map(|(p, l)| (&**l, &**p)).collect();
     for (name, backend) in image.backends.iter() {
         let physical = physical.get(&**name).copied().unwrap_or(name);
@@ -196,6 +197,10 @@ pub fn has_what_is_wanted(drive: &Drive) -> Verdict {
         let wanted: BTreeSet<SocketAddr> = backend.servers.iter().copied().collect();
         if ready != wanted || *found.profile != *backend.spec.profile {
             return Err(format!("backend {name} has {found:?}, wanted {backend:?}"));
+        }
+        let loaded = from_files.get(&**name).map(keywords);
+        if loaded.as_ref() != Some(&keywords(found)) {
+            return Err(format!("backend {name} has {found:?}, from files {loaded:?}"));
         }
     }
     let mut lines: Vec<(String, BTreeSet<String>)> = memory
@@ -215,6 +220,12 @@ pub fn has_what_is_wanted(drive: &Drive) -> Verdict {
         return Err(format!("default certificate: {:?}", memory.default_certificate));
     }
     Ok(())
+}
+
+/// The keywords of each server that takes traffic.
+fn keywords(backend: &Backend) -> BTreeMap<SocketAddr, &[String]> {
+    let ready = backend.servers.iter().filter(|server| server.admin == Admin::Ready);
+    ready.filter_map(|server| Some((server.address?, &*server.keywords))).collect()
 }
 
 /// Backends that spare ones stand for, by the spare one's name.

@@ -20,7 +20,7 @@ use tidegate_core::world::object::{
 };
 
 use super::projections;
-use crate::arb::{Case, Setup, objects};
+use crate::arb::{Case, Setup, TIERS, by_hand, objects};
 use crate::drive::{Drive, Watch, event_of};
 use crate::oracle::haproxy::Haproxy;
 use crate::oracle::lexer::{self, CrtListLine, Section};
@@ -437,6 +437,28 @@ fn map_is_as_wanted(image: &Image, id: MapId, text: &str) -> Verdict {
         let spaced = value.contains([' ', ';', '\\']) && matches!(id, MapId::Route | MapId::Policy);
         if !shape || spaced {
             return Err(format!("{}: {key} {value}", id.file()));
+        }
+    }
+    Ok(())
+}
+
+/// S19: where HAProxy would resume a TLS session of one host on another, it resumes none once clients of
+/// any host are asked for certificates.
+///
+/// # Errors
+/// What HAProxy can do, and does not.
+pub fn sessions_stay_apart() -> Verdict {
+    for tier in TIERS {
+        let case = by_hand::asks_for_certificates(*tier);
+        let generation = load::generation(projections::told(&case).desired().image());
+        let lines = lexer::crt_list(&generation.crt_list)?;
+        if !lines.iter().any(|line| !line.named.is_empty()) {
+            return Err("no client is asked for a certificate".to_owned());
+        }
+        let full = ["  tune.ssl.cachesize 0\n", " no-tls-tickets"];
+        let resumes = !full.iter().all(|words| generation.config.contains(words));
+        if resumes != case.setup.capabilities().isolated_sessions {
+            return Err(format!("S19: tier {tier:?} resumes TLS sessions: {resumes}"));
         }
     }
     Ok(())

@@ -34,6 +34,19 @@ const FINE: &[&str] = &[
     "",
 ];
 
+/// Lines that read, run or reach what is not theirs.
+const REACHING: &[&str] = &[
+    "http-request set-header X-A %[env(PATH)]",
+    "http-response set-header X-A \"%[env(PATH)]\"",
+    "http-request lua.x",
+    "http-request set-map(maps/route.map) x y",
+    "http-request return status 200 file /etc/passwd",
+    "acl x src -f /etc/passwd",
+    "errorfile 503 /etc/passwd",
+    "server x 10.6.6.6:80",
+    "use_backend other",
+];
+
 /// Snippets of everybody, and whether HAProxy takes them.
 #[derive(Clone, Debug)]
 pub struct Writing {
@@ -47,7 +60,13 @@ pub struct Writing {
 
 /// Any lines in any place.
 pub fn writing() -> BoxedStrategy<Writing> {
-    let line = || prop_oneof![3 => select(FINE).prop_map(str::to_owned), 2 => hostile::text()];
+    let line = || {
+        prop_oneof![
+            6 => select(FINE).prop_map(str::to_owned),
+            4 => hostile::text(),
+            1 => select(REACHING).prop_map(str::to_owned)
+        ]
+    };
     let lines = move || {
         let lines = proptest::collection::vec(line(), 0..4);
         lines.prop_map(|lines| lines.join("\n"))
@@ -103,7 +122,8 @@ fn objects_of(writing: &Writing) -> Vec<Object> {
 }
 
 /// No line is in the image before HAProxy accepted the snippet it comes from, refused ones never
-/// are, and what is accepted keeps to its place.
+/// are, and what is accepted keeps to its place; nor is one that reaches beyond it, though HAProxy
+/// accepts it.
 ///
 /// # Errors
 /// The line that should not be there.
@@ -151,6 +171,18 @@ fn only_accepted(controller: &Controller, accepted: &BTreeSet<String>) -> Verdic
         if let Some(line) = stranger {
             return Err(format!("{line:?} is in the image and was not accepted"));
         }
+        if let Some(line) = snippet.text.lines().find(|line| reaches(line)) {
+            return Err(format!("{line:?} is in the image and reaches beyond its place"));
+        }
     }
     Ok(())
+}
+
+/// A naive second reading of what no line may have.
+fn reaches(line: &str) -> bool {
+    let line = line.split('#').next().unwrap_or_default().to_ascii_lowercase();
+    let line = line.replace(['"', '\'', '\\'], "");
+    let within = ["env(", "lua", "set-map", "/etc/"];
+    let first = line.split_whitespace().next().unwrap_or_default();
+    within.iter().any(|word| line.contains(word)) || ["server", "use_backend"].contains(&first)
 }

@@ -196,6 +196,25 @@ fn load_certificates(proxy: &mut Haproxy, generation: &Generation) -> Result<(),
     Ok(())
 }
 
+/// The backends of a worker that has loaded an image, and nothing else: quicker than [`start`], for
+/// comparing them with those that were made at run time.
+///
+/// # Errors
+/// What HAProxy refuses, in words.
+pub fn backends(image: &Image) -> Result<BTreeMap<String, Backend>, String> {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = render::backend::write_all(image, FOLDER, &mut text);
+    let files = render::files(image).into_iter().map(|(name, _)| name.to_string()).collect();
+    let mut proxy = Haproxy::empty((*image.skeleton.capabilities).clone());
+    let mut all = BTreeMap::new();
+    for section in lexer::config(&text)?.iter().filter(|section| section.kind == "backend") {
+        let name = section.words.first().cloned().unwrap_or_default();
+        all.insert(name, backend(&mut proxy, section, &files)?);
+    }
+    Ok(all)
+}
+
 /// A worker with the routes, policies and backends of an image and nothing else: quicker than
 /// [`start`], for asking where requests go.
 #[must_use]

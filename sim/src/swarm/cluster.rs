@@ -93,6 +93,12 @@ fn parts(name: &str) -> (&str, &str) {
     name.split_once('/').unwrap_or(("t", name))
 }
 
+/// A Service and the number of one of its slices: `t1/web` for the first, `t1/web:2` for the second.
+fn slice_of(text: &str) -> (&str, u32) {
+    let (service, number) = text.split_once(':').unwrap_or((text, "1"));
+    (service, number.parse().unwrap_or(1))
+}
+
 impl Cluster {
     /// A cluster with the class and nothing else.
     #[must_use]
@@ -122,10 +128,11 @@ impl Cluster {
         let pod = |n: &u8| IpAddr::from([10, 0, 0, *n]);
         let (object_ref, object) = match what {
             What::Pods { service, ready, leaving } => {
+                let (service, slice) = slice_of(service);
                 let (namespace, name) = parts(service);
                 for number in ready.iter().chain(leaving) {
                     let address = SocketAddr::new(pod(number), POD_PORT);
-                    self.owners.insert(address, service.clone());
+                    self.owners.insert(address, service.to_owned());
                 }
                 let ready: Vec<IpAddr> = ready.iter().map(pod).collect();
                 let leaving: Vec<IpAddr> = leaving.iter().map(pod).collect();
@@ -136,12 +143,13 @@ impl Cluster {
                     }
                     _ => vec![build::PORT_NAME],
                 };
-                let slice = build::slice_of(namespace, name, 1, &ports, &ready, &leaving);
+                let slice = build::slice_of(namespace, name, slice, &ports, &ready, &leaving);
                 (slice.object_ref(), Some(slice))
             }
             What::NoPods(service) => {
+                let (service, slice) = slice_of(service);
                 let (namespace, name) = parts(service);
-                let name = format!("{name}-1");
+                let name = format!("{name}-{slice}");
                 (ObjectRef::new(Kind::EndpointSlice, namespace, &name), None)
             }
             What::Service(service, there) => {

@@ -24,6 +24,13 @@ pub const SCENARIOS: &[(&str, &str, &str)] = &[
          20000 fault gap 30000\n21000 fault controller-dies\n300000 quiet\n",
     ),
     (
+        "M5",
+        "istio #29599: a restarted control plane pushed what it knew so far, and the rest 24 s later",
+        "0 service t1/web\n0 pods t1/web 1,2 -\n0 ingress t1/a a.example web\n\
+         0 service t2/api\n0 pods t2/api 3 -\n0 ingress t2/b b.example api\n60000 quiet\n\
+         61000 fault outage 24000\n61001 fault controller-dies\n300000 quiet\n",
+    ),
+    (
         "M7",
         "haproxytech 5f8e85f0: commands whose answers were not understood counted as applied",
         "0 service t1/web\n0 pods t1/web 1,2 -\n0 ingress t1/a a.example web\n\
@@ -54,6 +61,19 @@ pub const SCENARIOS: &[(&str, &str, &str)] = &[
          300000 quiet\n",
     ),
     (
+        "M31",
+        "haproxytech 79533942: a map was cleared and then filled",
+        "0 service t1/web\n0 pods t1/web 1,2 -\n0 ingress t1/a a.example web\n\
+         0 ingress t1/b b.example web\n60000 quiet\n61000 ingress t1/a a.example web guarded\n\
+         240000 quiet\n",
+    ),
+    (
+        "M33",
+        "haproxytech a2e43ea6, traefik 8aada7a7d5: two Services got one generated name",
+        "0 service t1/web-x\n0 pods t1/web-x 1 -\n0 ingress t1/a a.example web-x\n\
+         0 service t1-web/x\n0 pods t1-web/x 2 -\n0 ingress t1-web/b b.example x\n60000 quiet\n",
+    ),
+    (
         "M35",
         "haproxytech 37c42f65: with more endpoints than slots all servers were deleted",
         "tier C\n0 service t1/web\n0 pods t1/web 1,2 -\n0 ingress t1/a a.example web\n\
@@ -63,9 +83,9 @@ pub const SCENARIOS: &[(&str, &str, &str)] = &[
     (
         "M37",
         "linkerd #10370: one slice of several deleted, and the Service had no endpoints at all",
-        "0 service t1/web\n0 pods t1/web 1,2 -\n0 service t1/api\n0 pods t1/api 3 -\n\
-         0 ingress t1/a a.example web\n0 ingress t1/b b.example api\n20000 no-pods t1/api\n\
-         200000 quiet\n",
+        "0 service t1/web\n0 pods t1/web 1,2 -\n0 pods t1/web:2 4 -\n0 service t1/api\n\
+         0 pods t1/api 3 -\n0 ingress t1/a a.example web\n0 ingress t1/b b.example api\n\
+         20000 no-pods t1/api\n60000 no-pods t1/web:2\n200000 quiet\n",
     ),
     (
         "M49",
@@ -73,6 +93,15 @@ pub const SCENARIOS: &[(&str, &str, &str)] = &[
         "0 service t1/web\n0 pods t1/web 1,2 -\n0 ingress t1/a a.example web\n200000 quiet\n\
          200001 no-ingress t1/a\n200002 no-service t1/web\n400000 quiet\n\
          400001 fault worker-dies\n600000 quiet\n",
+    ),
+    (
+        "M57",
+        "consul-k8s #5258: many Services left at once, and those that stayed were not told of",
+        "0 service t1/one\n0 pods t1/one 5 -\n0 ingress t1/c c.example one\n0 service t1/two\n\
+         0 pods t1/two 6 -\n0 ingress t1/d d.example two\n0 service t1/web\n\
+         0 pods t1/web 1,2 -\n0 ingress t1/a a.example web\n60000 quiet\n\
+         61000 fault outage 2000\n61001 no-service t1/one\n61002 no-service t1/two\n\
+         61003 pods t1/web 3,4 -\n240000 quiet\n",
     ),
     (
         "M59",
@@ -86,6 +115,7 @@ pub const SCENARIOS: &[(&str, &str, &str)] = &[
         "openshift router #471: a reload that needs something from a process that is dead",
         "tier C\n0 service t1/web\n0 pods t1/web 1,2 -\n0 ingress t1/a a.example web\n\
          20000 service t1/api\n20001 pods t1/api 5 -\n20002 ingress t1/b b.example api\n\
-         20100 fault worker-dies\n300000 quiet\n",
+         20100 fault worker-dies\n60000 service t1/db\n60001 pods t1/db 6 -\n\
+         60002 ingress t1/c c.example db\n60230 fault worker-dies\n300000 quiet\n",
     ),
 ];

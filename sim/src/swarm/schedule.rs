@@ -18,7 +18,7 @@ pub struct Entry {
 pub enum What {
     /// The slice of a Service has these pods, by the last number of their address.
     Pods {
-        /// `namespace/service`.
+        /// `namespace/service`, with `:2` for its second slice.
         service: String,
         /// Ready pods.
         ready: Vec<u8>,
