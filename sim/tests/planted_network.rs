@@ -42,7 +42,7 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
     (Adapters(Mistake::FirstPageOnly), &["S25", "L1"], "60000 quiet\n"),
     (
         Adapters(Mistake::UnansweredIsDone),
-        &["S1", "S2", "L1"],
+        &["S27", "S1", "S2", "L1"],
         "60000 quiet\n61000 fault lose-commands 0\n61001 pods t1/web 2,4 1\n\
          62000 pods t1/web 4 -\n160000 quiet\n",
     ),
@@ -57,7 +57,7 @@ const PLANTED: &[(Planted, &[&str], &str)] = &[
     // More pods than slots make a reload, which fails.
     (
         Adapters(Mistake::AskedIsDone),
-        &["L1"],
+        &["S27", "L1"],
         "haproxy 2.6\n60000 quiet\n61000 fault refuse-load\n\
          61001 pods t1/web 1,2,4,5,6,7,8,9,10,11,12,13,14,15,16 -\n100000 quiet\n",
     ),

@@ -15,7 +15,6 @@ const PLANTED: &[Mistake] = &[
     Mistake::RefusedIsDone,
     Mistake::UnknownIsDone,
     Mistake::StateBeforeAddress,
-    Mistake::OneBadCertificate,
     Mistake::TooManyEmpties,
     Mistake::NoRetry,
     Mistake::SavedAtWrite,
@@ -23,7 +22,6 @@ const PLANTED: &[Mistake] = &[
     Mistake::KeepRemoved,
     Mistake::LeavesInRounds,
     Mistake::RouteBeforeServer,
-    Mistake::ServersBeforeRoutes,
 ];
 
 /// Seeds in which a mistake must be found, each on three tiers.
@@ -69,7 +67,7 @@ fn half_of_all_failures_are_small() {
     }
     plant(None);
     sizes.sort_unstable();
-    assert!(sizes.len() * 3 >= PLANTED.len() * 2, "seeds find only {}", sizes.len());
+    assert_eq!(sizes.len(), PLANTED.len(), "not all are found by seeds");
     let median = sizes[sizes.len() / 2];
     assert!(median <= LINES, "{median} lines at the median: {sizes:?}");
 }
