@@ -55,7 +55,7 @@ fn with_numbers(kind: Fault) -> Fault {
         | Fault::Busy(_) => kind.with(2, 0),
         Fault::Twice(_) => kind.with(8, 0),
         Fault::LoseCommands(_) => kind.with(1, 0),
-        Fault::DiesWriting(_) => kind.with(3, 0),
+        Fault::DiesWriting(_) | Fault::CrashLoop(_) => kind.with(3, 0),
         Fault::Deny(..) | Fault::Lag(..) => kind.with(1, 3_000),
         Fault::NoMarks(_) => kind.with(90_000, 0),
         Fault::ControllerDies(_) => kind.with(400, 0),
