@@ -37,7 +37,11 @@ tests_in() {
     for file in "$@"; do
         case $file in */main.rs) file=${file%/main.rs} ;; esac
         file=${file##*/}
-        case $file in sabotage.rs | planted*.rs) ;; *) printf -- '--test=%s\n' "${file%.rs}" ;; esac
+        case $file in
+            sabotage.rs | planted*.rs) ;;
+            attach.rs | families | http3) ;; # `unhurried`, below
+            *) printf -- '--test=%s\n' "${file%.rs}" ;;
+        esac
     done
 }
 # The tests of the tests: each planted mistake must be caught by the property that promises it away.
@@ -47,6 +51,8 @@ planted=(cargo test --workspace --locked --features tidegate-proptests/sabotage,
 # These only compute; the others wait most of the time, for HAProxy, an API server or a bound, and
 # leave the processors to them. `model_matches_haproxy` does both.
 mapfile -t computing < <(tests_in proptests/tests/*.rs sim/tests/*.rs)
+# These wait most of all, on each version of HAProxy for as long: all versions at once.
+unhurried=(--test=attach --test=families --test=http3)
 mapfile -t waiting < <(tests_in adapters/tests/*.rs adapters/tests/*/main.rs core/tests/*.rs sim/tests/*/main.rs)
 cargo test --workspace --locked --no-run
 log=$(mktemp)
@@ -58,6 +64,7 @@ log=$(mktemp)
 beside=$!
 trap 'kill $beside 2>/dev/null || true; rm -f "$log"' EXIT
 cargo test --workspace --locked --lib --bins "${waiting[@]}"
+cargo test --workspace --locked "${unhurried[@]}" -- --test-threads=4
 cargo test --workspace --locked --doc
 failed=0
 wait "$beside" || failed=$?
