@@ -57,6 +57,7 @@ fn with_numbers(kind: Fault) -> Fault {
         Fault::LoseCommands(_) => kind.with(1, 0),
         Fault::DiesWriting(_) | Fault::CrashLoop(_) => kind.with(3, 0),
         Fault::Deny(..) | Fault::Lag(..) => kind.with(1, 3_000),
+        Fault::Back(..) => kind.with(2, 2_500),
         Fault::NoMarks(_) => kind.with(90_000, 0),
         Fault::ControllerDies(_) => kind.with(400, 0),
         other => other.with(2_500, 0),
@@ -64,6 +65,10 @@ fn with_numbers(kind: Fault) -> Fault {
 }
 
 fn network(version: Version, fault: Fault, at_ms: u64) -> Result<(), String> {
+    network_with(version, &[fault], at_ms)
+}
+
+fn network_with(version: Version, faults: &[Fault], at_ms: u64) -> Result<(), String> {
     let text = format!(
         "haproxy {}\n{}{ACCEPT_MS} accept\n{END_MS} quiet\n",
         version.name(),
@@ -72,9 +77,11 @@ fn network(version: Version, fault: Fault, at_ms: u64) -> Result<(), String> {
     let mut schedule = Schedule::from_text(&text)?;
     schedule.tick_ms = 5;
     schedule.page_max = 2;
-    let what = Happens::Fault(fault, ReplicaId::default());
     let place = schedule.entries.partition_point(|entry| entry.at_ms < at_ms);
-    schedule.entries.insert(place, Entry { at_ms, what });
+    for fault in faults.iter().rev() {
+        let what = Happens::Fault(*fault, ReplicaId::default());
+        schedule.entries.insert(place, Entry { at_ms, what });
+    }
     match run::run(&schedule, false).broken {
         Some(broken) => Err(schedule.to_text(&broken.to_string())),
         None => Ok(()),
@@ -107,6 +114,21 @@ fn tidegate_killed_in_each_of_its_writes() {
         runs += 1;
     }
     tell(&format!("placement: killed in {runs} writes, {} failed", failed.len()));
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// A new life meets the store as it was before each of the steps, and then as it is (F8 and F29).
+#[test]
+fn every_prefix_of_the_store_met_by_a_new_life() {
+    let (mut failed, mut runs) = (Vec::new(), 0);
+    for changes in 1..=STEPS.len() as u32 {
+        let version = Version::ALL[(changes % 4) as usize];
+        let at_ms = FROM_MS + STEPS.len() as u64 * EVERY_MS;
+        let faults = [Fault::Back(changes, 5_000), Fault::ControllerDies(300)];
+        failed.extend(network_with(version, &faults, at_ms).err());
+        runs += 1;
+    }
+    tell(&format!("placement: {runs} prefixes of the store, {} failed", failed.len()));
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 

@@ -44,6 +44,8 @@ pub enum Fault {
     Emptied(u32),
     /// F8: a copy of the store answers that is some seconds old.
     Stale(u32),
+    /// F8: a copy of the store answers that lacks the last so many changes.
+    Back(u32, u32),
     /// F22, F23: of the next commands so many are carried out, and no answer comes.
     LoseCommands(u32),
     /// F23: half of the next answer comes.
@@ -90,7 +92,7 @@ pub const KINDS: [&str; 4] = ["services", "endpointslices", "ingresses", "secret
 
 impl Fault {
     /// One of each, for those who choose.
-    pub const ALL: [Fault; 39] = [
+    pub const ALL: [Fault; 40] = [
         Fault::Partition(0),
         Fault::Deaf(0),
         Fault::Delay(0),
@@ -111,6 +113,7 @@ impl Fault {
         Fault::LoseWrites(0),
         Fault::Emptied(0),
         Fault::Stale(0),
+        Fault::Back(0, 0),
         Fault::LoseCommands(0),
         Fault::CutAnswer,
         Fault::Hang(0),
@@ -156,6 +159,7 @@ impl Fault {
             Fault::LoseWrites(_) => "lose-writes",
             Fault::Emptied(_) => "emptied",
             Fault::Stale(_) => "stale",
+            Fault::Back(..) => "back",
             Fault::LoseCommands(_) => "lose-commands",
             Fault::CutAnswer => "cut-answer",
             Fault::Hang(_) => "hang",
@@ -220,7 +224,8 @@ impl Fault {
             | Fault::Conflicts(_)
             | Fault::LoseWrites(_)
             | Fault::Emptied(_)
-            | Fault::Stale(_) => false,
+            | Fault::Stale(_)
+            | Fault::Back(..) => false,
         }
     }
 
@@ -239,6 +244,12 @@ impl Fault {
                 | Fault::DiesWriting(_)
                 | Fault::PowerCut(_)
         )
+    }
+
+    /// Whether another store answers, whose objects may be older or missing.
+    #[must_use]
+    pub fn replaces_store(self) -> bool {
+        matches!(self, Fault::Emptied(_) | Fault::Stale(_) | Fault::Back(..))
     }
 
     /// Its numbers, in their order.
@@ -272,6 +283,7 @@ impl Fault {
             | Fault::DiesWriting(n)
             | Fault::PowerCut(n) => vec![n],
             Fault::Deny(kind, n) | Fault::Lag(kind, n) => vec![u32::from(kind), n],
+            Fault::Back(changes, n) => vec![changes, n],
             Fault::Cut
             | Fault::Expire
             | Fault::WatchErrors
@@ -306,6 +318,7 @@ impl Fault {
             Fault::LoseWrites(_) => Fault::LoseWrites(first),
             Fault::Emptied(_) => Fault::Emptied(first),
             Fault::Stale(_) => Fault::Stale(first),
+            Fault::Back(..) => Fault::Back(first, second),
             Fault::LoseCommands(_) => Fault::LoseCommands(first),
             Fault::Hang(_) => Fault::Hang(first),
             Fault::Busy(_) => Fault::Busy(first),

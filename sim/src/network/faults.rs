@@ -139,16 +139,22 @@ impl Run {
                 world.api.cut();
                 after(ms) + 20_000
             }
-            Fault::Emptied(ms) | Fault::Stale(ms) => {
-                if matches!(fault, Fault::Emptied(_)) {
-                    world.api.empty();
-                } else {
-                    world.api.go_back();
-                    for replica in &mut world.replicas {
-                        // As if nothing had been told for that long.
-                        replica.hide(now, now);
-                        replica.blind.0 = replica.blind.0.min(now.saturating_sub(4 * COPY_MS));
+            Fault::Emptied(ms) | Fault::Stale(ms) | Fault::Back(_, ms) => {
+                let since_ms = match fault {
+                    Fault::Back(changes, _) => world.api.go_back_by(changes),
+                    Fault::Stale(_) => {
+                        world.api.go_back();
+                        now.saturating_sub(4 * COPY_MS)
                     }
+                    _ => {
+                        world.api.empty();
+                        now
+                    }
+                };
+                for replica in &mut world.replicas {
+                    // As if nothing had been told since then.
+                    replica.hide(now, now);
+                    replica.blind.0 = replica.blind.0.min(since_ms);
                 }
                 world.store_replaced();
                 self.due.retain(|(_, due)| *due != Due::ComeBack);

@@ -87,6 +87,7 @@ pub(super) fn fault(dice: &mut Dice, kind: Fault) -> Fault {
         Fault::Deny(..) | Fault::Lag(..) => kind.with(dice.below(4) as u32, ms(dice, 100, 20_000)),
         // Longer than without bookmarks a watch is believed in.
         Fault::NoMarks(_) => kind.with(ms(dice, 60_000, 150_000), 0),
+        Fault::Back(..) => kind.with(dice.between(1, 12) as u32, ms(dice, 100, 20_000)),
         Fault::Throttle(_) | Fault::Unwell(_) | Fault::Emptied(_) | Fault::Stale(_) => {
             kind.with(ms(dice, 100, 20_000), 0)
         }
@@ -186,9 +187,7 @@ pub fn schedule(seed: u64) -> Schedule {
             plan.put(Happens::Change(changes.any(plan.now, shrink)));
         }
         // What is deleted while another store answers is held.
-        let replaced = |entry: &Entry| {
-            matches!(entry.what, Happens::Fault(Fault::Emptied(_) | Fault::Stale(_), _))
-        };
+        let replaced = |entry: &Entry| matches!(entry.what, Happens::Fault(fault, _) if fault.replaces_store());
         let accepted = if plan.entries.iter().skip(begin).any(replaced) {
             plan.now += ACCEPT_MS;
             plan.put(Happens::Accept);

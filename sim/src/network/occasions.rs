@@ -122,7 +122,7 @@ fn schedule(kind: Fault, number: u64) -> Schedule {
         put(at_ms + KNOWN_MS, change(ingress(&service, &host, &name, None)));
     }
     let end = begin + BACKENDS * EVERY_MS;
-    if matches!(kind, Fault::Emptied(_) | Fault::Stale(_)) {
+    if kind.replaces_store() {
         put(end + ACCEPT_MS, Happens::Accept);
     }
     put(end + REST_MS, Happens::Quiet);

@@ -205,7 +205,7 @@ impl Own {
                 put(now, Happens::Change(self.pods(service, *turn, None)));
             }
             now += REST_MS;
-            if matches!(kind, Fault::Emptied(_) | Fault::Stale(_)) {
+            if kind.replaces_store() {
                 put(now - REST_MS + ACCEPT_MS, Happens::Accept);
             }
             put(now, Happens::Quiet);

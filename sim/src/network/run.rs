@@ -254,9 +254,8 @@ fn loses_steps(schedule: &Schedule) -> bool {
 
 /// Whether another store answers for a time, whose objects may be older.
 fn replaces_store(schedule: &Schedule) -> bool {
-    let replaces = |entry: &Entry| {
-        matches!(entry.what, Happens::Fault(Fault::Emptied(_) | Fault::Stale(_), _))
-    };
+    let replaces =
+        |entry: &Entry| matches!(entry.what, Happens::Fault(fault, _) if fault.replaces_store());
     schedule.entries.iter().any(replaces)
 }
 

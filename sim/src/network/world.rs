@@ -335,6 +335,7 @@ impl World {
             _ => self.cluster.truth(&object).and_then(manifest::of),
         };
         self.asks(&object, json.is_some(), now);
+        self.api.is_to_change(now);
         match json {
             Some(json) => self.store(&object, json),
             None => {

@@ -2,6 +2,7 @@
 //!
 //! Inputs: faults. Outputs: which store answers, and whether and how. Not here: HTTP, connections.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -53,7 +54,12 @@ pub struct Api {
     pub cut_lists: u32,
     /// Copies from some seconds ago, oldest first.
     copies: Vec<Store>,
+    /// The store before each of the last changes, oldest first, and when that was.
+    before: VecDeque<(u64, Store)>,
 }
+
+/// Changes that a copy can lack at most.
+const CHANGES_MAX: usize = 16;
 
 impl Api {
     /// One with an empty store.
@@ -82,6 +88,7 @@ impl Api {
             refused_status: None,
             cut_lists: 0,
             copies: Vec::new(),
+            before: VecDeque::new(),
         }
     }
 
@@ -142,6 +149,23 @@ impl Api {
     pub fn go_back(&mut self) {
         self.other = self.copies.first().cloned();
         self.cut();
+    }
+
+    /// Somebody is about to change something.
+    pub fn is_to_change(&mut self, now_ms: u64) {
+        self.before.push_back((now_ms, self.store.clone()));
+        if self.before.len() > CHANGES_MAX {
+            self.before.pop_front();
+        }
+    }
+
+    /// A copy that lacks the last so many changes answers from now on. Since when it is old.
+    pub fn go_back_by(&mut self, changes: u32) -> u64 {
+        let at = self.before.len().saturating_sub(changes.max(1) as usize);
+        let (since_ms, copy) = self.before.get(at).cloned().unzip();
+        self.other = copy;
+        self.cut();
+        since_ms.unwrap_or_default()
     }
 
     /// The true store answers again.
