@@ -180,8 +180,8 @@ impl Metrics {
     }
 
     fn register_changes(&mut self) {
-        let reloads = "Reloads and starts of HAProxy. A reload with several reasons counts once, \
-                       under the first. Everything but first-start should stay at 0 on 3.4";
+        let reloads = "Reloads of HAProxy, and its start with the first files. A reload with several \
+                       reasons counts once, under the first. Everything but first-start should stay at 0 on 3.4";
         self.add("reloads", "counter", "reason, outcome", reloads, self.reloads.clone());
         let held = "Reloads that had to wait for their turn, as changes caused too many in a minute \
                     (--reloads-per-minute)";

@@ -21,6 +21,8 @@ use crate::swarm::cluster::{Cluster, Wanted};
 /// From when something breaks to when that has settled, in milliseconds: connections that were cut
 /// are back, and the Lease of who is cut off has run out.
 const SETTLES_MS: u64 = 20_000;
+/// For how long a Secret is waited for that nobody says anything of, in milliseconds.
+const WAITS_MS: u64 = 2_100;
 /// Servers of a backend of 2.6 that need no reload at least.
 const SLOTS: usize = 3;
 
@@ -137,6 +139,16 @@ impl Forever {
             }
             Forever::CutOff => true,
             _ => false,
+        }
+    }
+
+    /// How much longer a change may take, in milliseconds: whoever refers to a Secret for the first time
+    /// waits for it for so long.
+    #[must_use]
+    pub fn waits_ms(&self) -> u64 {
+        match self {
+            Forever::Silent(kind) if KINDS.get(usize::from(*kind)) == Some(&"secrets") => WAITS_MS,
+            _ => 0,
         }
     }
 

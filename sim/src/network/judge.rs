@@ -109,6 +109,7 @@ impl World {
             Version::V34 => BOUND_MS,
             Version::V26 | Version::V30 | Version::V32 => BOUND_RELOAD_MS,
         };
+        let waits_ms: u64 = replica.forever.iter().map(Forever::waits_ms).sum();
         let recent = now < replica.reloaded_ms + BOUND_RELOAD_MS;
         let scene = Scene {
             now,
@@ -119,7 +120,7 @@ impl World {
             is_blind,
             is_destroyed: replica.is_shaken(now, DESTROYING),
             has_returned: replica.is_shaken(now, RETURNING),
-            bound_ms,
+            bound_ms: bound_ms + waits_ms,
             shaken_ms: SHAKEN_MS.max(unknown),
             delayed_ms: SHAKEN_MS.max(unknown),
             bereft_at: None,

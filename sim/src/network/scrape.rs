@@ -41,8 +41,11 @@ const COUNTED: [Kind; 3] = [Kind::Service, Kind::EndpointSlice, Kind::Ingress];
 pub struct Tally {
     /// Commands that HAProxy carried out and did not refuse, by their names in metrics.
     done: BTreeMap<&'static str, u64>,
-    /// Starts and reloads that tidegate asked for and that had effect.
+    /// Reloads that tidegate asked for and that had effect.
     loaded: u64,
+    /// Starts that had effect: with the first files, which counts as a reload, or with those of before,
+    /// which does not.
+    started: u64,
     /// When anything changed last.
     changed_ms: u64,
     /// Whether tidegate may not know of all of it.
@@ -111,17 +114,25 @@ impl Replica {
         self.changes(now);
     }
 
-    /// A start or a reload that was asked for is over.
+    /// A reload that was asked for is over.
     pub(super) fn loaded(&mut self, now: u64, works: bool) {
         self.tally.loaded += u64::from(works);
         self.changes(now);
     }
 
+    /// A start is over.
+    pub(super) fn started(&mut self, now: u64, works: bool) {
+        self.tally.started += u64::from(works);
+        self.changes(now);
+    }
+
     /// What was done is counted, once; what is counted was done.
     fn counts(&self, scrape: &Scrape, all_said: bool) -> Result<(), Broken> {
-        let Tally { done, loaded, .. } = &self.tally;
+        let Tally { done, loaded, started, .. } = &self.tally;
         let said = scrape.sum("tidegate_reloads_total", "outcome=\"done\"");
-        let mut counted = vec![("reloads that were done".to_owned(), said, *loaded as f64)];
+        // A start counts or not.
+        let is = said.clamp(*loaded as f64, (loaded + started) as f64);
+        let mut counted = vec![("reloads that were done".to_owned(), said, is)];
         for (key, said) in &scrape.0 {
             let Some(labels) = key.strip_prefix("tidegate_actions_total{") else { continue };
             let action = labels.split('"').nth(1).unwrap_or_default();

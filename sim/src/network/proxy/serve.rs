@@ -75,7 +75,7 @@ async fn start(here: Here, pid: u32) {
     }
     let refused = replica.armed.refuses();
     let loaded = replica.site.load(now_s, refused);
-    replica.loaded(now_ms, loaded.is_ok());
+    replica.started(now_ms, loaded.is_ok());
     match loaded {
         Ok(worker) => {
             if let Some(master) = &mut replica.site.master {
