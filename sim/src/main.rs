@@ -52,9 +52,8 @@ enum Verb {
         /// Print the schedule instead of running it.
         #[arg(long)]
         print: bool,
-        /// Write a picture of the run.
-        #[arg(long)]
-        timeline: Option<PathBuf>,
+        #[command(flatten)]
+        kept: network::cli::Kept,
     },
     /// Runs many seeds on all tiers; stores what fails, made small.
     Swarm {
@@ -82,9 +81,8 @@ enum Verb {
     Replay {
         /// The file.
         file: PathBuf,
-        /// Write a picture of the run.
-        #[arg(long)]
-        timeline: Option<PathBuf>,
+        #[command(flatten)]
+        kept: network::cli::Kept,
     },
     /// Runs your own manifests through faults, with the real adapters on a simulated network. Each
     /// Service has two pods that are made up.
@@ -104,9 +102,8 @@ enum Verb {
         /// Print the schedule instead of running it.
         #[arg(long)]
         print: bool,
-        /// Write a picture of the run.
-        #[arg(long)]
-        timeline: Option<PathBuf>,
+        #[command(flatten)]
+        kept: network::cli::Kept,
     },
     /// Makes a failing schedule small, and prints it.
     Shrink {
@@ -158,35 +155,35 @@ fn main() -> ExitCode {
 
 fn act(Arguments { output, verb }: &Arguments) -> Result<bool, String> {
     match verb {
-        Verb::Run { seed, tier, print, timeline } if tier == "1" => {
+        Verb::Run { seed, tier, print, kept } if tier == "1" => {
             let schedule = network::generate::schedule(*seed);
             let title = format!("seed {seed}");
             if *print {
                 print!("{}", schedule.to_text(&title));
                 return Ok(true);
             }
-            network::cli::one(*output == Output::Json, &title, &schedule, timeline.as_deref())
+            network::cli::one(*output == Output::Json, &title, &schedule, kept)
         }
-        Verb::Run { seed, tier: name, print, timeline } => {
+        Verb::Run { seed, tier: name, print, kept } => {
             let entries = generate::schedule(*seed);
             if *print {
                 print!("{}", to_text(name, &format!("seed {seed}"), &entries));
                 return Ok(true);
             }
             let title = format!("seed {seed}, tier {name}");
-            one(*output, &title, &entries, &tier(name)?, timeline.as_deref())
+            one(*output, &title, &entries, &tier(name)?, kept.of_the_core()?)
         }
-        Verb::Replay { file, timeline } => {
+        Verb::Replay { file, kept } => {
             if let Some(schedule) = network_schedule(file)? {
                 let title = file.display().to_string();
                 let json = *output == Output::Json;
-                return network::cli::one(json, &title, &schedule, timeline.as_deref());
+                return network::cli::one(json, &title, &schedule, kept);
             }
             let (name, entries) = read(file)?;
             let title = file.display().to_string();
-            one(*output, &title, &entries, &tier(&name)?, timeline.as_deref())
+            one(*output, &title, &entries, &tier(&name)?, kept.of_the_core()?)
         }
-        Verb::Own { folder, faults, haproxy, seed, print, timeline } => {
+        Verb::Own { folder, faults, haproxy, seed, print, kept } => {
             let json = *output == Output::Json;
             let own = network::own::Own::read(folder)?;
             let schedule = own.schedule(faults.as_deref(), haproxy, *seed)?;
@@ -198,7 +195,7 @@ fn act(Arguments { output, verb }: &Arguments) -> Result<bool, String> {
                 print!("{}", own.words());
             }
             let title = folder.display().to_string();
-            network::cli::one_with(json, &title, &schedule, own.objects(), timeline.as_deref())
+            network::cli::one_with(json, &title, &schedule, own.objects(), kept)
         }
         Verb::Shrink { file, runs } => {
             if let Some(schedule) = network_schedule(file)? {

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use tidegate::journal::replay::{ReplayOptions, replay};
+use tidegate::os::files::OsFiles;
 use tidegate_sim::network::cells::covered;
 use tidegate_sim::network::cli::{apart, words};
 use tidegate_sim::network::generate;
@@ -101,6 +103,28 @@ fn a_run_is_the_same_again_and_in_another_process() {
         assert_eq!(first, run(&again, false).chain, "seed {seed}: the second run differs");
         same_in_another_process(seed, &format!("{first:032x}"));
     }
+}
+
+/// What a run leaves is what production leaves: `tidegate replay` reads it.
+#[test]
+fn a_run_leaves_journals_that_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = Command::new(env!("CARGO_BIN_EXE_tidegate-sim"))
+        .args(["run", "--tier", "1", "--seed", "1", "--output", "json", "--journal"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    let mut steps = 0;
+    for replica in std::fs::read_dir(folder.path()).unwrap() {
+        let journal = replica.unwrap().path();
+        let report = replay(&OsFiles, &journal, &ReplayOptions::default(), &mut |_| Ok(()));
+        let report = report.unwrap();
+        assert!(report.difference.is_none(), "{:?}", report.difference);
+        steps += report.steps;
+    }
+    assert!(steps > 100, "{steps}");
+    assert_eq!(said["steps"], steps);
 }
 
 fn same_in_another_process(seed: u64, chain: &str) {

@@ -5,7 +5,7 @@
 //! through it; more processors are used by more processes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::cells::covered;
+use super::files::Disk;
 use super::generate;
+use super::hosts::JOURNAL_DIR;
 use super::occasions;
 use super::outcomes::Outcomes;
-use super::run::{run, run_with, try_alarm};
+use super::run::{run, run_on_disks, try_alarm};
 use super::schedule::Schedule;
 use super::shrink::shrink;
 use crate::regressions::{self, file};
@@ -117,34 +119,61 @@ impl Sum {
     }
 }
 
+/// What is kept of a run.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Kept {
+    /// Write a picture of the run.
+    #[arg(long)]
+    pub timeline: Option<PathBuf>,
+    /// Write the journal of each replica into a folder of this one, as `tidegate replay` reads it;
+    /// tier 1 only.
+    #[arg(long)]
+    pub journal: Option<PathBuf>,
+}
+
+impl Kept {
+    /// The picture, of a run that has no journal.
+    ///
+    /// # Errors
+    /// When a journal is asked for.
+    pub fn of_the_core(&self) -> Result<Option<&Path>, String> {
+        match self.journal {
+            Some(_) => Err("--journal: only runs of tier 1 have one".to_owned()),
+            None => Ok(self.timeline.as_deref()),
+        }
+    }
+}
+
 /// Goes through a schedule, and prints what comes of it.
 ///
 /// # Errors
-/// When the picture cannot be written.
-pub fn one(
-    json: bool,
-    title: &str,
-    schedule: &Schedule,
-    picture: Option<&Path>,
-) -> Result<bool, String> {
-    one_with(json, title, schedule, &[], picture)
+/// When something cannot be written.
+pub fn one(json: bool, title: &str, schedule: &Schedule, kept: &Kept) -> Result<bool, String> {
+    one_with(json, title, schedule, &[], kept)
 }
 
 /// The same in a cluster that has these objects from the beginning.
 ///
 /// # Errors
-/// When the picture cannot be written.
+/// When something cannot be written.
 pub fn one_with(
     json: bool,
     title: &str,
     schedule: &Schedule,
     objects: &[Value],
-    picture: Option<&Path>,
+    kept: &Kept,
 ) -> Result<bool, String> {
     let begin = Instant::now();
-    let out = run_with(schedule, objects, picture.is_some());
+    let (out, disks) = run_on_disks(schedule, objects, kept.timeline.is_some());
     let seconds = begin.elapsed().as_secs_f64();
-    if let Some(path) = picture {
+    for (disk, number) in disks.iter().zip(0..) {
+        let Some(folder) = kept.journal.as_ref().map(|folder| folder.join(format!("{number}")))
+        else {
+            break;
+        };
+        store_journal(disk, &folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    }
+    if let Some(path) = &kept.timeline {
         let page = timeline::html_of(title, &out.trace, out.broken.as_ref());
         std::fs::write(path, page).map_err(|e| format!("{}: {e}", path.display()))?;
     }
@@ -174,6 +203,17 @@ pub fn one_with(
         );
     }
     Ok(verdict.is_none())
+}
+
+/// Writes the journal that is on a simulated disk into a folder.
+fn store_journal(disk: &Disk, folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for (path, content) in disk.all() {
+        if let Ok(name) = path.strip_prefix(JOURNAL_DIR) {
+            std::fs::write(folder.join(name), content)?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs seeds, one after the other; a failure is made small.

@@ -64,6 +64,12 @@ pub fn run(schedule: &Schedule, traces: bool) -> Outcomes {
 /// The same in a cluster that has these objects from the beginning.
 #[must_use]
 pub fn run_with(schedule: &Schedule, objects: &[Value], traces: bool) -> Outcomes {
+    run_on_disks(schedule, objects, traces).0
+}
+
+/// The same, with what is on the disks of the replicas in the end: their journals.
+#[must_use]
+pub fn run_on_disks(schedule: &Schedule, objects: &[Value], traces: bool) -> (Outcomes, Vec<Disk>) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     line_up();
@@ -89,7 +95,7 @@ pub fn run_with(schedule: &Schedule, objects: &[Value], traces: bool) -> Outcome
     world.set_now(ended);
     replayed(&mut world, &disks, schedule);
     world.kept_secret(&disks);
-    std::mem::take(&mut world.out)
+    (std::mem::take(&mut world.out), disks)
 }
 
 /// A disk as a replica finds it the first time.
