@@ -280,6 +280,10 @@ impl Run {
             serve::reloaded_by_others(&Here { world: self.world.clone(), id });
             return Shows::plain(now + SHOWN_MS);
         }
+        if fault == Fault::WorkerDies {
+            self.crash(id, 1, now);
+            return Shows::plain(now + SHOWN_MS);
+        }
         if let Fault::CrashLoop(count) = fault {
             self.crash(id, count, now);
             return Shows::plain(now + u64::from(count) * CRASHES_MS + SHOWN_MS);
@@ -308,10 +312,6 @@ impl Run {
             Fault::MuteMaster(ms) => {
                 armed.mute_until_ms = now + u64::from(ms);
                 until_ms += u64::from(ms) + 60_000;
-            }
-            Fault::WorkerDies => {
-                site.die();
-                world.note_at(id, "workers", || "HAProxy died".to_owned());
             }
             Fault::Tamper => {
                 let worker = site.workers.iter_mut().rev().find(|worker| !worker.stopping);

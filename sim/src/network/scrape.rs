@@ -208,8 +208,11 @@ impl World {
             }
         }
         let unsaved = scrape.of("tidegate_unsaved_seconds");
-        if (unsaved > 0.0) != replica.forever.contains(&Forever::DiskFull) {
-            return Err(lies("tidegate_unsaved_seconds", unsaved, 0.0));
+        let is_full = replica.forever.contains(&Forever::DiskFull);
+        if (unsaved > 0.0) != is_full {
+            let are = if is_full { "cannot be written" } else { "are written" };
+            let why = format!("tidegate_unsaved_seconds says {unsaved}, and the files {are}");
+            return Err(Broken::new("S27", why));
         }
         Ok(true)
     }
